@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The configuration: a YAML file, read into one document tree with line and column marks, checked against one table of keys,
+ * and turned into this struct. Built-in upstreams and defaults come first, the file overrides, command line options override
+ * both. The table (config_keys.c) is also what `config show` prints from and what the documentation is made from.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/units.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CONFIG_FILE_MAX ((size_t)1 << 20)
+#define CONFIG_UPSTREAMS_MAX 1024
+#define CONFIG_LIST_MAX 256
+
+struct config_list {
+	char **items; /* NULL-terminated when count > 0 */
+	size_t count;
+};
+
+struct config_upstream {
+	char *name;               /* "docker.io", "registry.local:5000" */
+	char *url;                /* "https://registry-1.docker.io", no slash at the end */
+	struct config_list mirrors;
+	struct config_list aliases;
+	char *username;
+	char *password_file;
+	char *password;           /* read from password_file; never printed */
+	char *ca;                 /* extra CA bundle */
+	bool insecure;            /* no TLS verification */
+	uint64_t tag_ttl_ms;
+	struct config_list immutable_tags;
+	uint64_t stale_for_ms;    /* UNITS_FOREVER */
+	uint64_t missing_ttl_ms;
+	struct config_list allow; /* empty: everything */
+	struct config_list deny;
+	struct rate rate_limit;   /* events 0: none */
+	unsigned max_connections;
+	unsigned retries;
+	uint64_t connect_timeout_ms;
+	uint64_t idle_timeout_ms;
+	char *proxy;
+};
+
+struct config {
+	struct config_list listen; /* "127.0.0.1:5000" */
+	struct {
+		char *cert, *key, *client_ca;
+	} tls;
+	struct {
+		char *listen; /* "127.0.0.1:5001", "unix:/run/larder/admin.sock", "off" */
+		char *token_file;
+	} admin;
+	struct {
+		char *path;
+		uint64_t max_size; /* 0: no limit */
+		uint64_t min_free;
+	} store;
+	struct {
+		char *htpasswd;
+	} access;
+	bool offline;
+	char *default_upstream;
+	struct config_upstream *upstreams;
+	size_t upstream_count;
+};
+
+/* The built-in configuration: seven well-known upstreams, defaults of the contract. Never fails. */
+struct config *config_default(void);
+
+/*
+ * Reads `path` over the built-in configuration. Errors (ERR_INVALID) read "FILE:LINE:COLUMN: KEY: what is wrong; what would be right".
+ * Secrets named by *_file keys are read here (a missing one is an error naming the key's line). On error *config is NULL.
+ */
+int config_read(const char *path, struct config **config, struct err *err);
+
+/* As config_read() from memory; `name` stands for the file in messages. */
+int config_parse(const char *name, const char *text, size_t len, struct config **config, struct err *err);
+
+/* Adds or overrides an upstream from the command line, "[NAME=]URL". Without a NAME, the URL's host[:port] is the name.
+ * The first call makes it the default upstream (the caller passes `make_default`). ERR_INVALID. */
+int config_set_upstream(struct config *config, const char *argument, bool make_default, struct err *err);
+
+/* Checks what only holds for the whole (default_upstream names an upstream, no alias twice, …). Called by config_parse() too; call again
+ * after command line overrides. ERR_INVALID. */
+int config_validate(const struct config *config, struct err *err);
+
+/* Prints the effective configuration as YAML that config_read() takes again, secrets as "<redacted>" comments. */
+void config_print(const struct config *config, FILE *out);
+
+/* Takes NULL. Secrets are wiped. */
+void config_free(struct config *config);
