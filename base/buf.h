@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A growable byte buffer with a declared maximum. Its content is always followed by a NUL that does not count. */
+/* A growable byte buffer with a declared maximum. Its content is always followed by a NUL that does not count. On
+ * memory of the caller's it does not grow: `{.data = memory, .cap = sizeof(memory), .max = sizeof(memory) - 1}`, never
+ * disposed of. */
 #pragma once
 
 #include <stddef.h>
@@ -21,6 +23,9 @@ int buf_printf(struct buf *buf, const char *format, ...) __attribute__((format(p
 /* Appends `text` as the inside of a JSON string: quotes, backslashes, control characters and invalid UTF-8 escaped. */
 int buf_append_json(struct buf *buf, const char *text);
 
+/* The length of the valid UTF-8 sequence at the start of `text`; 0 when there is none, or at the end of the text. */
+size_t buf_utf8_length(const char *text);
+
 /* Empties the buffer and keeps its memory. */
 void buf_clear(struct buf *buf);
 
@@ -29,8 +34,8 @@ void buf_dispose(struct buf *buf);
 
 /* Memory that cannot be had ends the program: what larder allocates is small and bounded, and a cache that limps on
  * without memory serves nobody. The store survives such an end as it survives kill -9. Never return NULL. */
-void *mem_alloc(size_t size);              /* zeroed */
+void *mem_alloc(size_t size); /* zeroed */
 void *mem_realloc(void *memory, size_t size);
-char *mem_strdup(const char *text);        /* NULL gives NULL */
+char *mem_strdup(const char *text); /* NULL gives NULL */
 char *mem_strndup(const char *text, size_t len);
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -18,19 +18,19 @@ static inline void cleanup_close(const int *fd)
 		close(*fd);
 }
 
-#define _cleanup_free_ _cleanup_(cleanup_free)
+#define _cleanup_free_  _cleanup_(cleanup_free)
 #define _cleanup_close_ _cleanup_(cleanup_close)
 
 /* Hands a local's value over to the caller and disarms its cleanup. */
-#define take_pointer(pointer)                    \
-	({                                       \
-		__typeof__(pointer) taken_ = (pointer); \
-		(pointer) = NULL;                \
-		taken_;                          \
+#define take_pointer(pointer)                                                                                          \
+	({                                                                                                             \
+		__typeof__(pointer) taken_ = (pointer);                                                                \
+		(pointer) = NULL;                                                                                      \
+		taken_;                                                                                                \
 	})
-#define take_fd(fd)                 \
-	({                          \
-		int taken_ = (fd);  \
-		(fd) = -1;          \
-		taken_;             \
+#define take_fd(fd)                                                                                                    \
+	({                                                                                                             \
+		int taken_ = (fd);                                                                                     \
+		(fd) = -1;                                                                                             \
+		taken_;                                                                                                \
 	})

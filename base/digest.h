@@ -12,10 +12,10 @@ enum digest_algorithm {
 };
 
 #define DIGEST_BYTES_MAX 64
-#define DIGEST_TEXT_MAX (sizeof("sha512:") + 2 * DIGEST_BYTES_MAX) /* with the NUL */
+#define DIGEST_TEXT_MAX  (sizeof("sha512:") + 2 * DIGEST_BYTES_MAX) /* with the NUL */
 
 struct digest {
-	uint8_t algorithm; /* enum digest_algorithm; 0: none */
+	uint8_t algorithm;               /* enum digest_algorithm; 0: none */
 	uint8_t bytes[DIGEST_BYTES_MAX]; /* unused tail is zero, so that digests compare by memcmp */
 };
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The log. Lines are put into a bounded buffer and written by a thread of the log's own, so that a reader of our output who
- * has stopped reading never stops a pull: when the buffer is full, lines are dropped, and their number is said once there
- * is room. Diagnostics go to standard error, the access log to standard output. Any thread.
+ * The log. Lines are put into a bounded buffer and written by a thread of the log's own, so that a reader of our output
+ * who has stopped reading never stops a pull: when the buffer is full, lines are dropped, and their number is said once
+ * there is room. Diagnostics go to standard error, the access log to standard output. Any thread.
  */
 #pragma once
 
@@ -26,12 +26,12 @@ bool log_wants(enum log_level level);
 /* One diagnostic line. Control characters in the message are escaped: peers' words end up in it. */
 void log_message(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...) log_message(LOG_ERROR, __VA_ARGS__)
-#define log_warn(...) log_message(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_message(LOG_INFO, __VA_ARGS__)
-#define log_debug(...)                                      \
-	do {                                                \
-		if (log_wants(LOG_DEBUG))                   \
-			log_message(LOG_DEBUG, __VA_ARGS__); \
+#define log_warn(...)  log_message(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_message(LOG_INFO, __VA_ARGS__)
+#define log_debug(...)                                                                                                 \
+	do {                                                                                                           \
+		if (log_wants(LOG_DEBUG))                                                                              \
+			log_message(LOG_DEBUG, __VA_ARGS__);                                                           \
 	} while (0)
 
 /* One field of an access line: text (NULL prints as "-") or a number. */

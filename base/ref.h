@@ -6,8 +6,8 @@
 #include <stddef.h>
 
 #define REF_REPOSITORY_MAX 512 /* the spec sets none; many clients stop at 255 with the host */
-#define REF_TAG_MAX 128
-#define REF_UPSTREAM_MAX 255
+#define REF_TAG_MAX        128
+#define REF_UPSTREAM_MAX   255
 
 /* [a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(\/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)* */
 bool ref_repository_valid(const char *name, size_t len);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A small pool of threads for what blocks: fsync, hashing behind, index commits. Jobs run in the order given, on any of the
- * pool's threads. */
+/* A small pool of threads for what blocks: fsync, hashing behind, index commits. Jobs run in the order given, on any of
+ * the pool's threads. */
 #pragma once
 
 struct work;
