@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The index: facts about what the store holds, in LMDB. index.c is the one file that names LMDB, schema.h the one
- * header that knows how keys and values are encoded.
+ * The index: facts about what the store holds, in LMDB. index*.c are the only files that name LMDB, schema.h the
+ * one header that knows how keys and values are encoded.
  *
  *   repository  (upstream, name) -> number                so that long names never meet LMDB's 511-byte keys
  *   tag         (repository, tag, accept) -> digest, media type, when fetched, when last confirmed upstream
@@ -97,10 +97,12 @@ struct index_change {
 	struct index_blob blob;
 };
 
-/* Applies the changes in one transaction and waits until it is durable. Blocks. 0, ERR_NO_SPACE, ERR_IO. */
+/* Applies the changes in one transaction and waits until it is durable. Blocks. 0, ERR_NO_SPACE, ERR_IO, or
+ * ERR_INVALID when a name, tag or digest is none. */
 int index_write(struct index *index, const struct index_change *changes, size_t count, struct err *err);
 
 /* As index_write(), without waiting: durable soon, at the latest when the store is closed. Changes are seen by lookups in the
- * order they were given. ERR_LIMIT when INDEX_QUEUE_MAX changes wait already (nothing is queued then). */
+ * order they were given. ERR_LIMIT when INDEX_QUEUE_MAX changes wait already, ERR_INVALID as above (nothing is queued
+ * then). */
 #define INDEX_QUEUE_MAX 65536
 int index_write_later(struct index *index, const struct index_change *changes, size_t count);

@@ -38,7 +38,8 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
 /* Closes it. Unpublished bytes stay in partial/ for the next time, unless ingest_discard() was called. Takes NULL. */
 void ingest_close(struct ingest *ingest);
 
-/* Forgets every byte: the partial is truncated and hashing starts over (bytes of another version, or a wrong digest). */
+/* Forgets every byte, the size and the etag: the partial is truncated and hashing starts over (bytes of another version, or a wrong
+ * digest). Not beside a write, nor after publishing. */
 int ingest_discard(struct ingest *ingest, struct err *err);
 
 /* The blob's whole size, INGEST_SIZE_UNKNOWN until ingest_set_size() or a taken-up partial told it. */

@@ -33,7 +33,8 @@ struct store_options {
 
 /*
  * Opens the store and takes its lock. Blocks. Errors, with a text that says what to do: ERR_BUSY (another process holds it),
- * ERR_UNSUPPORTED (a newer format), ERR_IO (permission, a file where a directory should be, a damaged index).
+ * ERR_UNSUPPORTED (a newer format), ERR_INVALID (VERSION is no number), ERR_NO_SPACE, ERR_IO (permission, a file where a
+ * directory should be, a damaged index).
  */
 int store_open(const struct store_options *options, struct store **store, struct err *err);
 

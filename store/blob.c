@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Published blobs. The file is the truth: it was verified and synced before its rename gave it its name. The index
+ * follows it, and is asked before the file is looked at: since a file is there before the index knows of it, a blob
+ * that the index knows and whose file is missing has really gone.
+ */
+#include "store/store_internal.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/index.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#define PUBLISH_TRIES 3
+
+static int file_error(struct store *store, int errno_value, const char *what, const char *path, struct err *err)
+{
+	return err_set_errno(err, ERR_IO, errno_value, "cannot %s %s/%s", what, store->path, path);
+}
+
+static void change_later(struct store *store, enum index_change_kind kind, const struct digest *digest, uint64_t size)
+{
+	struct index_change change = {
+		.kind = kind, .digest = digest, .blob = {.size = size, .last_use = clock_wall_s()}};
+
+	/* When the queue is full, the next one who asks for the blob mends the index. */
+	(void)index_write_later(store->index, &change, 1);
+}
+
+int store_record_blob(struct store *store, const struct digest *digest, uint64_t size, struct err *err)
+{
+	struct index_change change = {
+		.kind = INDEX_PUT_BLOB, .digest = digest, .blob = {.size = size, .last_use = clock_wall_s()}};
+
+	return index_write(store->index, &change, 1, err);
+}
+
+static int not_found(const struct digest *digest, struct err *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	return err ? err_set(err, ERR_NOT_FOUND, "%s is not stored", digest_format(digest, text)) : ERR_NOT_FOUND;
+}
+
+/* Brings the file and the index together. `known` is what the index said (NULL: nothing), `found` what the disk says
+ * (NULL: no such file). */
+static int reconcile(struct store *store, const struct digest *digest, const struct index_blob *known,
+		     const struct stat *found, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+
+	if (!found) {
+		if (known) {
+			log_warn("store: %s/%s is missing, forgetting it", store->path, store_blob_path(digest, path));
+			change_later(store, INDEX_DELETE_BLOB, digest, 0);
+		}
+		return not_found(digest, err);
+	}
+	if (S_ISREG(found->st_mode) && !known) {
+		change_later(store, INDEX_PUT_BLOB, digest, (uint64_t)found->st_size);
+		return 0;
+	}
+	if (S_ISREG(found->st_mode) && (uint64_t)found->st_size == known->size)
+		return 0;
+	store_blob_path(digest, path);
+	log_warn("store: %s/%s is not what was published, quarantining it", store->path, path);
+	store_quarantine_file(store, path, digest, NULL);
+	change_later(store, INDEX_DELETE_BLOB, digest, 0);
+	return err_set(err, ERR_IO, "%s/%s is not what was published; it was moved to quarantine", store->path, path);
+}
+
+int store_open_blob(struct store *store, const struct digest *digest, int *fd, uint64_t *size, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	_cleanup_close_ int file = -1;
+	struct index_blob known;
+	struct stat found;
+	int known_code = index_get_blob(store->index, digest, &known, err);
+	int code;
+
+	if (known_code && known_code != ERR_NOT_FOUND)
+		return known_code;
+	file = openat(store->root_fd, store_blob_path(digest, path), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (file < 0 && errno != ENOENT)
+		return file_error(store, errno, "open", path, err);
+	if (file >= 0 && fstat(file, &found) < 0)
+		return file_error(store, errno, "look at", path, err);
+	code = reconcile(store, digest, known_code ? NULL : &known, file < 0 ? NULL : &found, err);
+	if (code)
+		return code;
+	*size = (uint64_t)found.st_size;
+	*fd = take_fd(file);
+	return 0;
+}
+
+int store_find_blob(struct store *store, const struct digest *digest, uint64_t *size, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	struct index_blob known;
+	struct stat found;
+	bool there;
+	int known_code = index_get_blob(store->index, digest, &known, err);
+	int code;
+
+	if (known_code && known_code != ERR_NOT_FOUND)
+		return known_code;
+	there = fstatat(store->root_fd, store_blob_path(digest, path), &found, AT_SYMLINK_NOFOLLOW) == 0;
+	if (!there && errno != ENOENT)
+		return file_error(store, errno, "look at", path, err);
+	code = reconcile(store, digest, known_code ? NULL : &known, there ? &found : NULL, err);
+	if (!code)
+		*size = (uint64_t)found.st_size;
+	return code;
+}
+
+/* "blobs/sha256/ab", made durable level by level. */
+static int make_blob_directories(struct store *store, const char *blob_path, struct err *err)
+{
+	char path[STORE_PATH_MAX], parent[STORE_PATH_MAX] = "blobs";
+
+	for (const char *slash = strchr(blob_path + strlen("blobs/"), '/'); slash; slash = strchr(slash + 1, '/')) {
+		snprintf(path, sizeof(path), "%.*s", (int)(slash - blob_path), blob_path);
+		if (mkdirat(store->root_fd, path, STORE_DIRECTORY_MODE) < 0 && errno != EEXIST)
+			return file_error(store, errno, "make the directory", path, err);
+		/* Also when it exists: whoever made it may not have come to this line yet. */
+		int code = store_sync_directory(store, parent, err);
+		if (code)
+			return code;
+		snprintf(parent, sizeof(parent), "%s", path);
+	}
+	return 0;
+}
+
+static int rename_without_replacing(struct store *store, const char *from, const char *to)
+{
+	if (renameat2(store->root_fd, from, store->root_fd, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	/* The file system does not know RENAME_NOREPLACE; a second link refuses to replace just as well. */
+	if (linkat(store->root_fd, from, store->root_fd, to, 0) < 0)
+		return -1;
+	return unlinkat(store->root_fd, from, 0);
+}
+
+/* What to do about a blob of this name that is there already: 0 when it is as good as ours, ERR_AGAIN when it is out of
+ * the way. */
+static int give_way(struct store *store, const char *from, const char *to, const struct digest *digest, uint64_t size,
+		    struct err *err)
+{
+	struct stat found;
+
+	if (fstatat(store->root_fd, to, &found, AT_SYMLINK_NOFOLLOW) < 0)
+		return errno == ENOENT ? ERR_AGAIN : file_error(store, errno, "look at", to, err);
+	if (!S_ISREG(found.st_mode) || (uint64_t)found.st_size != size) {
+		int code = store_quarantine_file(store, to, digest, err);
+
+		return code ? code : ERR_AGAIN;
+	}
+	unlinkat(store->root_fd, from, 0);
+	return 0;
+}
+
+int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
+		       struct err *err)
+{
+	char to[STORE_PATH_MAX], directory[STORE_PATH_MAX];
+	int code = ERR_AGAIN;
+
+	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
+		return file_error(store, errno, "sync", from, err);
+	store_blob_path(digest, to);
+	for (int tries = 0; code == ERR_AGAIN && tries < PUBLISH_TRIES; tries++) {
+		if (rename_without_replacing(store, from, to) == 0) {
+			code = 0;
+		} else if (errno == ENOENT) {
+			int made = make_blob_directories(store, to, err);
+
+			if (made)
+				return made;
+		} else if (errno == EEXIST) {
+			code = give_way(store, from, to, digest, size, err);
+		} else {
+			return file_error(store, errno, "publish", to, err);
+		}
+	}
+	if (code == ERR_AGAIN)
+		return err_set(err, ERR_IO, "cannot publish %s/%s: it keeps vanishing", store->path, from);
+	if (code)
+		return code;
+	snprintf(directory, sizeof(directory), "%.*s", (int)(strrchr(to, '/') - to), to);
+	return store_sync_directory(store, directory, err);
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+	while (len > 0) {
+		ssize_t written = write(fd, data, len);
+
+		if (written < 0 && errno == EINTR)
+			continue;
+		if (written < 0)
+			return -1;
+		data += written;
+		len -= (size_t)written;
+	}
+	return 0;
+}
+
+int store_put_blob(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err)
+{
+	_cleanup_close_ int fd = -1;
+	char path[STORE_PATH_MAX];
+	uint64_t held;
+	int code;
+
+	if (store_find_blob(store, digest, &held, NULL) == 0 && held == len)
+		return 0;
+	snprintf(path, sizeof(path), "partial/" STORE_PUT_PREFIX "%u", atomic_fetch_add(&store->puts, 1));
+	/* What an earlier run left is cleaned when the store is opened; should that have failed, it is taken over. */
+	fd = openat(store->root_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd < 0)
+		return file_error(store, errno, "create", path, err);
+	if (write_all(fd, data, len) < 0)
+		code = file_error(store, errno, "write", path, err);
+	else
+		code = store_publish_file(store, path, fd, digest, len, err);
+	if (code) {
+		unlinkat(store->root_fd, path, 0);
+		return code;
+	}
+	return store_record_blob(store, digest, len, err);
+}
+
+/* The time at the end of a quarantined file's name, or -1 for what is none. */
+static int64_t quarantine_time(const char *name)
+{
+	const char *dot = strrchr(name, '.');
+	size_t digits = dot ? strspn(dot + 1, "0123456789") : 0;
+
+	if (digits == 0 || digits > 18 || dot[1 + digits] != '\0' || dot == name)
+		return -1;
+	return strtoll(dot + 1, NULL, 10);
+}
+
+/* Removes the oldest files until STORE_QUARANTINE_MAX are left. */
+static void prune_quarantine(struct store *store)
+{
+	size_t count = STORE_QUARANTINE_MAX + 1;
+
+	while (count > STORE_QUARANTINE_MAX) {
+		int fd = openat(store->root_fd, "quarantine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+		char oldest[256] = "";
+		struct dirent *entry;
+
+		count = 0;
+		while (directory && (entry = readdir(directory))) {
+			int64_t when = quarantine_time(entry->d_name);
+
+			if (when < 0)
+				continue;
+			count++;
+			if (!*oldest || when < quarantine_time(oldest))
+				snprintf(oldest, sizeof(oldest), "%s", entry->d_name);
+		}
+		if (count > STORE_QUARANTINE_MAX && unlinkat(fd, oldest, 0) < 0 && errno != ENOENT)
+			count = 0;
+		if (directory)
+			closedir(directory);
+		else if (fd >= 0)
+			close(fd);
+	}
+}
+
+int store_quarantine_file(struct store *store, const char *from, const struct digest *digest, struct err *err)
+{
+	char to[STORE_PATH_MAX], hex[DIGEST_TEXT_MAX];
+	struct timespec now;
+
+	/* Microseconds, so that names differ and sort by age. */
+	do {
+		clock_gettime(CLOCK_REALTIME, &now);
+		snprintf(to, sizeof(to), "quarantine/%s-%s.%lld%06ld", digest_algorithm_name(digest->algorithm),
+			 digest_hex(digest, hex), (long long)now.tv_sec, now.tv_nsec / 1000);
+		if (rename_without_replacing(store, from, to) == 0) {
+			prune_quarantine(store);
+			return 0;
+		}
+	} while (errno == EEXIST);
+	return errno == ENOENT ? 0 : file_error(store, errno, "quarantine", from, err);
+}
+
+int store_quarantine_blob(struct store *store, const struct digest *digest, const char *reason, struct err *err)
+{
+	struct index_change change = {.kind = INDEX_DELETE_BLOB, .digest = digest};
+	char path[STORE_PATH_MAX];
+	int code = store_quarantine_file(store, store_blob_path(digest, path), digest, err);
+
+	if (code)
+		return code;
+	log_warn("store: %s/%s quarantined: %s", store->path, path, reason);
+	return index_write(store->index, &change, 1, err);
+}

@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What index.c (open), index_read.c (lookups), index_write.c (queue, writer thread) and index_apply.c (changes) share.
+ * Nobody else includes this. */
+#pragma once
+
+#include "store/index.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define INDEX_READERS_MAX 126
+#define INDEX_GATHER_MS   20 /* how long changes that nobody waits for are gathered before they are committed */
+
+/* One change. `bytes` holds the repository's name (none for blobs), the key (behind the repository's number), the
+ * value. */
+struct index_op {
+	struct index_op *next;
+	enum index_change_kind kind;
+	uint16_t name_len;
+	uint16_t key_len;
+	uint16_t value_len;
+	uint8_t bytes[];
+};
+
+/* The changes of one call: applied whole or not at all. */
+struct index_group {
+	struct index_group *next;
+	struct index_op *ops;
+	size_t count;
+	struct index_ticket *ticket; /* where a thread waits for it; NULL: nobody waits */
+};
+
+/* One idle read transaction, on a cache line of its own. NULL: in use, or never made. */
+struct index_slot {
+	_Alignas(64) _Atomic(MDB_txn *) txn;
+};
+
+struct index {
+	MDB_env *env;
+	char *directory;
+	MDB_dbi repositories;
+	MDB_dbi tags;
+	MDB_dbi links;
+	MDB_dbi blobs;
+	MDB_dbi meta;
+	struct index_slot slots[INDEX_READERS_MAX];
+
+	pthread_t writer;
+	pthread_mutex_t mutex; /* guards what follows */
+	pthread_cond_t wake;   /* the writer waits on it */
+	struct index_group *first;
+	struct index_group *last;
+	size_t queued;  /* changes in the list */
+	size_t waiting; /* groups in the list that a thread waits for */
+	bool stopping;
+	bool failing;       /* the last commit failed: the writer's alone, so that a full disk is logged once */
+	atomic_bool broken; /* LMDB failed an assertion inside a write: its state is unknown, nothing more is written */
+};
+
+/* Starts and ends the writer. The end commits what is queued. */
+int index_start_writer(struct index *index, struct err *err);
+void index_stop_writer(struct index *index);
+
+/* Translates an LMDB code. `what` begins the text. */
+int index_fail(const struct index *index, int code, const char *what, struct err *err);
+
+/* Runs `body` and returns what it returns. LMDB meets some damage with an assertion; inside `body` that ends in
+ * MDB_CORRUPTED instead of abort(). What `body` held is then left as it is. */
+int index_guard(int (*body)(void *arg), void *arg);
+
+/* The repository's number, in any transaction: 0, MDB_NOTFOUND, or an LMDB error. */
+int index_find_repository(const struct index *index, MDB_txn *txn, const void *name, size_t len, uint64_t *number);
+
+/* mdb_get() on a key in memory. */
+int index_fetch(MDB_txn *txn, MDB_dbi dbi, const void *key, size_t len, MDB_val *value);
+
+/* Applies changes; after a failure the transaction must be aborted. */
+int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops);

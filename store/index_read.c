@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Lookups. Each claims an idle read transaction by one atomic exchange, renews it (no lock, no system call), and gives
+ * it back reset; the transactions are bound to no thread (MDB_NOTLS). A new one is begun only when none is idle, so
+ * there are as many as lookups have ever run side by side.
+ */
+#include "store/index_internal.h"
+
+#include "base/cleanup.h"
+#include "store/schema.h"
+
+#include <sched.h>
+
+struct lookup {
+	struct index *index;
+	MDB_txn *txn;
+	int (*run)(struct lookup *lookup);
+	const struct index_repository *repository;
+	const char *tag; /* with list: after */
+	const struct digest *digest;
+	uint64_t accept;
+	bool (*acceptable)(void *arg, const char *media_type);
+	bool (*each)(void *arg, const char *tag);
+	void *arg;
+	void *found;
+};
+
+/* Where this thread looks first, so that threads seldom meet in one slot. */
+static size_t first_slot(void)
+{
+	static atomic_size_t threads;
+	static _Thread_local size_t mine;
+
+	if (!mine)
+		mine = 1 + atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed);
+	return mine;
+}
+
+static int claim_txn(struct index *index, MDB_txn **txn)
+{
+	size_t first = first_slot();
+	int code;
+
+	for (size_t i = 0; i < INDEX_READERS_MAX; i++) {
+		struct index_slot *slot = &index->slots[(first + i) % INDEX_READERS_MAX];
+
+		if (!atomic_load_explicit(&slot->txn, memory_order_relaxed))
+			continue;
+		*txn = atomic_exchange_explicit(&slot->txn, NULL, memory_order_acquire);
+		if (*txn)
+			return mdb_txn_renew(*txn);
+	}
+	/* Lookups are short: with all readers taken, one is free in a moment, though not perhaps in a slot yet. */
+	while ((code = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn)) == MDB_READERS_FULL) {
+		for (size_t i = 0; i < INDEX_READERS_MAX; i++) {
+			*txn = atomic_exchange(&index->slots[i].txn, NULL);
+			if (*txn)
+				return mdb_txn_renew(*txn);
+		}
+		sched_yield();
+	}
+	if (code)
+		*txn = NULL;
+	return code;
+}
+
+static void release_txn(struct index *index, MDB_txn *txn)
+{
+	size_t first = first_slot();
+
+	mdb_txn_reset(txn);
+	for (size_t i = 0; i < INDEX_READERS_MAX; i++) {
+		MDB_txn *expected = NULL;
+
+		if (atomic_compare_exchange_strong_explicit(&index->slots[(first + i) % INDEX_READERS_MAX].txn,
+							    &expected, txn, memory_order_release, memory_order_relaxed))
+			return;
+	}
+	mdb_txn_abort(txn);
+}
+
+static int run_lookup(void *arg)
+{
+	struct lookup *lookup = arg;
+
+	return lookup->run(lookup);
+}
+
+static int look_up(struct lookup *lookup, const char *what, struct err *err)
+{
+	struct index *index = lookup->index;
+	int code = claim_txn(index, &lookup->txn);
+
+	if (!code)
+		code = index_guard(run_lookup, lookup);
+	if (lookup->txn)
+		release_txn(index, lookup->txn);
+	return code ? index_fail(index, code, what, err) : 0;
+}
+
+int index_fetch(MDB_txn *txn, MDB_dbi dbi, const void *key, size_t len, MDB_val *value)
+{
+	MDB_val mdb_key = {.mv_size = len, .mv_data = (void *)key};
+
+	return mdb_get(txn, dbi, &mdb_key, value);
+}
+
+int index_find_repository(const struct index *index, MDB_txn *txn, const void *name, size_t len, uint64_t *number)
+{
+	struct schema_bytes key;
+	struct schema_reader held;
+	MDB_val value;
+	int code;
+
+	schema_repository_key(name, len, &key);
+	code = index_fetch(txn, index->repositories, key.bytes, key.len, &value);
+	if (code)
+		return code;
+	if (!schema_read_repository(value.mv_data, value.mv_size, number, &held) || held.left != len ||
+	    memcmp(held.at, name, len) != 0)
+		return MDB_CORRUPTED;
+	return 0;
+}
+
+/* Begins a key in tags or links with the number of the lookup's repository. */
+static int start_key(struct lookup *lookup, struct schema_bytes *key)
+{
+	struct schema_bytes name;
+	uint64_t number;
+	int code;
+
+	if (!schema_name(lookup->repository, &name))
+		return MDB_NOTFOUND;
+	code = index_find_repository(lookup->index, lookup->txn, name.bytes, name.len, &number);
+	if (code)
+		return code;
+	key->len = 0;
+	schema_put_u64(key, number);
+	return 0;
+}
+
+static int run_get_tag(struct lookup *lookup)
+{
+	struct index_tag *found = lookup->found;
+	struct schema_bytes key;
+	MDB_val value;
+	int code = start_key(lookup, &key);
+
+	if (code)
+		return code;
+	if (!schema_put_tag(&key, lookup->tag))
+		return MDB_NOTFOUND;
+	schema_put_u64(&key, lookup->accept);
+	code = index_fetch(lookup->txn, lookup->index->tags, key.bytes, key.len, &value);
+	if (code)
+		return code;
+	found->accept = lookup->accept;
+	return schema_read_tag(value.mv_data, value.mv_size, found) ? 0 : MDB_CORRUPTED;
+}
+
+int index_get_tag(struct index *index, const struct index_repository *repository, const char *tag, uint64_t accept,
+		  struct index_tag *found, struct err *err)
+{
+	struct lookup lookup = {.index = index,
+				.run = run_get_tag,
+				.repository = repository,
+				.tag = tag,
+				.accept = accept,
+				.found = found};
+
+	return look_up(&lookup, tag, err);
+}
+
+static bool has_prefix(const MDB_val *key, const struct schema_bytes *prefix)
+{
+	return key->mv_size >= prefix->len && memcmp(key->mv_data, prefix->bytes, prefix->len) == 0;
+}
+
+static void close_cursor(MDB_cursor **cursor)
+{
+	if (*cursor)
+		mdb_cursor_close(*cursor);
+}
+
+static int run_get_tag_any(struct lookup *lookup)
+{
+	_cleanup_(close_cursor) MDB_cursor *cursor = NULL;
+	struct index_tag *found = lookup->found, record;
+	struct schema_bytes prefix;
+	MDB_val key, value;
+	bool any = false;
+	int code = start_key(lookup, &prefix);
+
+	if (code)
+		return code;
+	if (!schema_put_tag(&prefix, lookup->tag))
+		return MDB_NOTFOUND;
+	if ((code = mdb_cursor_open(lookup->txn, lookup->index->tags, &cursor)))
+		return code;
+	key = (MDB_val){.mv_size = prefix.len, .mv_data = prefix.bytes};
+	for (code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !code && has_prefix(&key, &prefix);
+	     code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+		if (key.mv_size != prefix.len + 8 || !schema_read_tag(value.mv_data, value.mv_size, &record))
+			return MDB_CORRUPTED;
+		record.accept = schema_u64_at((const uint8_t *)key.mv_data + prefix.len);
+		if ((any && record.checked <= found->checked) || !lookup->acceptable(lookup->arg, record.media_type))
+			continue;
+		*found = record;
+		any = true;
+	}
+	if (code && code != MDB_NOTFOUND)
+		return code;
+	return any ? 0 : MDB_NOTFOUND;
+}
+
+int index_get_tag_any(struct index *index, const struct index_repository *repository, const char *tag,
+		      bool (*acceptable)(void *arg, const char *media_type), void *arg, struct index_tag *found,
+		      struct err *err)
+{
+	struct lookup lookup = {.index = index,
+				.run = run_get_tag_any,
+				.repository = repository,
+				.tag = tag,
+				.acceptable = acceptable,
+				.arg = arg,
+				.found = found};
+
+	return look_up(&lookup, tag, err);
+}
+
+static int run_get_link(struct lookup *lookup)
+{
+	struct schema_bytes key;
+	MDB_val value;
+	int code = start_key(lookup, &key);
+
+	if (code)
+		return code;
+	schema_put_digest(&key, lookup->digest);
+	code = index_fetch(lookup->txn, lookup->index->links, key.bytes, key.len, &value);
+	if (code)
+		return code;
+	return schema_read_link(value.mv_data, value.mv_size, lookup->found) ? 0 : MDB_CORRUPTED;
+}
+
+int index_get_link(struct index *index, const struct index_repository *repository, const struct digest *digest,
+		   struct index_link *found, struct err *err)
+{
+	struct lookup lookup = {
+		.index = index, .run = run_get_link, .repository = repository, .digest = digest, .found = found};
+
+	return look_up(&lookup, "link", err);
+}
+
+static int run_get_blob(struct lookup *lookup)
+{
+	struct schema_bytes key = {.len = 0};
+	MDB_val value;
+	int code;
+
+	schema_put_digest(&key, lookup->digest);
+	code = index_fetch(lookup->txn, lookup->index->blobs, key.bytes, key.len, &value);
+	if (code)
+		return code;
+	return schema_read_blob(value.mv_data, value.mv_size, lookup->found) ? 0 : MDB_CORRUPTED;
+}
+
+int index_get_blob(struct index *index, const struct digest *digest, struct index_blob *found, struct err *err)
+{
+	struct lookup lookup = {.index = index, .run = run_get_blob, .digest = digest, .found = found};
+
+	return look_up(&lookup, "blob", err);
+}
+
+static int run_get_totals(struct lookup *lookup)
+{
+	struct index_totals *totals = lookup->found;
+	MDB_val value;
+	int code = index_fetch(lookup->txn, lookup->index->meta, SCHEMA_TOTALS, strlen(SCHEMA_TOTALS), &value);
+
+	*totals = (struct index_totals){0};
+	if (code)
+		return code == MDB_NOTFOUND ? 0 : code;
+	return schema_read_totals(value.mv_data, value.mv_size, totals) ? 0 : MDB_CORRUPTED;
+}
+
+int index_get_totals(struct index *index, struct index_totals *totals, struct err *err)
+{
+	struct lookup lookup = {.index = index, .run = run_get_totals, .found = totals};
+
+	return look_up(&lookup, "totals", err);
+}
+
+/* The key to start listing from. A name longer than any tag sorts among tags as its beginning does. */
+static void put_after(struct schema_bytes *key, const char *after)
+{
+	size_t len = strnlen(after, REF_TAG_MAX + 1);
+
+	schema_put(key, after, len);
+	if (len > 0 && len <= REF_TAG_MAX)
+		schema_put_u8(key, 1); /* behind this tag under every accept, before any longer one */
+}
+
+static int run_list_tags(struct lookup *lookup)
+{
+	_cleanup_(close_cursor) MDB_cursor *cursor = NULL;
+	struct schema_bytes prefix, from;
+	char tag[REF_TAG_MAX + 1];
+	MDB_val key, value;
+	int code = start_key(lookup, &prefix);
+
+	if (code)
+		return code;
+	if ((code = mdb_cursor_open(lookup->txn, lookup->index->tags, &cursor)))
+		return code;
+	from = prefix;
+	put_after(&from, lookup->tag);
+	for (;;) {
+		const char *name;
+		size_t len;
+
+		key = (MDB_val){.mv_size = from.len, .mv_data = from.bytes};
+		code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+		if (code)
+			return code == MDB_NOTFOUND ? 0 : code;
+		if (!has_prefix(&key, &prefix))
+			return 0;
+		name = (const char *)key.mv_data + prefix.len;
+		len = strnlen(name, key.mv_size - prefix.len);
+		if (len == 0 || len > REF_TAG_MAX || key.mv_size != prefix.len + len + 1 + 8)
+			return MDB_CORRUPTED;
+		memcpy(tag, name, len);
+		tag[len] = '\0';
+		if (!lookup->each(lookup->arg, tag))
+			return 0;
+		from = prefix;
+		put_after(&from, tag);
+	}
+}
+
+int index_list_tags(struct index *index, const struct index_repository *repository, const char *after,
+		    bool (*each)(void *arg, const char *tag), void *arg, struct err *err)
+{
+	struct lookup lookup = {
+		.index = index, .run = run_list_tags, .repository = repository, .tag = after, .each = each, .arg = arg};
+
+	return look_up(&lookup, repository->repository, err);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changing the index. A call's changes become one group, encoded at once (only a repository's number waits for the
+ * transaction), and groups form a queue. The writer thread takes the whole queue, applies it in one transaction and
+ * commits: what arrives during a commit shares the next one. A group is applied whole or not at all; when a transaction
+ * of many fails, each group is tried in one of its own, so that one does not take the others down.
+ */
+#include "store/index_internal.h"
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "store/schema.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+/* Where a thread waits for its group, on that thread's stack. */
+struct index_ticket {
+	pthread_cond_t done_cond;
+	bool done;
+	int code;
+	struct err *err;
+};
+
+struct commit {
+	struct index *index;
+	struct index_group *groups; /* a list, or the one alone */
+	bool alone;
+};
+
+static int run_commit(void *arg)
+{
+	struct commit *commit = arg;
+	struct index *index = commit->index;
+	MDB_txn *txn;
+	int code = mdb_txn_begin(index->env, NULL, 0, &txn);
+
+	if (code)
+		return code;
+	/* Set until the transaction has ended in an orderly way: an assertion leaves from any line between. */
+	atomic_store(&index->broken, true);
+	for (struct index_group *group = commit->groups; group && !code; group = commit->alone ? NULL : group->next)
+		code = index_apply(index, txn, group->ops);
+	if (code)
+		mdb_txn_abort(txn);
+	else
+		code = mdb_txn_commit(txn);
+	atomic_store(&index->broken, false);
+	return code;
+}
+
+static int commit_groups(struct index *index, struct index_group *groups, bool alone)
+{
+	struct commit commit = {.index = index, .groups = groups, .alone = alone};
+
+	if (atomic_load(&index->broken))
+		return MDB_CORRUPTED;
+	return index_guard(run_commit, &commit);
+}
+
+static void free_group(struct index_group *group)
+{
+	while (group->ops) {
+		struct index_op *op = group->ops;
+
+		group->ops = op->next;
+		free(op);
+	}
+	free(group);
+}
+
+static void finish_group(struct index *index, struct index_group *group, int code)
+{
+	struct index_ticket *ticket = group->ticket;
+	struct err err = {0};
+
+	if (!ticket) {
+		if (code && !index->failing) {
+			index_fail(index, code, "a change was lost", &err);
+			log_error("index: %s", err.text);
+		}
+		index->failing = code != 0;
+	}
+	free_group(group);
+	if (!ticket)
+		return;
+	pthread_mutex_lock(&index->mutex);
+	ticket->code = code ? index_fail(index, code, "cannot write the index", ticket->err) : 0;
+	ticket->done = true;
+	pthread_cond_signal(&ticket->done_cond);
+	pthread_mutex_unlock(&index->mutex);
+}
+
+static void commit_all(struct index *index, struct index_group *groups)
+{
+	int together = commit_groups(index, groups, false);
+	int sticking = 0;
+
+	while (groups) {
+		struct index_group *group = groups;
+		int code = sticking;
+
+		groups = group->next;
+		/* Also for a group that was alone: LMDB reports the short write of a disk that just filled up as EIO,
+		 * and what it really was only the next time. */
+		if (together && !sticking)
+			code = commit_groups(index, group, true);
+		/* Damage may lie in one group's way; anything else would stop the others just the same. */
+		if (code != MDB_CORRUPTED)
+			sticking = code;
+		finish_group(index, group, code);
+	}
+}
+
+/* Waits for work, and a little longer when nobody waits for it. The mutex is held. */
+static void wait_for_groups(struct index *index)
+{
+	struct timespec until;
+	int code = 0;
+
+	while (!index->first && !index->stopping)
+		pthread_cond_wait(&index->wake, &index->mutex);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += INDEX_GATHER_MS * 1000000L;
+	if (until.tv_nsec >= 1000000000L) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000L;
+	}
+	while (!index->waiting && !index->stopping && code != ETIMEDOUT)
+		code = pthread_cond_timedwait(&index->wake, &index->mutex, &until);
+}
+
+static void *run_writer(void *arg)
+{
+	struct index *index = arg;
+
+	pthread_mutex_lock(&index->mutex);
+	for (;;) {
+		struct index_group *groups;
+
+		wait_for_groups(index);
+		groups = index->first;
+		if (!groups && index->stopping)
+			break;
+		index->first = index->last = NULL;
+		index->queued = 0;
+		index->waiting = 0;
+		pthread_mutex_unlock(&index->mutex);
+		commit_all(index, groups);
+		pthread_mutex_lock(&index->mutex);
+	}
+	pthread_mutex_unlock(&index->mutex);
+	return NULL;
+}
+
+int index_start_writer(struct index *index, struct err *err)
+{
+	pthread_condattr_t attributes;
+	int code;
+
+	pthread_mutex_init(&index->mutex, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&index->wake, &attributes);
+	pthread_condattr_destroy(&attributes);
+	code = pthread_create(&index->writer, NULL, run_writer, index);
+	if (code) {
+		pthread_cond_destroy(&index->wake);
+		pthread_mutex_destroy(&index->mutex);
+		return err_set_errno(err, ERR_IO, code, "cannot start the index's writer thread");
+	}
+	return 0;
+}
+
+void index_stop_writer(struct index *index)
+{
+	pthread_mutex_lock(&index->mutex);
+	index->stopping = true;
+	pthread_cond_signal(&index->wake);
+	pthread_mutex_unlock(&index->mutex);
+	pthread_join(index->writer, NULL);
+	pthread_cond_destroy(&index->wake);
+	pthread_mutex_destroy(&index->mutex);
+}
+
+/* Fills in what the change's kind needs. False when a name, tag or digest is none. */
+static bool encode(const struct index_change *change, struct schema_bytes *name, struct schema_bytes *key,
+		   struct schema_bytes *value)
+{
+	bool digest = change->kind != INDEX_PUT_TAG && change->kind != INDEX_DELETE_TAG;
+	bool blob = change->kind >= INDEX_PUT_BLOB;
+
+	name->len = key->len = value->len = 0;
+	if (!blob && !schema_name(&change->repository, name))
+		return false;
+	if (digest && !digest_algorithm_name(change->digest->algorithm))
+		return false;
+	if (digest)
+		schema_put_digest(key, change->digest);
+	else if (!schema_put_tag(key, change->tag))
+		return false;
+	switch (change->kind) {
+	case INDEX_PUT_TAG:
+		if (!digest_algorithm_name(change->tag_record->digest.algorithm))
+			return false;
+		schema_put_u64(key, change->tag_record->accept);
+		schema_tag_value(change->tag_record, value);
+		return true;
+	case INDEX_PUT_LINK:
+		schema_link_value(&change->link, value);
+		return true;
+	case INDEX_PUT_BLOB:
+	case INDEX_USE_BLOB:
+		schema_blob_value(&change->blob, value);
+		return true;
+	default:
+		return true;
+	}
+}
+
+/* NULL when a change is malformed. */
+static struct index_group *make_group(const struct index_change *changes, size_t count)
+{
+	struct index_group *group = mem_alloc(sizeof(*group));
+	struct index_op **end = &group->ops;
+
+	group->count = count;
+	for (size_t i = 0; i < count; i++) {
+		struct schema_bytes name, key, value;
+		struct index_op *op;
+
+		if (!encode(&changes[i], &name, &key, &value)) {
+			free_group(group);
+			return NULL;
+		}
+		op = mem_alloc(sizeof(*op) + name.len + key.len + value.len);
+		op->kind = changes[i].kind;
+		op->name_len = (uint16_t)name.len;
+		op->key_len = (uint16_t)key.len;
+		op->value_len = (uint16_t)value.len;
+		memcpy(op->bytes, name.bytes, name.len);
+		memcpy(op->bytes + name.len, key.bytes, key.len);
+		memcpy(op->bytes + name.len + key.len, value.bytes, value.len);
+		*end = op;
+		end = &op->next;
+	}
+	return group;
+}
+
+/* The mutex is held. */
+static void enqueue(struct index *index, struct index_group *group)
+{
+	assert(!index->stopping);
+	if (!index->first || group->ticket)
+		pthread_cond_signal(&index->wake);
+	if (index->last)
+		index->last->next = group;
+	else
+		index->first = group;
+	index->last = group;
+	index->queued += group->count;
+	index->waiting += group->ticket ? 1 : 0;
+}
+
+int index_write(struct index *index, const struct index_change *changes, size_t count, struct err *err)
+{
+	struct index_group *group = make_group(changes, count);
+	struct index_ticket ticket = {.done_cond = PTHREAD_COND_INITIALIZER, .err = err};
+
+	if (!group)
+		return err_set(err, ERR_INVALID, "a name, tag or digest cannot be put into the index");
+	group->ticket = &ticket;
+	pthread_mutex_lock(&index->mutex);
+	enqueue(index, group);
+	while (!ticket.done)
+		pthread_cond_wait(&ticket.done_cond, &index->mutex);
+	pthread_mutex_unlock(&index->mutex);
+	pthread_cond_destroy(&ticket.done_cond);
+	return ticket.code;
+}
+
+int index_write_later(struct index *index, const struct index_change *changes, size_t count)
+{
+	struct index_group *group = make_group(changes, count);
+	int code = 0;
+
+	if (!group)
+		return ERR_INVALID;
+	pthread_mutex_lock(&index->mutex);
+	if (count > INDEX_QUEUE_MAX || index->queued > INDEX_QUEUE_MAX - count)
+		code = ERR_LIMIT;
+	else
+		enqueue(index, group);
+	pthread_mutex_unlock(&index->mutex);
+	if (code)
+		free_group(group);
+	return code;
+}

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A partial on disk, and the range file beside it:
+ *
+ *   magic "LRNG", version u32, size u64, etag length u32, etag, count u32, count times (start u64, end u64), CRC-32 u32
+ *
+ * all big-endian, the CRC over everything before it. It is overwritten in place by one pwrite(); one that was torn
+ * fails its CRC, and the partial starts over. Bytes behind the CRC belong to an earlier, longer version.
+ */
+#include "store/ingest_internal.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+#define JOURNAL_MAGIC   0x4c524e47u
+#define JOURNAL_VERSION 1
+#define JOURNAL_MAX     (4 + 4 + 8 + 4 + INGEST_ETAG_MAX + 4 + 16 * INGEST_RANGES_MAX + 4)
+
+struct journal {
+	size_t len; /* written, or read so far */
+	size_t end; /* of what there is to read */
+	uint8_t bytes[JOURNAL_MAX];
+};
+
+static void put_number(struct journal *journal, uint64_t value, int bytes)
+{
+	while (bytes-- > 0)
+		journal->bytes[journal->len++] = (uint8_t)(value >> (8 * bytes));
+}
+
+static bool get_number(struct journal *journal, uint64_t *value, int bytes)
+{
+	*value = 0;
+	if (journal->end - journal->len < (size_t)bytes)
+		return false;
+	while (bytes-- > 0)
+		*value = *value << 8 | journal->bytes[journal->len++];
+	return true;
+}
+
+static uint32_t checksum(const struct journal *journal)
+{
+	return (uint32_t)crc32(crc32(0, NULL, 0), journal->bytes, (uInt)journal->len);
+}
+
+/* `mutex` is held. */
+static void encode_journal(const struct ingest *ingest, struct journal *journal)
+{
+	size_t etag_len = strlen(ingest->etag);
+
+	journal->len = 0;
+	put_number(journal, JOURNAL_MAGIC, 4);
+	put_number(journal, JOURNAL_VERSION, 4);
+	put_number(journal, ingest->size, 8);
+	put_number(journal, etag_len, 4);
+	memcpy(journal->bytes + journal->len, ingest->etag, etag_len);
+	journal->len += etag_len;
+	put_number(journal, ingest->ranges.count, 4);
+	for (size_t i = 0; i < ingest->ranges.count; i++) {
+		put_number(journal, ingest->ranges.items[i].start, 8);
+		put_number(journal, ingest->ranges.items[i].end, 8);
+	}
+	put_number(journal, checksum(journal), 4);
+}
+
+/* False for anything that encode_journal() would not have written. */
+static bool decode_journal(struct ingest *ingest, struct journal *journal)
+{
+	uint64_t number, count, start, end, crc, before = 0;
+	uint32_t sum;
+
+	if (!get_number(journal, &number, 4) || number != JOURNAL_MAGIC || !get_number(journal, &number, 4) ||
+	    number != JOURNAL_VERSION || !get_number(journal, &ingest->size, 8) || !get_number(journal, &number, 4) ||
+	    number > INGEST_ETAG_MAX || journal->end - journal->len < number)
+		return false;
+	memcpy(ingest->etag, journal->bytes + journal->len, number);
+	ingest->etag[number] = '\0';
+	journal->len += number;
+	if (!get_number(journal, &count, 4) || count > INGEST_RANGES_MAX)
+		return false;
+	for (uint64_t i = 0; i < count; i++) {
+		if (!get_number(journal, &start, 8) || !get_number(journal, &end, 8) || start >= end ||
+		    (i > 0 && start <= before) || end > ingest->size || end > INT64_MAX ||
+		    ranges_add(&ingest->ranges, start, end))
+			return false;
+		before = end;
+	}
+	sum = checksum(journal);
+	return get_number(journal, &crc, 4) && crc == sum;
+}
+
+static void forget(struct ingest *ingest)
+{
+	ingest->size = INGEST_SIZE_UNKNOWN;
+	ingest->etag[0] = '\0';
+	memset(&ingest->ranges, 0, sizeof(ingest->ranges));
+	hasher_free(ingest->hasher);
+	ingest->hasher = hasher_new(ingest->digest.algorithm);
+	ingest->hashed = 0;
+	ingest->journal_due = 0;
+}
+
+void ingest_write_journal(struct ingest *ingest)
+{
+	char path[STORE_PATH_MAX];
+	struct journal journal;
+	ssize_t written = -1;
+
+	pthread_mutex_lock(&ingest->journal_mutex);
+	pthread_mutex_lock(&ingest->mutex);
+	encode_journal(ingest, &journal);
+	ingest->journal_due = 0;
+	pthread_mutex_unlock(&ingest->mutex);
+	store_partial_path(&ingest->digest, INGEST_RANGES_SUFFIX, path);
+	if (ingest->journal_fd < 0)
+		ingest->journal_fd =
+			openat(ingest->store->root_fd, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (ingest->journal_fd >= 0)
+		written = pwrite(ingest->journal_fd, journal.bytes, journal.len, 0);
+	if (written != (ssize_t)journal.len)
+		log_debug("store: cannot write %s: %s", path, strerrordesc_np(errno));
+	pthread_mutex_unlock(&ingest->journal_mutex);
+}
+
+void ingest_remove_journal(struct ingest *ingest)
+{
+	char path[STORE_PATH_MAX];
+
+	pthread_mutex_lock(&ingest->journal_mutex);
+	if (ingest->journal_fd >= 0)
+		close(ingest->journal_fd);
+	ingest->journal_fd = -1;
+	unlinkat(ingest->store->root_fd, store_partial_path(&ingest->digest, INGEST_RANGES_SUFFIX, path), 0);
+	pthread_mutex_unlock(&ingest->journal_mutex);
+}
+
+/* Takes up what an earlier run left; without a good range file nothing is known of the bytes, and they go. */
+static int take_up(struct ingest *ingest, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	struct journal journal = {.len = 0};
+	struct stat file;
+	ssize_t len = -1;
+
+	if (fstat(ingest->fd, &file) < 0)
+		return err_set_errno(err, ERR_IO, errno, "cannot look at a partial in %s", ingest->store->path);
+	store_partial_path(&ingest->digest, INGEST_RANGES_SUFFIX, path);
+	ingest->journal_fd = openat(ingest->store->root_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	if (ingest->journal_fd >= 0)
+		len = pread(ingest->journal_fd, journal.bytes, sizeof(journal.bytes), 0);
+	journal.end = len > 0 ? (size_t)len : 0;
+	if (decode_journal(ingest, &journal))
+		ranges_cut(&ingest->ranges, (uint64_t)file.st_size);
+	else
+		forget(ingest);
+	if (ingest->ranges.count > 0)
+		return 0;
+	forget(ingest);
+	if (ingest->journal_fd >= 0)
+		ingest_remove_journal(ingest);
+	if (file.st_size > 0 && ftruncate(ingest->fd, 0) < 0)
+		return err_set_errno(err, ERR_IO, errno, "cannot truncate a partial in %s", ingest->store->path);
+	return 0;
+}
+
+static int open_partial(struct ingest *ingest, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int fd = openat(ingest->store->root_fd, store_partial_path(&ingest->digest, "", path),
+			O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+
+	if (fd < 0)
+		return err_set_errno(err, ERR_IO, errno, "cannot open %s/%s", ingest->store->path, path);
+	return fd;
+}
+
+int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest_out, struct err *err)
+{
+	struct ingest *ingest = mem_alloc(sizeof(*ingest));
+	int code;
+
+	ingest->store = store;
+	ingest->digest = *digest;
+	ingest->journal_fd = -1;
+	pthread_mutex_init(&ingest->mutex, NULL);
+	pthread_mutex_init(&ingest->journal_mutex, NULL);
+	pthread_cond_init(&ingest->hash_free, NULL);
+	forget(ingest);
+	code = ingest->fd = open_partial(ingest, err);
+	if (code >= 0)
+		code = take_up(ingest, err);
+	if (code) {
+		/* As a failed one it leaves on disk what is there. */
+		ingest->state = INGEST_FAILED;
+		ingest_close(ingest);
+		return code;
+	}
+	*ingest_out = ingest;
+	return 0;
+}
+
+void ingest_close(struct ingest *ingest)
+{
+	char path[STORE_PATH_MAX];
+
+	if (!ingest)
+		return;
+	assert(!ingest->hashing);
+	if (ingest->state < INGEST_PUBLISHED && !ingest->renamed) {
+		if (ingest->ranges.count > 0) {
+			ingest_write_journal(ingest);
+		} else {
+			unlinkat(ingest->store->root_fd, store_partial_path(&ingest->digest, "", path), 0);
+			ingest_remove_journal(ingest);
+		}
+	}
+	if (ingest->journal_fd >= 0)
+		close(ingest->journal_fd);
+	if (ingest->fd >= 0)
+		close(ingest->fd);
+	hasher_free(ingest->hasher);
+	pthread_cond_destroy(&ingest->hash_free);
+	pthread_mutex_destroy(&ingest->journal_mutex);
+	pthread_mutex_destroy(&ingest->mutex);
+	free(ingest);
+}
+
+/* After a failed digest the file is in quarantine, and a new one takes its place behind the same descriptor. */
+static int replace_file(struct ingest *ingest, struct err *err)
+{
+	_cleanup_close_ int fd = open_partial(ingest, err);
+
+	if (fd < 0)
+		return fd;
+	if (dup3(fd, ingest->fd, O_CLOEXEC) < 0)
+		return err_set_errno(err, ERR_IO, errno, "cannot open a partial in %s", ingest->store->path);
+	return 0;
+}
+
+int ingest_discard(struct ingest *ingest, struct err *err)
+{
+	int code = 0;
+
+	pthread_mutex_lock(&ingest->mutex);
+	assert(ingest->state != INGEST_PUBLISHED && !ingest->renamed);
+	ingest->generation++;
+	while (ingest->hashing)
+		pthread_cond_wait(&ingest->hash_free, &ingest->mutex);
+	if (ingest->state == INGEST_FAILED)
+		code = replace_file(ingest, err);
+	if (!code && ftruncate(ingest->fd, 0) < 0)
+		code = err_set_errno(err, ERR_IO, errno, "cannot truncate a partial in %s", ingest->store->path);
+	if (!code) {
+		forget(ingest);
+		ingest->state = INGEST_WRITING;
+	}
+	pthread_mutex_unlock(&ingest->mutex);
+	if (!code)
+		ingest_remove_journal(ingest);
+	return code;
+}

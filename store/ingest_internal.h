@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What ingest.c (bytes, hash, states) and ingest_file.c (open, close, the range file) share. */
+#pragma once
+
+#include "store/ingest.h"
+#include "store/ranges.h"
+#include "store/store_internal.h"
+
+#include <pthread.h>
+
+enum ingest_state {
+	INGEST_WRITING,   /* bytes arrive and are hashed */
+	INGEST_VERIFIED,  /* complete, and the digest is right */
+	INGEST_PUBLISHED, /* renamed, and the index knows */
+	INGEST_FAILED,    /* the digest was wrong; the partial is in quarantine */
+};
+
+/*
+ * `mutex` guards the state, and is never held over disk I/O but a discard's. The hash has one owner at a time, who
+ * holds `hashing` and works without the mutex: the writer for what it has just written, or ingest_hash_behind().
+ */
+struct ingest {
+	struct store *store;
+	struct digest digest;
+	int fd; /* the number stays the same all the ingest's life; ingest_discard() may put another file behind it */
+
+	pthread_mutex_t mutex;
+	pthread_cond_t hash_free; /* `hashing` became false */
+	enum ingest_state state;
+	uint64_t size;
+	char etag[INGEST_ETAG_MAX + 1];
+	struct ranges ranges;
+	struct hasher *hasher;
+	uint64_t hashed;     /* the hash position */
+	bool hashing;        /* somebody owns the hash */
+	unsigned generation; /* how many times everything was discarded: tells a hash owner to let go */
+	bool renamed;        /* the partial has its blob's name, or one was there already */
+
+	pthread_mutex_t journal_mutex; /* taken before `mutex`: keeps range files from overtaking one another */
+	int journal_fd;                /* -1 until first written */
+	uint64_t journal_due;          /* bytes written since the last time */
+};
+
+#define INGEST_RANGES_SUFFIX ".ranges"
+
+/* Writes the range file. Its failure costs at most bytes that are fetched again, so it is only logged. */
+void ingest_write_journal(struct ingest *ingest);
+/* Removes it. */
+void ingest_remove_journal(struct ingest *ingest);

@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening the store: directories, lock, format version, index, in this order, so that a process that does not get the
+ * lock changes nothing.
+ */
+#include "store/store_internal.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "store/index.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#define VERSION_NEW "VERSION.new"
+
+static const char *const directories[] = {"index", "blobs", "partial", "quarantine"};
+
+/* A text that says what to do; a full disk keeps its code. */
+static int open_error(struct err *err, int errno_value, const char *what, const char *path)
+{
+	const char *advice = "see that the disk works";
+
+	switch (errno_value) {
+	case ENOSPC:
+	case EDQUOT:
+		return err_set_errno(err, ERR_NO_SPACE, errno_value, "%s %s", what, path);
+	case EACCES:
+	case EPERM:
+		advice = "give it to the user that larder runs as, or name another directory with --store";
+		break;
+	case EROFS:
+		advice = "mount it writable, or name another directory with --store";
+		break;
+	case ENOTDIR:
+	case EEXIST:
+	case ELOOP:
+		advice = "a file is where a directory should be: move it away, or name another directory with --store";
+		break;
+	default:
+		break;
+	}
+	return err_set(err, ERR_IO, "%s %s: %s; %s", what, path, strerrordesc_np(errno_value), advice);
+}
+
+const char *store_blob_path(const struct digest *digest, char path[STORE_PATH_MAX])
+{
+	char hex[DIGEST_TEXT_MAX];
+
+	digest_hex(digest, hex);
+	snprintf(path, STORE_PATH_MAX, "blobs/%s/%.2s/%s", digest_algorithm_name(digest->algorithm), hex, hex);
+	return path;
+}
+
+const char *store_partial_path(const struct digest *digest, const char *suffix, char path[STORE_PATH_MAX])
+{
+	char hex[DIGEST_TEXT_MAX];
+
+	snprintf(path, STORE_PATH_MAX, "partial/%s-%s%s", digest_algorithm_name(digest->algorithm),
+		 digest_hex(digest, hex), suffix);
+	return path;
+}
+
+int store_sync_directory(struct store *store, const char *path, struct err *err)
+{
+	_cleanup_close_ int fd = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || fsync(fd) < 0)
+		return err_set_errno(err, ERR_IO, errno, "cannot sync %s/%s", store->path, path);
+	return 0;
+}
+
+/* mkdir -p. What exists may be a link. */
+static int make_path(const char *path, struct err *err)
+{
+	_cleanup_free_ char *copy = mem_strdup(path);
+
+	for (char *at = copy; *at;) {
+		char held;
+
+		at += strspn(at, "/");
+		at += strcspn(at, "/");
+		held = *at;
+		*at = '\0';
+		if (mkdir(copy, STORE_DIRECTORY_MODE) < 0 && errno != EEXIST) {
+			int errno_value = errno;
+			struct stat stat_buffer;
+
+			/* On a read-only mount, mkdir() says so even of what exists. */
+			if (stat(copy, &stat_buffer) < 0)
+				return open_error(err, errno_value, "cannot create the store", copy);
+		}
+		*at = held;
+	}
+	return 0;
+}
+
+static int open_root(struct store *store, struct err *err)
+{
+	int code = make_path(store->path, err);
+
+	if (code)
+		return code;
+	store->root_fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (store->root_fd < 0)
+		return open_error(err, errno, "cannot open the store", store->path);
+	return 0;
+}
+
+static int take_lock(struct store *store, struct err *err)
+{
+	char text[32] = "";
+	ssize_t len;
+
+	store->lock_fd = openat(store->root_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (store->lock_fd < 0)
+		return open_error(err, errno, "cannot lock the store", store->path);
+	if (flock(store->lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK)
+			return open_error(err, errno, "cannot lock the store", store->path);
+		len = pread(store->lock_fd, text, sizeof(text) - 1, 0);
+		text[len > 0 ? strspn(text, "0123456789") : 0] = '\0';
+		return err_set(err, ERR_BUSY,
+			       "the store %s is held by process %s; stop it, or name another directory with --store",
+			       store->path, *text ? text : "(unknown)");
+	}
+	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
+	if (ftruncate(store->lock_fd, 0) < 0 || pwrite(store->lock_fd, text, (size_t)len, 0) != len)
+		return open_error(err, errno, "cannot write the lock of the store", store->path);
+	return 0;
+}
+
+static int write_version(struct store *store, struct err *err)
+{
+	_cleanup_close_ int fd = -1;
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d\n", STORE_FORMAT_VERSION);
+
+	fd = openat(store->root_fd, VERSION_NEW, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd < 0 || pwrite(fd, text, (size_t)len, 0) != len || fsync(fd) < 0 ||
+	    renameat(store->root_fd, VERSION_NEW, store->root_fd, "VERSION") < 0 || fsync(store->root_fd) < 0)
+		return open_error(err, errno, "cannot write VERSION in the store", store->path);
+	return 0;
+}
+
+static int check_version(struct store *store, struct err *err)
+{
+	_cleanup_close_ int fd = openat(store->root_fd, "VERSION", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	char text[16] = "";
+	size_t digits;
+	ssize_t len;
+
+	if (fd < 0 && errno == ENOENT)
+		return write_version(store, err);
+	len = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+	if (len < 0)
+		return open_error(err, errno, "cannot read VERSION in the store", store->path);
+	digits = strspn(text, "0123456789");
+	if (digits == 0 || digits > 9 || text[0] == '0' || strcmp(text + digits, "\n") != 0 ||
+	    (size_t)len != digits + 1)
+		return err_set(err, ERR_INVALID,
+			       "%s/VERSION is no format number: if this is a larder store, write \"%d\" into it, else "
+			       "name another "
+			       "directory with --store",
+			       store->path, STORE_FORMAT_VERSION);
+	text[digits] = '\0';
+	if (digits > 1 || text[0] - '0' > STORE_FORMAT_VERSION)
+		return err_set(err, ERR_UNSUPPORTED,
+			       "the store %s has format %s, this larder knows up to %d: run the newer larder that "
+			       "wrote it, or name "
+			       "another directory with --store",
+			       store->path, text, STORE_FORMAT_VERSION);
+	return 0;
+}
+
+static int make_directories(struct store *store, struct err *err)
+{
+	for (size_t i = 0; i < sizeof(directories) / sizeof(*directories); i++) {
+		struct stat found;
+
+		if (mkdirat(store->root_fd, directories[i], STORE_DIRECTORY_MODE) == 0)
+			continue;
+		if (errno != EEXIST)
+			return open_error(err, errno, "cannot make directories in the store", store->path);
+		if (fstatat(store->root_fd, directories[i], &found, 0) < 0 || !S_ISDIR(found.st_mode))
+			return open_error(err, ENOTDIR, directories[i], store->path);
+	}
+	if (fsync(store->root_fd) < 0)
+		return open_error(err, errno, "cannot sync the store", store->path);
+	return 0;
+}
+
+/* A range file is worth nothing without its partial, and a temporary file nothing at all. */
+static void clean_partial(struct store *store)
+{
+	static const char suffix[] = ".ranges";
+	int fd = openat(store->root_fd, "partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!directory) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((entry = readdir(directory))) {
+		size_t len = strlen(entry->d_name);
+		bool useless = strncmp(entry->d_name, STORE_PUT_PREFIX, strlen(STORE_PUT_PREFIX)) == 0;
+
+		if (len > strlen(suffix) && strcmp(entry->d_name + len - strlen(suffix), suffix) == 0) {
+			char name[sizeof(entry->d_name)];
+
+			memcpy(name, entry->d_name, len - strlen(suffix));
+			name[len - strlen(suffix)] = '\0';
+			useless = faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+		}
+		if (useless)
+			unlinkat(fd, entry->d_name, 0);
+	}
+	closedir(directory);
+}
+
+static int open_index(struct store *store, struct err *err)
+{
+	_cleanup_free_ char *path = mem_printf("%s/index", store->path);
+	int code = index_open(path, &store->index, err);
+
+	/* LMDB syncs what it writes into its files, but not the directory that names them. */
+	return code ? code : store_sync_directory(store, "index", err);
+}
+
+int store_open(const struct store_options *options, struct store **store_out, struct err *err)
+{
+	struct store *store = mem_alloc(sizeof(*store));
+	int code;
+
+	store->path = mem_strdup(options->path);
+	store->root_fd = store->lock_fd = -1;
+	if ((code = open_root(store, err)) || (code = take_lock(store, err)) || (code = check_version(store, err)) ||
+	    (code = make_directories(store, err)) || (code = open_index(store, err))) {
+		store_close(store);
+		return code;
+	}
+	clean_partial(store);
+	*store_out = store;
+	return 0;
+}
+
+void store_close(struct store *store)
+{
+	if (!store)
+		return;
+	index_close(store->index);
+	if (store->lock_fd >= 0)
+		close(store->lock_fd);
+	if (store->root_fd >= 0)
+		close(store->root_fd);
+	free(store->path);
+	free(store);
+}
+
+struct index *store_index(struct store *store)
+{
+	return store->index;
+}

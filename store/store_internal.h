@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share about the directory tree. Paths are relative to STORE, for the *at() calls. */
+#pragma once
+
+#include "store/store.h"
+
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#define STORE_PATH_MAX       224 /* the longest: "partial/sha512-" hex ".ranges", or a quarantined name */
+#define STORE_QUARANTINE_MAX 16  /* files kept in quarantine/, the newest */
+#define STORE_DIRECTORY_MODE 0750
+#define STORE_PUT_PREFIX     "put." /* temporary files of store_put_blob(): worth nothing to the next run */
+
+struct store {
+	char *path;
+	int root_fd;
+	int lock_fd;
+	struct index *index;
+	atomic_uint puts; /* numbers the temporary files */
+};
+
+/* "blobs/sha256/ab/hex" */
+const char *store_blob_path(const struct digest *digest, char path[STORE_PATH_MAX]);
+/* "partial/sha256-hex" and `suffix` */
+const char *store_partial_path(const struct digest *digest, const char *suffix, char path[STORE_PATH_MAX]);
+
+int store_sync_directory(struct store *store, const char *path, struct err *err);
+
+/*
+ * Makes the file `from`, open as `fd`, durable and read-only, and renames it to its place as the digest's blob; the
+ * index is not told. When a blob of this size is there already, `from` is removed; one of another size is quarantined
+ * first. May be repeated after a failure.
+ */
+int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
+		       struct err *err);
+
+/* Tells the index of a published blob, and waits. */
+int store_record_blob(struct store *store, const struct digest *digest, uint64_t size, struct err *err);
+
+/* Moves a file to quarantine/ under a name of its own, and removes the oldest there. 0 also when there is no such file.
+ */
+int store_quarantine_file(struct store *store, const char *from, const struct digest *digest, struct err *err);

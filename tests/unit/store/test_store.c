@@ -1,0 +1,186 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "scratch.h"
+
+static void store_is_created_with_its_directories(void **state)
+{
+	static const char *const names[] = {"VERSION", "lock", "index/data.mdb", "blobs", "partial", "quarantine"};
+	struct scratch *scratch = *state;
+	struct stat found;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+		char *path = scratch_path(scratch, names[i]);
+
+		assert_int_equal(stat(path, &found), 0);
+		assert_int_equal(found.st_mode & 0007, 0);
+		free(path);
+	}
+	assert_int_equal(stat(scratch->path, &found), 0);
+	assert_int_equal(found.st_mode & 07777, 0750);
+}
+
+static void try_to_open(struct scratch *scratch)
+{
+	char holder[32];
+
+	snprintf(holder, sizeof(holder), "process %ld;", (long)getppid());
+	if (scratch_open(scratch) != ERR_BUSY)
+		_exit(1);
+	_exit(strstr(scratch->err.text, holder) ? 0 : 2);
+}
+
+static void store_refuses_a_second_process_and_names_the_first(void **state)
+{
+	struct scratch *scratch = *state;
+	struct scratch second = *scratch;
+
+	second.store = NULL;
+	assert_int_equal(scratch_in_child(&second, try_to_open), 0);
+}
+
+static void store_refuses_a_second_opening_in_one_process(void **state)
+{
+	struct scratch *scratch = *state;
+	struct scratch second = *scratch;
+
+	assert_int_equal(scratch_open(&second), ERR_BUSY);
+	assert_int_equal(scratch_count_files(scratch, "partial"), 0);
+}
+
+static void store_gives_its_lock_back(void **state)
+{
+	scratch_reopen(*state);
+}
+
+static void open_and_die(struct scratch *scratch)
+{
+	if (scratch_open(scratch) == 0)
+		kill(getpid(), SIGKILL);
+}
+
+static void store_opens_after_its_holder_was_killed(void **state)
+{
+	struct scratch *scratch = *state;
+
+	assert_true(WIFSIGNALED(scratch_in_child(scratch, open_and_die)));
+	assert_int_equal(scratch_open(scratch), 0);
+}
+
+static int open_with_version(struct scratch *scratch, const char *text)
+{
+	char *path = scratch_path(scratch, "VERSION");
+
+	scratch_close(scratch);
+	scratch_write_file(path, text, strlen(text));
+	free(path);
+	return scratch_open(scratch);
+}
+
+static void store_refuses_a_newer_format(void **state)
+{
+	struct scratch *scratch = *state;
+
+	assert_int_equal(open_with_version(scratch, "2\n"), ERR_UNSUPPORTED);
+	assert_non_null(strstr(scratch->err.text, "format 2"));
+	assert_int_equal(open_with_version(scratch, "11\n"), ERR_UNSUPPORTED);
+	assert_int_equal(open_with_version(scratch, "1\n"), 0);
+}
+
+static void store_refuses_a_version_that_is_no_number(void **state)
+{
+	static const char *const texts[] = {"", "\n", "one\n", "1", "1\n1\n", "-1\n", "01\n", "0\n", "9999999999999999999\n"};
+	struct scratch *scratch = *state;
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
+		assert_int_equal(open_with_version(scratch, texts[i]), ERR_INVALID);
+		assert_non_null(strstr(scratch->err.text, "VERSION"));
+	}
+}
+
+static void store_refuses_a_file_in_place_of_its_directory(void **state)
+{
+	struct scratch *scratch = *state;
+	char *file = mem_printf("%s/file", scratch->top);
+
+	scratch_close(scratch);
+	scratch_write_file(file, "x", 1);
+	snprintf(scratch->path, sizeof(scratch->path), "%s", file);
+	assert_int_equal(scratch_open(scratch), ERR_IO);
+	assert_non_null(strstr(scratch->err.text, "Not a directory"));
+	snprintf(scratch->path, sizeof(scratch->path), "%s/below", file);
+	assert_int_equal(scratch_open(scratch), ERR_IO);
+	free(file);
+}
+
+static void store_refuses_a_file_in_place_of_an_inner_directory(void **state)
+{
+	struct scratch *scratch = *state;
+	char *path = scratch_path(scratch, "partial");
+
+	scratch_close(scratch);
+	assert_int_equal(rmdir(path), 0);
+	scratch_write_file(path, "x", 1);
+	assert_int_equal(scratch_open(scratch), ERR_IO);
+	assert_non_null(strstr(scratch->err.text, "partial"));
+	free(path);
+}
+
+static void open_as_nobody(struct scratch *scratch)
+{
+	if (geteuid() == 0 && (setresgid(65534, 65534, 65534) < 0 || setresuid(65534, 65534, 65534) < 0))
+		_exit(1);
+	if (scratch_open(scratch) != ERR_IO)
+		_exit(2);
+	_exit(strstr(scratch->err.text, "Permission denied") && strstr(scratch->err.text, "--store") ? 0 : 3);
+}
+
+static void store_says_what_to_do_about_a_directory_it_may_not_write(void **state)
+{
+	struct scratch *scratch = *state;
+
+	assert_int_equal(chmod(scratch->top, 0755), 0);
+	scratch_close(scratch);
+	assert_int_equal(chmod(scratch->path, 0555), 0);
+	assert_int_equal(scratch_in_child(scratch, open_as_nobody), 0);
+}
+
+static void store_removes_what_is_worth_nothing_from_partial(void **state)
+{
+	struct scratch *scratch = *state;
+	char *put = scratch_path(scratch, "partial/put.7");
+	char *orphan = scratch_path(scratch, "partial/sha256-00.ranges");
+	char *partial = scratch_path(scratch, "partial/sha256-11");
+	char *ranges = scratch_path(scratch, "partial/sha256-11.ranges");
+
+	scratch_write_file(put, "x", 1);
+	scratch_write_file(orphan, "x", 1);
+	scratch_write_file(partial, "x", 1);
+	scratch_write_file(ranges, "x", 1);
+	scratch_reopen(scratch);
+	assert_false(scratch_exists(put));
+	assert_false(scratch_exists(orphan));
+	assert_true(scratch_exists(partial));
+	assert_true(scratch_exists(ranges));
+	free(put);
+	free(orphan);
+	free(partial);
+	free(ranges);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	        scratch_test(store_is_created_with_its_directories),
+	        scratch_test(store_refuses_a_second_process_and_names_the_first),
+	        scratch_test(store_refuses_a_second_opening_in_one_process),
+	        scratch_test(store_gives_its_lock_back),
+	        scratch_test(store_opens_after_its_holder_was_killed),
+	        scratch_test(store_refuses_a_newer_format),
+	        scratch_test(store_refuses_a_version_that_is_no_number),
+	        scratch_test(store_refuses_a_file_in_place_of_its_directory),
+	        scratch_test(store_refuses_a_file_in_place_of_an_inner_directory),
+	        scratch_test(store_says_what_to_do_about_a_directory_it_may_not_write),
+	        scratch_test(store_removes_what_is_worth_nothing_from_partial),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

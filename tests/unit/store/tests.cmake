@@ -1,0 +1,4 @@
+unit_test(store store store)
+unit_test(store blob store)
+unit_test(store index store)
+unit_test(store ingest store)
