@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The configuration: a YAML file, read into one document tree with line and column marks, checked against one table of keys,
- * and turned into this struct. Built-in upstreams and defaults come first, the file overrides, command line options override
- * both. The table (config_keys.c) is also what `config show` prints from and what the documentation is made from.
+ * The configuration: a YAML file, read into one document tree with line and column marks, checked against one table of
+ * keys, and turned into this struct. Built-in upstreams and defaults come first, the file overrides, command line
+ * options override both. The table (config_keys.c) is also what `config show` prints from and what the documentation is
+ * made from.
  */
 #pragma once
 
 #include "base/err.h"
+#include "base/log.h"
 #include "base/units.h"
 
 #include <stdbool.h>
@@ -14,9 +16,11 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONFIG_FILE_MAX ((size_t)1 << 20)
+#define CONFIG_FILE_MAX      ((size_t)1 << 20)
 #define CONFIG_UPSTREAMS_MAX 1024
-#define CONFIG_LIST_MAX 256
+#define CONFIG_LIST_MAX      256
+#define CONFIG_PROBLEMS_MAX  16 /* reading stops at this many */
+#define CONFIG_SECRET_MAX    ((size_t)64 << 10)
 
 struct config_list {
 	char **items; /* NULL-terminated when count > 0 */
@@ -24,22 +28,24 @@ struct config_list {
 };
 
 struct config_upstream {
-	char *name;               /* "docker.io", "registry.local:5000" */
-	char *url;                /* "https://registry-1.docker.io", no slash at the end */
+	char *name; /* "docker.io", "registry.local:5000" */
+	char *url;  /* "https://registry-1.docker.io", no slash at the end */
 	struct config_list mirrors;
 	struct config_list aliases;
 	char *username;
 	char *password_file;
-	char *password;           /* read from password_file; never printed */
-	char *ca;                 /* extra CA bundle */
-	bool insecure;            /* no TLS verification */
+	char *password;    /* from password_file or LARDER_PASSWORD_<NAME>; never printed */
+	char *ca;          /* extra CA bundle */
+	char *client_cert; /* certificate shown to the upstream, with its key */
+	char *client_key;
+	bool insecure; /* no TLS verification */
 	uint64_t tag_ttl_ms;
 	struct config_list immutable_tags;
-	uint64_t stale_for_ms;    /* UNITS_FOREVER */
+	uint64_t stale_for_ms; /* UNITS_FOREVER */
 	uint64_t missing_ttl_ms;
 	struct config_list allow; /* empty: everything */
 	struct config_list deny;
-	struct rate rate_limit;   /* events 0: none */
+	struct rate rate_limit; /* events 0: none */
 	unsigned max_connections;
 	unsigned retries;
 	uint64_t connect_timeout_ms;
@@ -64,6 +70,10 @@ struct config {
 	struct {
 		char *htpasswd;
 	} access;
+	struct {
+		enum log_level level;
+		enum log_format format;
+	} log;
 	bool offline;
 	char *default_upstream;
 	struct config_upstream *upstreams;
@@ -73,25 +83,57 @@ struct config {
 /* The built-in configuration: seven well-known upstreams, defaults of the contract. Never fails. */
 struct config *config_default(void);
 
+/* The file to read when the command line names none: $LARDER_CONFIG, else /etc/larder/larder.yaml when it exists, else
+ * NULL, which means the built-in configuration. Borrowed until the environment changes. */
+const char *config_default_path(void);
+
+/* What is wrong with a configuration, in the order of reading. */
+struct config_problems {
+	size_t count;
+	struct err items[CONFIG_PROBLEMS_MAX];
+};
+
 /*
- * Reads `path` over the built-in configuration. Errors (ERR_INVALID) read "FILE:LINE:COLUMN: KEY: what is wrong; what would be right".
- * Secrets named by *_file keys are read here (a missing one is an error naming the key's line). On error *config is NULL.
+ * Reads `path` over the built-in configuration. Errors (ERR_INVALID; ERR_IO when the file cannot be read, ERR_LIMIT
+ * when it is too large) read "FILE:LINE:COLUMN: KEY: what is wrong; what would be right". Secrets named by *_file keys
+ * are read here, and every file that the configuration names must be readable (if not, the error names the key's line).
+ * On error *config is NULL.
  */
 int config_read(const char *path, struct config **config, struct err *err);
 
-/* As config_read() from memory; `name` stands for the file in messages. */
+/* As config_read(), and describes up to CONFIG_PROBLEMS_MAX problems instead of the first one. */
+int config_read_all(const char *path, struct config **config, struct config_problems *problems);
+
+/* As config_read() and config_read_all() from memory; `name` stands for the file in messages. */
 int config_parse(const char *name, const char *text, size_t len, struct config **config, struct err *err);
+int config_parse_all(const char *name, const char *text, size_t len, struct config **config,
+		     struct config_problems *problems);
+
+/* Sets one key from the command line: `key` is "store.path", "listen", "log.level", as it is written in a file; a list
+ * takes any number of values, everything else one. Nothing is expanded. ERR_INVALID ("KEY: what is wrong; what would be
+ * right"). */
+int config_set(struct config *config, const char *key, const char *const *values, size_t count, struct err *err);
 
 /* Adds or overrides an upstream from the command line, "[NAME=]URL". Without a NAME, the URL's host[:port] is the name.
  * The first call makes it the default upstream (the caller passes `make_default`). ERR_INVALID. */
 int config_set_upstream(struct config *config, const char *argument, bool make_default, struct err *err);
 
-/* Checks what only holds for the whole (default_upstream names an upstream, no alias twice, …). Called by config_parse() too; call again
- * after command line overrides. ERR_INVALID. */
+/* The upstream of this name or alias, whatever its case; NULL when there is none. Borrowed from `config`, until an
+ * upstream is added. */
+struct config_upstream *config_find_upstream(const struct config *config, const char *name);
+
+/* Checks what only holds for the whole (default_upstream names an upstream, no alias twice, …). Called by
+ * config_parse() too; call again after command line overrides. ERR_INVALID. */
 int config_validate(const struct config *config, struct err *err);
 
 /* Prints the effective configuration as YAML that config_read() takes again, secrets as "<redacted>" comments. */
 void config_print(const struct config *config, FILE *out);
+
+/* Prints it as one JSON document, values as the YAML has them, secrets as "<redacted>". */
+void config_print_json(const struct config *config, FILE *out);
+
+/* Prints every key with its kind, default and help: a Markdown table for the documentation, or plain text. */
+void config_print_keys(FILE *out, bool markdown);
 
 /* Takes NULL. Secrets are wiped. */
 void config_free(struct config *config);

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/cli/command.h"
+
+static const char serve_help[] = "Runs the proxy until it is told to stop (SIGTERM, SIGINT).\n"
+				 "\n"
+				 "  -c, --config FILE         read this configuration; else $LARDER_CONFIG, else\n"
+				 "                            /etc/larder/larder.yaml, else what is built in\n"
+				 "      --listen ADDR:PORT    serve clients here instead (repeatable)\n"
+				 "      --store DIR           keep the store here instead\n"
+				 "      --upstream [NAME=]URL add or override an upstream (repeatable); the first\n"
+				 "                            becomes the default upstream\n"
+				 "      --offline             serve what is held and never ask an upstream\n"
+				 "      --log-level LEVEL     error, warn, info or debug\n"
+				 "      --log-format FORMAT   text or json\n";
+
+static const char config_help[] = "  check   validates the configuration; exit status 3 and the errors, with line and\n"
+				  "          column, when something is wrong\n"
+				  "  show    prints the effective configuration as YAML, secrets redacted\n"
+				  "  keys    lists every key with its default and meaning\n"
+				  "\n"
+				  "  -c, --config FILE         read this configuration; else $LARDER_CONFIG, else\n"
+				  "                            /etc/larder/larder.yaml, else what is built in\n"
+				  "      --json                (show) print one JSON document instead\n"
+				  "      --markdown            (keys) print a Markdown table instead\n";
+
+const struct command command_table[] = {
+	{"serve", "", "runs the proxy", serve_help, cmd_serve},
+	{"config", "check|show|keys", "validates or prints the configuration", config_help, cmd_config},
+};
+
+const int command_count = sizeof(command_table) / sizeof(command_table[0]);
