@@ -21,6 +21,9 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
 T=$(mktemp -d "${TMPDIR:-/tmp}/larder-e2e.XXXXXX")
 export HOME=$T/home
 mkdir -p "$HOME" "$T/truth"
+# Not the machine's own /etc/larder/larder.yaml.
+export LARDER_CONFIG=$T/empty.yaml
+echo '{}' >"$LARDER_CONFIG"
 
 # The image's name is found nowhere else, so that no client can get it past larder.
 REPOSITORY=library/larder-e2e

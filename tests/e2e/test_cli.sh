@@ -80,10 +80,24 @@ a_store_without_permission_is_1() {
   fi
   # The build tree may be closed to others.
   chmod 755 "$T"
+  chmod 644 "$LARDER_CONFIG"
   cp "$LARDER" "$T/program"
   mkdir -m 700 "$T/closed"
   expect_exit 1 "$T/closed.*ermission" setpriv --reuid=65534 --regid=65534 --clear-groups \
     "$T/program" serve --listen 127.0.0.1:0 --store "$T/closed/store"
+  # A store that cannot be written, though its folder can be entered.
+  mkdir -m 755 "$T/read-only"
+  expect_exit 1 "$T/read-only.*ermission" setpriv --reuid=65534 --regid=65534 --clear-groups \
+    "$T/program" serve --listen 127.0.0.1:0 --store "$T/read-only"
+}
+
+a_store_behind_a_symbolic_link_is_opened() {
+  # systemd's DynamicUser= makes /var/lib/larder one.
+  mkdir "$T/private"
+  ln -s private "$T/public"
+  start_larder linked --store "$T/public" --upstream "docker.io=http://127.0.0.1:1"
+  stop linked
+  [ -e "$T/private/VERSION" ] || fail "the store is not where the link leads"
 }
 
 a_signal_ends_an_idle_larder_with_0() {
@@ -133,7 +147,8 @@ sigterm_lets_a_running_answer_end() {
 
 for check in wrong_usage_is_2 help_and_version_are_0 a_wrong_configuration_is_3_and_names_the_place \
   the_shipped_configuration_is_right secrets_are_not_shown a_port_in_use_is_1 a_store_that_is_held_is_5 \
-  a_store_without_permission_is_1 a_signal_ends_an_idle_larder_with_0 sigterm_lets_a_running_answer_end; do
+  a_store_without_permission_is_1 a_store_behind_a_symbolic_link_is_opened a_signal_ends_an_idle_larder_with_0 \
+  sigterm_lets_a_running_answer_end; do
   say "$check"
   "$check"
 done
