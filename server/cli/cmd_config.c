@@ -38,7 +38,8 @@ static struct config *load(const char *path)
 	return NULL;
 }
 
-static int parse_options(int argc, char **argv, struct config_options *options)
+/* False when the usage is wrong, which is then said. */
+static bool parse_options(int argc, char **argv, struct config_options *options)
 {
 	enum { OPTION_JSON = 256, OPTION_MARKDOWN };
 	static const struct option longs[] = {
@@ -61,23 +62,24 @@ static int parse_options(int argc, char **argv, struct config_options *options)
 			options->markdown = true;
 			break;
 		default:
-			return command_option_error(argv, option);
+			command_option_error(argv, option);
+			return false;
 		}
 	}
 	if (optind == argc)
-		return command_usage_error(argv[0], "say what to do: check, show or keys");
-	if (optind + 1 < argc)
-		return command_usage_error(argv[0], "too many arguments: '%s'", argv[optind + 1]);
-	options->action = argv[optind];
-	return EXIT_DONE;
+		command_usage_error(argv[0], "say what to do: check, show or keys");
+	else if (optind + 1 < argc)
+		command_usage_error(argv[0], "too many arguments: '%s'", argv[optind + 1]);
+	else
+		options->action = argv[optind];
+	return options->action != NULL;
 }
 
 int cmd_config(int argc, char **argv)
 {
 	struct config_options options = {0};
-	int status = parse_options(argc, argv, &options);
-	if (status)
-		return status;
+	if (!parse_options(argc, argv, &options))
+		return EXIT_USAGE;
 	bool check = !strcmp(options.action, "check");
 	bool show = !strcmp(options.action, "show");
 	bool keys = !strcmp(options.action, "keys");

@@ -149,34 +149,37 @@ static const struct config_key *find_by_path(const char *path)
 	return key && key->kind != CONFIG_MAP && key->kind != CONFIG_UPSTREAMS ? key : NULL;
 }
 
-int config_set(struct config *config, const char *path, const char *const *values, size_t count, struct err *err)
+/* Sets a list from values, or leaves it as it was. */
+static int set_list(const struct config_key *known, struct config *config, const char *const *values, size_t count,
+		    struct err *err)
+{
+	struct config_list *field = config_key_field(known, config);
+	struct config_list old = *field;
+	*field = (struct config_list){0};
+	int code = 0;
+	for (size_t i = 0; i < count && !code; i++)
+		code = config_key_set(known, config, values[i], err);
+	if (code) {
+		config_list_clear(field);
+		*field = old;
+	} else {
+		config_list_clear(&old);
+	}
+	return code;
+}
+
+int config_set(struct config *config, const char *key, const char *const *values, size_t count, struct err *err)
 {
 	char shown[TEXT_SHOWN_MAX];
 	struct err why = {0};
-	const struct config_key *key = find_by_path(path);
-	if (!key)
-		return err_set(err, ERR_INVALID, "%s: there is no such key", text_show(path, shown));
-	bool list = key->kind == CONFIG_LIST;
-	if (count < (list ? key->min : 1) || (!list && count > 1))
-		return err_set(err, ERR_INVALID, "%s: takes %s", path, list ? "at least one value" : "one value");
-	struct config_list old = {0};
-	struct config_list *field = config_key_field(key, config);
-	if (list) {
-		old = *field;
-		*field = (struct config_list){0};
-	}
-	int code = 0;
-	for (size_t i = 0; i < count && !code; i++)
-		code = config_key_set(key, config, values[i], &why);
-	if (list) {
-		if (code) {
-			config_list_clear(field);
-			*field = old;
-		} else {
-			config_list_clear(&old);
-		}
-	}
-	return code ? err_set(err, code, "%s: %s", path, why.text) : 0;
+	const struct config_key *known = find_by_path(key);
+	if (!known)
+		return err_set(err, ERR_INVALID, "%s: there is no such key", text_show(key, shown));
+	bool list = known->kind == CONFIG_LIST;
+	if (count < (list ? known->min : 1) || (!list && count > 1))
+		return err_set(err, ERR_INVALID, "%s: takes %s", key, list ? "at least one value" : "one value");
+	int code = list ? set_list(known, config, values, count, &why) : config_key_set(known, config, values[0], &why);
+	return code ? err_set(err, code, "%s: %s", key, why.text) : 0;
 }
 
 /* The host[:port] of a URL as it is written. */

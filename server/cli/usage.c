@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static int say_usage_error(const char *command, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static int say_usage_error(const char *command, const char *format,
+								 va_list arguments)
 {
 	fprintf(stderr, "larder%s%s: ", command ? " " : "", command ? command : "");
 	vfprintf(stderr, format, arguments);
