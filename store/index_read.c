@@ -36,32 +36,58 @@ static size_t first_slot(void)
 	return mine;
 }
 
-static int claim_txn(struct index *index, MDB_txn **txn)
+static MDB_txn *take_idle(struct index *index)
 {
 	size_t first = first_slot();
-	int code;
 
 	for (size_t i = 0; i < INDEX_READERS_MAX; i++) {
 		struct index_slot *slot = &index->slots[(first + i) % INDEX_READERS_MAX];
+		MDB_txn *txn = NULL;
 
-		if (!atomic_load_explicit(&slot->txn, memory_order_relaxed))
-			continue;
-		*txn = atomic_exchange_explicit(&slot->txn, NULL, memory_order_acquire);
-		if (*txn)
-			return mdb_txn_renew(*txn);
+		if (atomic_load_explicit(&slot->txn, memory_order_relaxed))
+			txn = atomic_exchange_explicit(&slot->txn, NULL, memory_order_acquire);
+		if (txn)
+			return txn;
 	}
-	/* Lookups are short: with all readers taken, one is free in a moment, though not perhaps in a slot yet. */
-	while ((code = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn)) == MDB_READERS_FULL) {
-		for (size_t i = 0; i < INDEX_READERS_MAX; i++) {
-			*txn = atomic_exchange(&index->slots[i].txn, NULL);
-			if (*txn)
-				return mdb_txn_renew(*txn);
+	return NULL;
+}
+
+/*
+ * LMDB learns the number of the last commit, and then copies the roots from the one of two places where that commit put
+ * them. A thread that is kept from running in between may find them overwritten by the commit after the next. Then it
+ * looks again; else it could see a change, and the next time not yet.
+ */
+static int renew(struct index *index, MDB_txn *txn)
+{
+	for (;;) {
+		MDB_envinfo info;
+		int code = mdb_txn_renew(txn);
+
+		if (code || (code = mdb_env_info(index->env, &info)))
+			return code;
+		if (info.me_last_txnid < mdb_txn_id(txn) + 2)
+			return 0;
+		mdb_txn_reset(txn);
+	}
+}
+
+static int claim_txn(struct index *index, MDB_txn **txn)
+{
+	int code = 0;
+
+	while (!(*txn = take_idle(index))) {
+		code = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn);
+		if (!code) {
+			mdb_txn_reset(*txn);
+			break;
 		}
+		*txn = NULL;
+		if (code != MDB_READERS_FULL)
+			return code;
+		/* Lookups are short: with all readers in use, one of them is idle in a moment. */
 		sched_yield();
 	}
-	if (code)
-		*txn = NULL;
-	return code;
+	return renew(index, *txn);
 }
 
 static void release_txn(struct index *index, MDB_txn *txn)

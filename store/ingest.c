@@ -129,6 +129,7 @@ static void add_part(struct ingest *ingest, uint64_t start, const uint8_t *data,
 	pthread_mutex_lock(&ingest->mutex);
 	code = ranges_add(&ingest->ranges, start, start + len);
 	assert(code == 0);
+	(void)code;
 	ingest->journal_due += len;
 	journal = ingest->journal_due >= INGEST_JOURNAL_BYTES;
 	/* Decided here and not before the write: ingest_hash_behind() may have come up to this part meanwhile, and has

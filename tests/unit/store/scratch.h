@@ -27,8 +27,8 @@
 #include <cmocka.h>
 
 struct scratch {
-	char path[64];  /* the store */
-	char top[48];   /* what is removed at the end */
+	char path[64]; /* the store */
+	char top[48];  /* what is removed at the end */
 	struct store *store;
 	struct err err;
 };
@@ -85,7 +85,7 @@ static inline char *scratch_partial_path(const struct scratch *scratch, const st
 	char hex[DIGEST_TEXT_MAX];
 
 	return mem_printf("%s/partial/%s-%s%s", scratch->path, digest_algorithm_name(digest->algorithm),
-	                  digest_hex(digest, hex), suffix);
+			  digest_hex(digest, hex), suffix);
 }
 
 static inline void scratch_write_file(const char *path, const void *data, size_t len)

@@ -247,19 +247,19 @@ static void blob_put_says_what_failed_when_a_directory_cannot_be_made(void **sta
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        scratch_test(blob_put_is_found_and_read_back),
-	        scratch_test(blob_put_twice_is_success_and_counted_once),
-	        scratch_test(blob_of_sha512_and_of_no_bytes_are_kept),
-	        scratch_test(blob_survives_reopening),
-	        scratch_test(blob_survives_a_kill),
-	        scratch_test(blob_that_the_index_does_not_know_is_adopted),
-	        scratch_test(blob_whose_file_is_gone_is_forgotten),
-	        scratch_test(blob_of_another_size_is_quarantined_and_may_come_again),
-	        scratch_test(blob_put_replaces_an_unknown_file_of_another_size),
-	        scratch_test(blob_that_is_a_link_is_not_followed),
-	        scratch_test(blob_quarantined_is_gone_from_disk_and_index),
-	        scratch_test(quarantine_keeps_the_sixteen_newest),
-	        scratch_test(blob_put_says_what_failed_when_a_directory_cannot_be_made),
+		scratch_test(blob_put_is_found_and_read_back),
+		scratch_test(blob_put_twice_is_success_and_counted_once),
+		scratch_test(blob_of_sha512_and_of_no_bytes_are_kept),
+		scratch_test(blob_survives_reopening),
+		scratch_test(blob_survives_a_kill),
+		scratch_test(blob_that_the_index_does_not_know_is_adopted),
+		scratch_test(blob_whose_file_is_gone_is_forgotten),
+		scratch_test(blob_of_another_size_is_quarantined_and_may_come_again),
+		scratch_test(blob_put_replaces_an_unknown_file_of_another_size),
+		scratch_test(blob_that_is_a_link_is_not_followed),
+		scratch_test(blob_quarantined_is_gone_from_disk_and_index),
+		scratch_test(quarantine_keeps_the_sixteen_newest),
+		scratch_test(blob_put_says_what_failed_when_a_directory_cannot_be_made),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ static struct index_tag make_tag(uint64_t accept, int64_t checked, const char *m
 }
 
 static int put_tag(struct scratch *scratch, const struct index_repository *repository, const char *name,
-                   const struct index_tag *tag)
+		   const struct index_tag *tag)
 {
 	struct index_change change = {.kind = INDEX_PUT_TAG, .repository = *repository, .tag = name, .tag_record = tag};
 
@@ -42,7 +42,7 @@ static void index_knows_nothing_at_first(void **state)
 
 	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20", 0, &tag, NULL), ERR_NOT_FOUND);
 	assert_int_equal(index_get_tag_any(scratch_index(scratch), &alpine, "3.20", any_type, NULL, &tag, NULL),
-	                 ERR_NOT_FOUND);
+			 ERR_NOT_FOUND);
 	assert_int_equal(index_get_link(scratch_index(scratch), &alpine, &digest, &link, NULL), ERR_NOT_FOUND);
 	assert_int_equal(index_get_blob(scratch_index(scratch), &digest, &blob, NULL), ERR_NOT_FOUND);
 	assert_int_equal(index_list_tags(scratch_index(scratch), &alpine, "", NULL, NULL, NULL), ERR_NOT_FOUND);
@@ -73,7 +73,7 @@ static void index_finds_the_newest_acceptable_answer_of_a_tag(void **state)
 {
 	struct scratch *scratch = *state;
 	struct index_tag first = make_tag(1, 300, MANIFEST), second = make_tag(UINT64_MAX, 200, LIST),
-	                 third = make_tag(3, 100, LIST), longer = make_tag(4, 900, LIST), found;
+			 third = make_tag(3, 100, LIST), longer = make_tag(4, 900, LIST), found;
 	struct index *index = scratch_index(scratch);
 
 	assert_int_equal(put_tag(scratch, &alpine, "3", &first), 0);
@@ -102,7 +102,7 @@ static void index_deletes_a_tag_under_every_accept(void **state)
 	}
 	assert_int_equal(index_write(scratch_index(scratch), &change, 1, NULL), 0);
 	assert_int_equal(index_get_tag_any(scratch_index(scratch), &alpine, "3", any_type, NULL, &found, NULL),
-	                 ERR_NOT_FOUND);
+			 ERR_NOT_FOUND);
 	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20", 4, &found, NULL), 0);
 	change.repository = other;
 	assert_int_equal(index_write(scratch_index(scratch), &change, 1, NULL), 0);
@@ -113,7 +113,7 @@ static void index_keeps_links_apart_by_repository(void **state)
 	struct scratch *scratch = *state;
 	struct digest digest = scratch_digest("x", 1);
 	struct index_change change = {
-	        .kind = INDEX_PUT_LINK, .repository = alpine, .digest = &digest, .link = {.media_type = MANIFEST}};
+		.kind = INDEX_PUT_LINK, .repository = alpine, .digest = &digest, .link = {.media_type = MANIFEST}};
 	struct index_link found;
 
 	assert_int_equal(index_write(scratch_index(scratch), &change, 1, NULL), 0);
@@ -158,10 +158,10 @@ static void index_counts_blobs_and_bytes(void **state)
 	struct digest first = scratch_digest("1", 1), second = scratch_digest("2", 1);
 	struct index_blob found;
 	struct index_change changes[] = {
-	        {.kind = INDEX_PUT_BLOB, .digest = &first, .blob = {.size = 100, .last_use = 5}},
-	        {.kind = INDEX_PUT_BLOB, .digest = &second, .blob = {.size = 7, .last_use = 5}},
-	        {.kind = INDEX_PUT_BLOB, .digest = &first, .blob = {.size = 90, .last_use = 6}},
-	        {.kind = INDEX_USE_BLOB, .digest = &first, .blob = {.last_use = 9}},
+		{.kind = INDEX_PUT_BLOB, .digest = &first, .blob = {.size = 100, .last_use = 5}},
+		{.kind = INDEX_PUT_BLOB, .digest = &second, .blob = {.size = 7, .last_use = 5}},
+		{.kind = INDEX_PUT_BLOB, .digest = &first, .blob = {.size = 90, .last_use = 6}},
+		{.kind = INDEX_USE_BLOB, .digest = &first, .blob = {.last_use = 9}},
 	};
 	struct index_change unknown = {.kind = INDEX_USE_BLOB, .digest = &second, .blob = {.last_use = 9}};
 	struct index_change deletion = {.kind = INDEX_DELETE_BLOB, .digest = &second};
@@ -288,9 +288,9 @@ static void index_keeps_what_was_committed_before_a_kill(void **state)
 	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3", 1, &found, NULL), 0);
 }
 
-#define WRITERS       4
-#define READERS       8
-#define WRITES_EACH   50
+#define WRITERS     4
+#define READERS     8
+#define WRITES_EACH 50
 
 struct crowd {
 	struct scratch *scratch;
@@ -310,8 +310,8 @@ static void *write_blobs(void *arg)
 		unsigned name[2] = {mine, i};
 		struct digest digest = scratch_digest(name, sizeof(name));
 		struct index_change changes[] = {
-		        {.kind = INDEX_PUT_BLOB, .digest = &digest, .blob = {.size = 10}},
-		        {.kind = INDEX_PUT_LINK, .repository = alpine, .digest = &digest},
+			{.kind = INDEX_PUT_BLOB, .digest = &digest, .blob = {.size = 10}},
+			{.kind = INDEX_PUT_LINK, .repository = alpine, .digest = &digest},
 		};
 
 		if (index_write(scratch_index(crowd->scratch), changes, 2, NULL))
@@ -428,21 +428,21 @@ static void index_with_pages_of_zeros_says_so(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        scratch_test(index_knows_nothing_at_first),
-	        scratch_test(index_gives_a_tag_back_as_it_was_put),
-	        scratch_test(index_finds_the_newest_acceptable_answer_of_a_tag),
-	        scratch_test(index_deletes_a_tag_under_every_accept),
-	        scratch_test(index_keeps_links_apart_by_repository),
-	        scratch_test(index_takes_the_longest_names),
-	        scratch_test(index_counts_blobs_and_bytes),
-	        scratch_test(index_lists_tags_in_order_page_by_page),
-	        scratch_test(index_applies_later_changes_in_order_and_before_closing),
-	        scratch_test(index_bounds_its_queue),
-	        scratch_test(index_keeps_what_was_committed_before_a_kill),
-	        scratch_test(index_is_read_beside_writers_and_always_consistent),
-	        scratch_test(index_of_junk_is_refused_with_advice),
-	        scratch_test(index_that_was_cut_off_says_so),
-	        scratch_test(index_with_pages_of_zeros_says_so),
+		scratch_test(index_knows_nothing_at_first),
+		scratch_test(index_gives_a_tag_back_as_it_was_put),
+		scratch_test(index_finds_the_newest_acceptable_answer_of_a_tag),
+		scratch_test(index_deletes_a_tag_under_every_accept),
+		scratch_test(index_keeps_links_apart_by_repository),
+		scratch_test(index_takes_the_longest_names),
+		scratch_test(index_counts_blobs_and_bytes),
+		scratch_test(index_lists_tags_in_order_page_by_page),
+		scratch_test(index_applies_later_changes_in_order_and_before_closing),
+		scratch_test(index_bounds_its_queue),
+		scratch_test(index_keeps_what_was_committed_before_a_kill),
+		scratch_test(index_is_read_beside_writers_and_always_consistent),
+		scratch_test(index_of_junk_is_refused_with_advice),
+		scratch_test(index_that_was_cut_off_says_so),
+		scratch_test(index_with_pages_of_zeros_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

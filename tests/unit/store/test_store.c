@@ -87,7 +87,8 @@ static void store_refuses_a_newer_format(void **state)
 
 static void store_refuses_a_version_that_is_no_number(void **state)
 {
-	static const char *const texts[] = {"", "\n", "one\n", "1", "1\n1\n", "-1\n", "01\n", "0\n", "9999999999999999999\n"};
+	static const char *const texts[] = {
+		"", "\n", "one\n", "1", "1\n1\n", "-1\n", "01\n", "0\n", "9999999999999999999\n"};
 	struct scratch *scratch = *state;
 
 	for (size_t i = 0; i < sizeof(texts) / sizeof(*texts); i++) {
@@ -169,17 +170,17 @@ static void store_removes_what_is_worth_nothing_from_partial(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	        scratch_test(store_is_created_with_its_directories),
-	        scratch_test(store_refuses_a_second_process_and_names_the_first),
-	        scratch_test(store_refuses_a_second_opening_in_one_process),
-	        scratch_test(store_gives_its_lock_back),
-	        scratch_test(store_opens_after_its_holder_was_killed),
-	        scratch_test(store_refuses_a_newer_format),
-	        scratch_test(store_refuses_a_version_that_is_no_number),
-	        scratch_test(store_refuses_a_file_in_place_of_its_directory),
-	        scratch_test(store_refuses_a_file_in_place_of_an_inner_directory),
-	        scratch_test(store_says_what_to_do_about_a_directory_it_may_not_write),
-	        scratch_test(store_removes_what_is_worth_nothing_from_partial),
+		scratch_test(store_is_created_with_its_directories),
+		scratch_test(store_refuses_a_second_process_and_names_the_first),
+		scratch_test(store_refuses_a_second_opening_in_one_process),
+		scratch_test(store_gives_its_lock_back),
+		scratch_test(store_opens_after_its_holder_was_killed),
+		scratch_test(store_refuses_a_newer_format),
+		scratch_test(store_refuses_a_version_that_is_no_number),
+		scratch_test(store_refuses_a_file_in_place_of_its_directory),
+		scratch_test(store_refuses_a_file_in_place_of_an_inner_directory),
+		scratch_test(store_says_what_to_do_about_a_directory_it_may_not_write),
+		scratch_test(store_removes_what_is_worth_nothing_from_partial),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
