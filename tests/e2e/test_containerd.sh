@@ -65,8 +65,8 @@ learn_truth multi
 PICKED=$(platform_manifest)
 start_larder larder --store "$T/store" --upstream "docker.io=http://$REGISTRY" --upstream "quay.io=http://$REGISTRY"
 mkdir -p "$T/hosts/docker.io" "$T/hosts/_default"
-client_config hosts.docker.io.toml >"$T/hosts/docker.io/hosts.toml"
-client_config hosts.default.toml >"$T/hosts/_default/hosts.toml"
+client_config containerd/docker.io/hosts.toml >"$T/hosts/docker.io/hosts.toml"
+client_config containerd/_default/hosts.toml >"$T/hosts/_default/hosts.toml"
 start_containerd
 SNAPSHOTTER=$(snapshotter)
 
