@@ -35,7 +35,8 @@ struct ingest;
  */
 int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest, struct err *err);
 
-/* Closes it. Unpublished bytes stay in partial/ for the next time, unless ingest_discard() was called. Takes NULL. */
+/* Closes it. Unpublished bytes stay in partial/ for the next time, unless ingest_discard() was called. No
+ * other call on it may be running. Takes NULL. */
 void ingest_close(struct ingest *ingest);
 
 /* Forgets every byte, the size and the etag: the partial is truncated and hashing starts over (bytes of another version, or a wrong
