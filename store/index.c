@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Opening the index, and lookups. A lookup claims an idle read transaction by one atomic exchange, renews it (no lock,
- * no system call), and gives it back reset; the transactions are bound to no thread (MDB_NOTLS). A new one is begun
- * only when none is idle, so there are as many as lookups have ever run side by side.
- */
+/* Opening and closing the index, and what LMDB's errors mean. Lookups are in index_read.c, changes in index_write.c. */
 #include "store/index_internal.h"
 
 #include "base/buf.h"
@@ -29,7 +25,10 @@ int index_guard(int (*body)(void *arg), void *arg)
 	int code;
 
 	guard_target = &target;
-	code = setjmp(target) ? MDB_CORRUPTED : body(arg);
+	if (setjmp(target))
+		code = MDB_CORRUPTED;
+	else
+		code = body(arg);
 	guard_target = NULL;
 	return code;
 }

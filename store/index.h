@@ -8,8 +8,8 @@
  *   link        (repository, digest) -> media type        repository R of upstream U may serve digest D
  *   blob        digest -> size, last use
  *
- * Reads run on any thread, each in a short transaction that is never kept open over a wait. Writes go to one writer thread that
- * commits many at once: index_write() waits for its commit, index_write_later() does not.
+ * Reads run on any thread, each in a short transaction that is never kept open over a wait. Writes go to one writer
+ * thread that commits many at once: index_write() waits for its commit, index_write_later() does not.
  */
 #pragma once
 
@@ -23,20 +23,20 @@
 struct index;
 
 #define INDEX_MEDIA_TYPE_MAX 255
-#define INDEX_MAP_BYTES ((size_t)16 << 30) /* address space, not disk: the file grows as it is filled */
+#define INDEX_MAP_BYTES      ((size_t)16 << 30) /* address space, not disk: the file grows as it is filled */
 
 struct index_repository {
 	const char *upstream;   /* the configured name: "docker.io" */
 	const char *repository; /* "library/alpine" */
 };
 
-/* What a tag meant when the upstream was last asked with a given Accept. `accept` is a number that stands for the set of media
- * types the client takes (server/pull/accept.h); answers to different sets are kept apart. */
+/* What a tag meant when the upstream was last asked with a given Accept. `accept` is a number that stands for the set
+ * of media types the client takes (server/pull/accept.h); answers to different sets are kept apart. */
 struct index_tag {
 	struct digest digest;
-	uint64_t size;    /* of the manifest */
-	int64_t fetched;  /* wall seconds: when this digest was first seen under the tag */
-	int64_t checked;  /* wall seconds: when upstream last confirmed it */
+	uint64_t size;   /* of the manifest */
+	int64_t fetched; /* wall seconds: when this digest was first seen under the tag */
+	int64_t checked; /* wall seconds: when upstream last confirmed it */
 	uint64_t accept;
 	char media_type[INDEX_MEDIA_TYPE_MAX + 1];
 };
@@ -61,29 +61,30 @@ void index_close(struct index *index);
 
 /* Lookups: 0, ERR_NOT_FOUND, or ERR_IO (a damaged index). */
 int index_get_tag(struct index *index, const struct index_repository *repository, const char *tag, uint64_t accept,
-                  struct index_tag *found, struct err *err);
-/* The tag's newest record under any Accept for which `acceptable(arg, media_type)` is true: for when upstream cannot be asked. */
+		  struct index_tag *found, struct err *err);
+/* The tag's newest record under any Accept for which `acceptable(arg, media_type)` is true: for when upstream cannot be
+ * asked. */
 int index_get_tag_any(struct index *index, const struct index_repository *repository, const char *tag,
-                      bool (*acceptable)(void *arg, const char *media_type), void *arg, struct index_tag *found,
-                      struct err *err);
+		      bool (*acceptable)(void *arg, const char *media_type), void *arg, struct index_tag *found,
+		      struct err *err);
 int index_get_link(struct index *index, const struct index_repository *repository, const struct digest *digest,
-                   struct index_link *found, struct err *err);
+		   struct index_link *found, struct err *err);
 int index_get_blob(struct index *index, const struct digest *digest, struct index_blob *found, struct err *err);
 int index_get_totals(struct index *index, struct index_totals *totals, struct err *err);
 
-/* Calls `each` for every tag name known in the repository, in byte order, each name once, from the first one after `after` ("" for all),
- * until it returns false. ERR_NOT_FOUND when the repository is unknown. */
+/* Calls `each` for every tag name known in the repository, in byte order, each name once, from the first one after
+ * `after` ("" for all), until it returns false. ERR_NOT_FOUND when the repository is unknown. */
 int index_list_tags(struct index *index, const struct index_repository *repository, const char *after,
-                    bool (*each)(void *arg, const char *tag), void *arg, struct err *err);
+		    bool (*each)(void *arg, const char *tag), void *arg, struct err *err);
 
 enum index_change_kind {
-	INDEX_PUT_TAG,    /* repository, tag, tag_record */
-	INDEX_DELETE_TAG, /* repository, tag: under every accept */
-	INDEX_PUT_LINK,   /* repository, digest, link */
-	INDEX_DELETE_LINK,/* repository, digest */
-	INDEX_PUT_BLOB,   /* digest, blob */
-	INDEX_USE_BLOB,   /* digest, blob.last_use: nothing happens when the blob is unknown */
-	INDEX_DELETE_BLOB,/* digest */
+	INDEX_PUT_TAG,     /* repository, tag, tag_record */
+	INDEX_DELETE_TAG,  /* repository, tag: under every accept */
+	INDEX_PUT_LINK,    /* repository, digest, link */
+	INDEX_DELETE_LINK, /* repository, digest */
+	INDEX_PUT_BLOB,    /* digest, blob */
+	INDEX_USE_BLOB,    /* digest, blob.last_use: nothing happens when the blob is unknown */
+	INDEX_DELETE_BLOB, /* digest */
 };
 
 /* One change. All pointers are borrowed during the call alone. */
@@ -101,8 +102,8 @@ struct index_change {
  * ERR_INVALID when a name, tag or digest is none. */
 int index_write(struct index *index, const struct index_change *changes, size_t count, struct err *err);
 
-/* As index_write(), without waiting: durable soon, at the latest when the store is closed. Changes are seen by lookups in the
- * order they were given. ERR_LIMIT when INDEX_QUEUE_MAX changes wait already, ERR_INVALID as above (nothing is queued
- * then). */
+/* As index_write(), without waiting: durable soon, at the latest when the store is closed. Changes are seen by lookups
+ * in the order they were given. ERR_LIMIT when INDEX_QUEUE_MAX changes wait already, ERR_INVALID as above (nothing is
+ * queued then). */
 #define INDEX_QUEUE_MAX 65536
 int index_write_later(struct index *index, const struct index_change *changes, size_t count);

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Writing one blob: partial -> verify -> publish. An ingest owns `partial/<algorithm>-<hex>` and the set of byte ranges present in
- * it. The file is sparse: ranges may arrive in any order. What is present is written to a small file beside it
- * (`….ranges`, checksummed, at most every INGEST_JOURNAL_BYTES), so that a transfer goes on after a restart or kill -9 from where it was;
- * should that file promise bytes that a power cut took, the digest says so, and nothing is published.
+ * Writing one blob: partial -> verify -> publish. An ingest owns `partial/<algorithm>-<hex>` and the set of byte ranges
+ * present in it. The file is sparse: ranges may arrive in any order. What is present is written to a small file beside
+ * it
+ * (`….ranges`, checksummed, at most every INGEST_JOURNAL_BYTES), so that a transfer goes on after a restart or kill -9
+ * from where it was; should that file promise bytes that a power cut took, the digest says so, and nothing is
+ * published.
  *
- * The hash follows the contiguous prefix: a write at the hash position is hashed from the caller's memory; what lies behind a gap that
- * closes is hashed from the file by ingest_hash_behind(), which blocks and belongs on a work thread.
+ * The hash follows the contiguous prefix: a write at the hash position is hashed from the caller's memory; what lies
+ * behind a gap that closes is hashed from the file by ingest_hash_behind(), which blocks and belongs on a work thread.
  *
- * States: WRITING -> (all present and hashed) -> VERIFIED -> PUBLISHED, or FAILED from any. One owner opens and closes it; between,
- * reads may run on any thread beside the one writer.
+ * States: WRITING -> (all present and hashed) -> VERIFIED -> PUBLISHED, or FAILED from any. One owner opens and closes
+ * it; between, reads may run on any thread beside the one writer.
  */
 #pragma once
 
@@ -25,13 +27,14 @@ struct store;
 struct ingest;
 
 #define INGEST_JOURNAL_BYTES ((uint64_t)256 << 10)
-#define INGEST_RANGES_MAX 128 /* separate ranges of one partial; a write that would make more is refused with ERR_LIMIT */
-#define INGEST_ETAG_MAX 255
+#define INGEST_RANGES_MAX                                                                                              \
+	128 /* separate ranges of one partial; a write that would make more is refused with ERR_LIMIT */
+#define INGEST_ETAG_MAX     255
 #define INGEST_SIZE_UNKNOWN UINT64_MAX
 
 /*
- * Opens the partial of `digest`, taking up what an earlier run left. There must be no other ingest of this digest. Blocks shortly.
- * ERR_NO_SPACE, ERR_IO.
+ * Opens the partial of `digest`, taking up what an earlier run left. There must be no other ingest of this digest.
+ * Blocks shortly. ERR_NO_SPACE, ERR_IO.
  */
 int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest, struct err *err);
 
@@ -39,8 +42,8 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
  * other call on it may be running. Takes NULL. */
 void ingest_close(struct ingest *ingest);
 
-/* Forgets every byte, the size and the etag: the partial is truncated and hashing starts over (bytes of another version, or a wrong
- * digest). Not beside a write, nor after publishing. */
+/* Forgets every byte, the size and the etag: the partial is truncated and hashing starts over (bytes of another
+ * version, or a wrong digest). Not beside a write, nor after publishing. */
 int ingest_discard(struct ingest *ingest, struct err *err);
 
 /* The blob's whole size, INGEST_SIZE_UNKNOWN until ingest_set_size() or a taken-up partial told it. */
@@ -48,27 +51,29 @@ uint64_t ingest_size(struct ingest *ingest);
 /* Sets the size. ERR_INVALID when it is known and differs, or when bytes beyond it are present. */
 int ingest_set_size(struct ingest *ingest, uint64_t size, struct err *err);
 
-/* The validator (a strong ETag as sent, with its quotes) under which the present bytes were fetched, "" when none. Survives restarts. */
+/* The validator (a strong ETag as sent, with its quotes) under which the present bytes were fetched, "" when none.
+ * Survives restarts. */
 void ingest_etag(struct ingest *ingest, char etag[INGEST_ETAG_MAX + 1]);
 void ingest_set_etag(struct ingest *ingest, const char *etag);
 
 /*
- * Writes bytes at `offset`. Bytes already present are skipped (the first to come stay). ERR_LIMIT beyond the size or with too many
- * ranges; ERR_NO_SPACE; ERR_IO. A failed write leaves what was present before. One thread at a time.
+ * Writes bytes at `offset`. Bytes already present are skipped (the first to come stay). ERR_LIMIT beyond the size or
+ * with too many ranges; ERR_NO_SPACE; ERR_IO. A failed write leaves what was present before. One thread at a time.
  */
 int ingest_write(struct ingest *ingest, uint64_t offset, const void *data, size_t len, struct err *err);
 
 /* How many bytes are present from `offset` on, without a gap. */
 uint64_t ingest_present_from(struct ingest *ingest, uint64_t offset);
 
-/* The first gap at or behind `from`: true and [*start, *end) when there is one; *end is ingest_size() for the last (which may be
- * unknown: UINT64_MAX). False when everything from there on is present. */
+/* The first gap at or behind `from`: true and [*start, *end) when there is one; *end is ingest_size() for the last
+ * (which may be unknown: UINT64_MAX). False when everything from there on is present. */
 bool ingest_next_gap(struct ingest *ingest, uint64_t from, uint64_t *start, uint64_t *end);
 
 /* How many bytes are present in all. */
 uint64_t ingest_present_bytes(struct ingest *ingest);
 
-/* Reads present bytes: the count (short at the end of what is present), or ERR_IO. The file stays readable after publishing. */
+/* Reads present bytes: the count (short at the end of what is present), or ERR_IO. The file stays readable after
+ * publishing. */
 ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t len);
 
 /* The ingest's descriptor, borrowed: for readers that send from it. */
@@ -79,8 +84,9 @@ bool ingest_hash_waits(struct ingest *ingest);
 /* Hashes from the file up to the end of the contiguous prefix. Blocks. ERR_IO. May run beside writes and reads. */
 int ingest_hash_behind(struct ingest *ingest, struct err *err);
 
-/* 0 when every byte is present, hashed, and the digest is right; ERR_AGAIN when bytes or hashing are missing; ERR_DIGEST when it is
- * wrong (the partial has then been moved to quarantine/; ingest_discard() makes the ingest usable again). */
+/* 0 when every byte is present, hashed, and the digest is right; ERR_AGAIN when bytes or hashing are missing;
+ * ERR_DIGEST when it is wrong (the partial has then been moved to quarantine/; ingest_discard() makes the ingest usable
+ * again). */
 int ingest_verify(struct ingest *ingest, struct err *err);
 
 /*

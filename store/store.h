@@ -9,8 +9,8 @@
  *   STORE/partial/sha256-hex   what flights have so far, see ingest.h
  *   STORE/quarantine/          what failed its digest
  *
- * A blob's life: an ingest writes its partial, the hash follows the contiguous prefix, one rename after fsync publishes it,
- * and then the index learns of it. A crash between the two leaves a published file that the index does not know:
+ * A blob's life: an ingest writes its partial, the hash follows the contiguous prefix, one rename after fsync publishes
+ * it, and then the index learns of it. A crash between the two leaves a published file that the index does not know:
  * store_find_blob() notices and mends that. Nothing here touches the network, and nothing here knows who asks.
  *
  * All functions may be called from any thread. Those that can block on the disk for long say so.
@@ -32,9 +32,9 @@ struct store_options {
 };
 
 /*
- * Opens the store and takes its lock. Blocks. Errors, with a text that says what to do: ERR_BUSY (another process holds it),
- * ERR_UNSUPPORTED (a newer format), ERR_INVALID (VERSION is no number), ERR_NO_SPACE, ERR_IO (permission, a file where a
- * directory should be, a damaged index).
+ * Opens the store and takes its lock. Blocks. Errors, with a text that says what to do: ERR_BUSY (another process holds
+ * it), ERR_UNSUPPORTED (a newer format), ERR_INVALID (VERSION is no number), ERR_NO_SPACE, ERR_IO (permission, a file
+ * where a directory should be, a damaged index).
  */
 int store_open(const struct store_options *options, struct store **store, struct err *err);
 
