@@ -53,7 +53,14 @@ need() {
   done
 }
 
-# need_daemons: dockerd and containerd want root and cgroups, which a bare chroot may lack.
+# need_unpacking: docker and podman unpack layers below a root of their own, for which they want to be root, and / a mount point;
+# in a chroot it is none, unless the folder was bound to itself before.
+need_unpacking() {
+  [ "$(id -u)" = 0 ] || skip "unpacking layers needs root"
+  awk '$5 == "/" { found = 1 } END { exit !found }' /proc/self/mountinfo || skip "/ is no mount point, as in a bare chroot"
+}
+
+# need_daemons: they want root and cgroups.
 need_daemons() {
   [ "$(id -u)" = 0 ] || skip "a container daemon needs root"
   grep -q ' /sys/fs/cgroup' /proc/self/mounts || skip "a container daemon needs cgroups mounted"
@@ -64,7 +71,7 @@ show_logs() {
   for log in "$T"/*.log; do
     [ -s "$log" ] || continue
     echo "--- the end of ${log##*/}" >&2
-    tail -n 20 "$log" >&2
+    tail -n 20 "$log" | cut -c 1-400 >&2
   done
 }
 

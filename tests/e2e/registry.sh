@@ -89,11 +89,11 @@ keyUsage = critical, keyCertSign
 subjectAltName = DNS:localhost, IP:127.0.0.1
 END
   openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config "$T/openssl.cnf" -extensions ca \
-    -keyout "$T/ca.key" -out "$T/ca.pem" 2>"$T/openssl.log"
+    -keyout "$T/ca.key" -out "$T/ca.pem" 2>"$T/openssl.out"
   openssl req -newkey rsa:2048 -nodes -config "$T/openssl.cnf" -subj /CN=localhost \
-    -keyout "$T/server.key" -out "$T/server.csr" 2>>"$T/openssl.log"
+    -keyout "$T/server.key" -out "$T/server.csr" 2>>"$T/openssl.out"
   openssl x509 -req -days 2 -in "$T/server.csr" -CA "$T/ca.pem" -CAkey "$T/ca.key" -set_serial 2 \
-    -extfile "$T/openssl.cnf" -extensions server -out "$T/server.pem" 2>>"$T/openssl.log"
+    -extfile "$T/openssl.cnf" -extensions server -out "$T/server.pem" 2>>"$T/openssl.out"
 }
 
 nginx_config() {

@@ -22,7 +22,7 @@ expect_exit() {
 
 wrong_usage_is_2() {
   expect_exit 2 'frobnicate' "$LARDER" frobnicate
-  expect_exit 2 'serve' "$LARDER"
+  expect_exit 2 'help' "$LARDER"
   expect_exit 2 'no-such-option' "$LARDER" serve --no-such-option
   expect_exit 2 'listen' "$LARDER" serve --listen
   expect_exit 2 '.' "$LARDER" config frobnicate

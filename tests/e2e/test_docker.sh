@@ -6,6 +6,7 @@
 source "$(dirname "$0")/lib.sh"
 need dockerd docker skopeo curl jq
 need_daemons
+need_unpacking
 
 docker_cli() {
   docker -H "unix://$T/docker.sock" "$@"

@@ -5,7 +5,7 @@
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 need podman skopeo curl jq
-[ "$(id -u)" = 0 ] || skip "podman is given a storage of its own, which needs root here"
+need_unpacking
 
 podman_cli() {
   CONTAINERS_REGISTRIES_CONF=$T/registries.conf podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver "$DRIVER" "$@"
