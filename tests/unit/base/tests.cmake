@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+unit_test(base buf base)
+unit_test(base clock base)
+unit_test(base digest base)
+unit_test(base err base)
+unit_test(base log base)
+unit_test(base ref base)
+unit_test(base units base)
+unit_test(base work base)
