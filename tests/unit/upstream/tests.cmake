@@ -1,0 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
+unit_test(upstream challenge upstream)
+unit_test(upstream retry upstream)
+unit_test(upstream url upstream)
