@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# The image that the tests pull: layers of real files, out of the Debian packages installed here, in an OCI layout that is built
-# once and kept in E2E_CACHE. Sourced by lib.sh.
+# The image that the tests pull: layers of real files, out of the Debian packages installed here, in an OCI layout that
+# is built once and kept in E2E_CACHE. Sourced by lib.sh.
 
 # add_layer LAYOUT TAG PACKAGE: the files that an installed Debian package owns below /usr, as one more gzip layer.
 add_layer() {
@@ -16,7 +16,8 @@ add_layer() {
   umoci raw add-layer --image "$1:$2" "$1.tar"
 }
 
-# add_index LAYOUT NAME TAG…: an image index over images of the layout, each with the platform that its configuration says.
+# add_index LAYOUT NAME TAG…: an image index over images of the layout, each with the platform that its configuration
+# says.
 add_index() {
   local layout=$1 name=$2 tag entries=() digest config hex size
   shift 2
@@ -56,8 +57,8 @@ build_layout() {
   rm -f "$layout.list" "$layout.tar"
 }
 
-# image_layout: prints the OCI layout with the test image, built by the first test that asks. Its tags: "plain", six layers of
-# real files; "other", one layer, for another architecture; "multi", an index over both.
+# image_layout: prints the OCI layout with the test image, built by the first test that asks. Its tags: "plain", six
+# layers of real files; "other", one layer, for another architecture; "multi", an index over both.
 image_layout() {
   local layout=$E2E_CACHE/layout
   need umoci jq dpkg tar >&2

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What the tests with real clients share: a folder of their own, services that are waited for and stopped by pid, a real registry
-# with a real image in it, larder in front of it, and the comparison of what came through with what the registry holds.
+# What the tests with real clients share: a folder of their own, services that are waited for and stopped by pid, a real
+# registry with a real image in it, larder in front of it, and the comparison of what came through with what the
+# registry holds.
 #
 # A test sources this file; everything it starts and writes is gone when it ends. In the environment, as ctest sets it:
 #   LARDER       the program under test
@@ -53,11 +54,12 @@ need() {
   done
 }
 
-# need_unpacking: docker and podman unpack layers below a root of their own, for which they want to be root, and / a mount point;
-# in a chroot it is none, unless the folder was bound to itself before.
+# need_unpacking: docker and podman unpack layers below a root of their own, for which they want to be root, and / a
+# mount point; in a chroot it is none, unless the folder was bound to itself before.
 need_unpacking() {
   [ "$(id -u)" = 0 ] || skip "unpacking layers needs root"
-  awk '$5 == "/" { found = 1 } END { exit !found }' /proc/self/mountinfo || skip "/ is no mount point, as in a bare chroot"
+  awk '$5 == "/" { found = 1 } END { exit !found }' /proc/self/mountinfo ||
+    skip "/ is no mount point, as in a bare chroot"
 }
 
 # need_daemons: they want root and cgroups.
@@ -178,7 +180,8 @@ start_larder() {
   LARDER_AT=127.0.0.1:$(port_of "$name")
 }
 
-# start_larder_for plain|nginx|nghttpx: larder as docker.io's mirror, with the registry right behind it or behind a TLS front.
+# start_larder_for plain|nginx|nghttpx: larder as docker.io's mirror, with the registry right behind it or behind a TLS
+# front.
 start_larder_for() {
   if [ "$1" = plain ]; then
     start_larder larder --store "$T/store" --upstream "docker.io=http://$REGISTRY"
@@ -218,8 +221,8 @@ expect_manifest() {
   [ "$(content_type "$T/got.head")" = "$(content_type "$(truth "$3").head")" ] || fail "another Content-Type for $2"
 }
 
-# expect_served_by_larder TAG [MANIFEST-DIGEST…]: with curl, byte for byte, the tag, the manifests and their blobs, as the registry
-# held them; without digests, all that the tag leads to.
+# expect_served_by_larder TAG [MANIFEST-DIGEST…]: with curl, byte for byte, the tag, the manifests and their blobs, as
+# the registry held them; without digests, all that the tag leads to.
 expect_served_by_larder() {
   local base=http://$LARDER_AT/v2/$REPOSITORY digest blob
   expect_manifest "$base" "$1" "$MANIFEST"
@@ -239,7 +242,8 @@ requests_for() {
   grep -c -- "GET.*${1#*:}" "$T/larder.log" || true
 }
 
-# note_requests / expect_new_requests MANIFEST-DIGEST: every blob of the image came from larder again, not from what the client kept.
+# note_requests / expect_new_requests MANIFEST-DIGEST: every blob of the image came from larder again, not from what the
+# client kept.
 declare -A noted=()
 note_requests() {
   local digest

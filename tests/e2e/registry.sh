@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# The real registry behind larder, TLS with HTTP/2 in front of it, and what it holds as the truth to compare with. Sourced by
-# lib.sh.
+# The real registry behind larder, TLS with HTTP/2 in front of it, and what it holds as the truth to compare with.
+# Sourced by lib.sh.
 
 # start_registry: Debian's docker-registry with an empty storage, on REGISTRY (127.0.0.1:PORT).
 start_registry() {
@@ -23,7 +23,8 @@ push() {
   shift
   need skopeo
   layout=$(image_layout)
-  skopeo --insecure-policy copy -q --all --dest-tls-verify=false "$@" "oci:$layout:$tag" "docker://$REGISTRY/$REPOSITORY:$tag"
+  skopeo --insecure-policy copy -q --all --dest-tls-verify=false "$@" \
+    "oci:$layout:$tag" "docker://$REGISTRY/$REPOSITORY:$tag"
 }
 
 ACCEPT_ALL="application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -121,11 +122,15 @@ start_nginx() {
 # launch_front KIND PORT
 launch_front() {
   case $1 in
-    nginx) start_nginx "listen 127.0.0.1:$2 ssl http2; ssl_certificate $T/server.pem; ssl_certificate_key $T/server.key;" ;;
+    nginx)
+      start_nginx "listen 127.0.0.1:$2 ssl http2;
+        ssl_certificate $T/server.pem; ssl_certificate_key $T/server.key;"
+      ;;
     slow) start_nginx "listen 127.0.0.1:$2; limit_rate 2m;" ;;
     nghttpx)
       start front nghttpx --conf=/dev/null --workers=1 --frontend="127.0.0.1,$2" --backend="127.0.0.1,${REGISTRY#*:}" \
-        --accesslog-file="$T/front.access" --accesslog-format="\$alpn \$request \$status" "$T/server.key" "$T/server.pem"
+        --accesslog-file="$T/front.access" --accesslog-format="\$alpn \$request \$status" \
+        "$T/server.key" "$T/server.pem"
       ;;
   esac
 }
@@ -134,7 +139,8 @@ front_answers() {
   curl -fsS -o "$T/ping" --cacert "$T/ca.pem" "$FRONT/v2/" 2>>"$T/ping.log" || service_ended front
 }
 
-# start_front nginx|nghttpx|slow: TLS with HTTP/2 in front of the registry, or plain HTTP with 2 MiB/s; its address is FRONT.
+# start_front nginx|nghttpx|slow: TLS with HTTP/2 in front of the registry, or plain HTTP with 2 MiB/s; its address is
+# FRONT.
 start_front() {
   local port
   need nginx nghttpx curl

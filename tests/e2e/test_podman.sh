@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# podman with larder as the mirror of docker.io pulls an image, then again with the registry stopped; then one of another
-# upstream, by the path prefix that a mirror of another registry needs.
+# podman with larder as the mirror of docker.io pulls an image, then again with the registry stopped; then one of
+# another upstream, by the path prefix that a mirror of another registry needs.
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 need podman skopeo curl jq
 need_unpacking
 
 podman_cli() {
-  CONTAINERS_REGISTRIES_CONF=$T/registries.conf podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver "$DRIVER" "$@"
+  CONTAINERS_REGISTRIES_CONF=$T/registries.conf \
+    podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver "$DRIVER" "$@"
 }
 
 # pick_driver: vfs copies files and works on every file system; overlay is faster where it works.

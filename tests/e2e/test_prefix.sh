@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# A helm chart, which is an artifact and no image, by the path prefix that helm needs because it knows no mirrors: by skopeo, and
-# by helm where it is installed (Debian does not package it).
+# A helm chart, which is an artifact and no image, by the path prefix that helm needs because it knows no mirrors: by
+# skopeo, and by helm where it is installed (Debian does not package it).
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 need skopeo curl jq tar
@@ -53,7 +53,8 @@ pull_chart() {
 
 start_registry
 push_chart
-start_larder larder --store "$T/store" --upstream docker.io=http://127.0.0.1:1 --upstream "registry.example=http://$REGISTRY"
+start_larder larder --store "$T/store" --upstream docker.io=http://127.0.0.1:1 \
+  --upstream "registry.example=http://$REGISTRY"
 
 say "cold"
 pull_chart "$T/cold"

@@ -23,8 +23,10 @@ diff -r "$T/multi.registry" "$T/multi.cold"
 copy "$LARDER_AT" plain "$T/plain.cold"
 diff -r "$T/plain.registry" "$T/plain.cold"
 [ "$1" = plain ] || expect_http2
-skopeo inspect --tls-verify=false --raw "docker://$LARDER_AT/$REPOSITORY:plain" | cmp - "$T/plain.registry/manifest.json"
-skopeo list-tags --tls-verify=false "docker://$LARDER_AT/$REPOSITORY" | jq -e '.Tags | sort == ["multi", "plain"]' >/dev/null ||
+skopeo inspect --tls-verify=false --raw "docker://$LARDER_AT/$REPOSITORY:plain" |
+  cmp - "$T/plain.registry/manifest.json"
+skopeo list-tags --tls-verify=false "docker://$LARDER_AT/$REPOSITORY" >"$T/tags"
+jq -e '.Tags | sort == ["multi", "plain"]' "$T/tags" >/dev/null ||
   fail "the tag list is not the registry's"
 learn_truth multi
 

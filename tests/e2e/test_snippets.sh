@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# The documentation shows the files of deploy/clients as they are, so that what is read there is what the tests have tried.
+# The documentation shows the files of deploy/clients as they are, so that what is read there is what the tests have
+# tried.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# An upstream whose certificate nobody vouches for is not spoken to: 502, a log line with the reason, and nothing stored.
+# An upstream whose certificate nobody vouches for is not spoken to: 502, a log line with the reason, and nothing
+# stored.
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 need skopeo curl jq

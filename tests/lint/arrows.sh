@@ -43,9 +43,10 @@ check_own() {
   for room in $(allowed_rooms "$file"); do
     case $header in "$room"/*) return ;; esac
   done
+  case $file in tests/*) [[ $header == */* ]] || return 0 ;; esac
   case $header in
     */*) complain "$place" "$(dirname "$file") does not include $header" ;;
-    # A file beside the one that includes it is written with its room all the same, so that the arrows can be read.
+    # Beside the one that includes it or not, a header is written with its room, so that the arrows can be read.
     *) complain "$place" "write $header with its folder" ;;
   esac
 }
