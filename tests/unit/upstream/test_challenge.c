@@ -136,8 +136,7 @@ static void challenge_refuses_headers_with_nothing_usable(void **state)
 		"Be@rer realm=\"r\"",
 		"Bearer realm=\"a\r\nX: y\"",
 		"\xff\xfe",
-		"Bearer realm=a\x01"
-		"b",
+		"Bearer realm=a\x01 b",
 		"Bearer=\"x\"",
 		"Negotiate abc==",
 	};
