@@ -11,6 +11,12 @@ set -euo pipefail
 
 : "${LARDER:?is the larder binary to test}"
 : "${E2E_CACHE:?is a folder that outlives the test}"
+
+# A client that hangs is ended, with the test and all it started, early enough to show the logs; ctest would kill without.
+if [ -z "${E2E_WATCHED:-}" ]; then
+  E2E_WATCHED=yes exec timeout --kill-after=60 240 bash "$0" "$@"
+fi
+
 E2E_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
 # The clients are Debian's: another docker in /usr/local would be another test.
