@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `larder serve`: puts the rooms together, waits for a signal, takes them apart in the other order. */
+#include "server/cli/command.h"
+#include "server/cli/config.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/work.h"
+#include "server/http/http.h"
+#include "server/pull/pull.h"
+#include "server/registry/registry_api.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define WORK_THREADS    3
+#define CONNECTIONS_MAX 8192
+#define STOP_GRACE_MS   25000
+
+struct serving {
+	struct config *config;
+	struct store *store;
+	struct work *work;
+	struct loop *loop;
+	struct pull *pull;
+	struct http_server *http;
+};
+
+/* Options. */
+
+enum { OPTION_LISTEN = 256, OPTION_STORE, OPTION_UPSTREAM, OPTION_OFFLINE, OPTION_LOG_LEVEL, OPTION_LOG_FORMAT };
+
+static const struct option long_options[] = {
+	{"config", required_argument, NULL, 'c'},
+	{"listen", required_argument, NULL, OPTION_LISTEN},
+	{"store", required_argument, NULL, OPTION_STORE},
+	{"upstream", required_argument, NULL, OPTION_UPSTREAM},
+	{"offline", no_argument, NULL, OPTION_OFFLINE},
+	{"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
+	{"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+	{NULL, 0, NULL, 0},
+};
+
+/* What the command line says, kept until the file was read: options override it. */
+struct serve_options {
+	const char *config_path;
+	const char *listen[CONFIG_LIST_MAX];
+	size_t listen_count;
+	const char *upstreams[CONFIG_LIST_MAX];
+	size_t upstream_count;
+	const char *store, *log_level, *log_format;
+	bool offline;
+};
+
+static int parse_options(int argc, char **argv, struct serve_options *options)
+{
+	int option;
+
+	opterr = 0;
+	while ((option = getopt_long(argc, argv, ":c:", long_options, NULL)) != -1) {
+		switch (option) {
+		case 'c':
+			options->config_path = optarg;
+			break;
+		case OPTION_LISTEN:
+			if (options->listen_count == CONFIG_LIST_MAX)
+				return command_usage_error("serve", "too many --listen");
+			options->listen[options->listen_count++] = optarg;
+			break;
+		case OPTION_UPSTREAM:
+			if (options->upstream_count == CONFIG_LIST_MAX)
+				return command_usage_error("serve", "too many --upstream");
+			options->upstreams[options->upstream_count++] = optarg;
+			break;
+		case OPTION_STORE:
+			options->store = optarg;
+			break;
+		case OPTION_OFFLINE:
+			options->offline = true;
+			break;
+		case OPTION_LOG_LEVEL:
+			options->log_level = optarg;
+			break;
+		case OPTION_LOG_FORMAT:
+			options->log_format = optarg;
+			break;
+		default:
+			return command_option_error(argv, option);
+		}
+	}
+	if (optind < argc)
+		return command_usage_error("serve", "unexpected argument '%s'", argv[optind]);
+	return EXIT_DONE;
+}
+
+static int set_one(struct config *config, const char *key, const char *value, struct err *err)
+{
+	return value ? config_set(config, key, &value, 1, err) : 0;
+}
+
+static int apply_options(struct config *config, const struct serve_options *options, struct err *err)
+{
+	int code = 0;
+
+	if (options->listen_count > 0)
+		code = config_set(config, "listen", options->listen, options->listen_count, err);
+	if (code == 0)
+		code = set_one(config, "store.path", options->store, err);
+	if (code == 0)
+		code = set_one(config, "log.level", options->log_level, err);
+	if (code == 0)
+		code = set_one(config, "log.format", options->log_format, err);
+	if (code == 0 && options->offline)
+		code = set_one(config, "offline", "true", err);
+	for (size_t i = 0; code == 0 && i < options->upstream_count; i++)
+		code = config_set_upstream(config, options->upstreams[i], i == 0, err);
+	return code ? code : config_validate(config, err);
+}
+
+/* The file's mistakes are the configuration's (3); the command line's are wrong usage (2). */
+static int make_config(const struct serve_options *options, struct config **config)
+{
+	const char *path = options->config_path ? options->config_path : config_default_path();
+	struct err err = {0};
+
+	if (!path) {
+		*config = config_default();
+	} else if (config_read(path, config, &err)) {
+		fprintf(stderr, "larder: %s\n", err.text);
+		return EXIT_CONFIG;
+	}
+	if (apply_options(*config, options, &err))
+		return command_usage_error("serve", "%s", err.text);
+	return EXIT_DONE;
+}
+
+/* Putting together. */
+
+static void upstream_options(const struct config_upstream *from, struct pull_upstream_options *to)
+{
+	*to = (struct pull_upstream_options){
+		.registry =
+			{
+				.name = from->name,
+				.url = from->url,
+				.mirrors = (const char *const *)from->mirrors.items,
+				.mirror_count = from->mirrors.count,
+				.username = from->username,
+				.password = from->password,
+				.ca = from->ca,
+				.insecure = from->insecure,
+				.client_cert = from->client_cert,
+				.client_key = from->client_key,
+				.proxy = from->proxy,
+				.rate_limit = from->rate_limit,
+				.max_connections = from->max_connections,
+				.retries = from->retries,
+				.connect_timeout_ms = from->connect_timeout_ms,
+				.idle_timeout_ms = from->idle_timeout_ms,
+			},
+		.aliases = (const char *const *)from->aliases.items,
+		.alias_count = from->aliases.count,
+		.tag_ttl_ms = from->tag_ttl_ms,
+		.stale_for_ms = from->stale_for_ms,
+		.missing_ttl_ms = from->missing_ttl_ms,
+		.immutable_tags = (const char *const *)from->immutable_tags.items,
+		.immutable_tag_count = from->immutable_tags.count,
+		.allow = (const char *const *)from->allow.items,
+		.allow_count = from->allow.count,
+		.deny = (const char *const *)from->deny.items,
+		.deny_count = from->deny.count,
+	};
+}
+
+static struct pull *start_pull(struct serving *serving)
+{
+	const struct config *config = serving->config;
+	struct pull_upstream_options *upstreams = mem_alloc(config->upstream_count * sizeof(*upstreams));
+	struct pull_options options = {
+		.store = serving->store,
+		.work = serving->work,
+		.loop = serving->loop,
+		.upstreams = upstreams,
+		.upstream_count = config->upstream_count,
+		.default_upstream = config->default_upstream,
+		.offline = config->offline,
+	};
+	struct pull *pull;
+
+	for (size_t i = 0; i < config->upstream_count; i++)
+		upstream_options(&config->upstreams[i], &upstreams[i]);
+	pull = pull_new(&options);
+	free(upstreams);
+	return pull;
+}
+
+static int start_http(struct serving *serving, struct err *err)
+{
+	struct http_options options = {
+		.listen = (const char *const *)serving->config->listen.items,
+		.listen_count = serving->config->listen.count,
+		.connections_max = CONNECTIONS_MAX,
+		.handler = registry_handler(serving->pull),
+	};
+	int code = http_start(&options, &serving->http, err);
+
+	for (size_t i = 0; code == 0 && i < options.listen_count; i++)
+		log_info("listening on %s", http_address(serving->http, i));
+	return code;
+}
+
+/* As many descriptors as may be had: each connection and each blob being sent takes one. */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+}
+
+static int start(struct serving *serving, struct err *err)
+{
+	struct store_options store = {.path = serving->config->store.path};
+	int code;
+
+	raise_descriptor_limit();
+	code = store_open(&store, &serving->store, err);
+	if (code)
+		return code == ERR_BUSY ? EXIT_STORE_HELD : EXIT_SOME_FAILED;
+	serving->work = work_start(WORK_THREADS);
+	if (loop_start(&serving->loop, err))
+		return EXIT_SOME_FAILED;
+	serving->pull = start_pull(serving);
+	return start_http(serving, err) ? EXIT_SOME_FAILED : EXIT_DONE;
+}
+
+/* Taking apart. */
+
+static void close_pull(void *arg)
+{
+	pull_close(arg);
+}
+
+static void stop(struct serving *serving)
+{
+	if (serving->http)
+		http_stop(serving->http, STOP_GRACE_MS, close_pull, serving->pull);
+	else if (serving->pull)
+		pull_close(serving->pull);
+	pull_free(serving->pull);
+	loop_stop(serving->loop);
+	work_stop(serving->work);
+	store_close(serving->store);
+	config_free(serving->config);
+}
+
+/* SIGTERM and SIGINT are taken by sigwait() in the main thread: they are blocked in all others, which inherit this. */
+static void block_signals(sigset_t *signals)
+{
+	sigemptyset(signals);
+	sigaddset(signals, SIGTERM);
+	sigaddset(signals, SIGINT);
+	pthread_sigmask(SIG_BLOCK, signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+}
+
+int cmd_serve(int argc, char **argv)
+{
+	struct serve_options options = {0};
+	struct serving serving = {0};
+	struct err err = {0};
+	sigset_t signals;
+	int status, taken;
+
+	status = parse_options(argc, argv, &options);
+	if (status == EXIT_DONE)
+		status = make_config(&options, &serving.config);
+	if (status != EXIT_DONE) {
+		config_free(serving.config);
+		return status;
+	}
+	block_signals(&signals);
+	log_start(serving.config->log.level, serving.config->log.format);
+	status = start(&serving, &err);
+	if (status == EXIT_DONE) {
+		sigwait(&signals, &taken);
+		log_info("%s: running answers get up to %d s", taken == SIGTERM ? "SIGTERM" : "SIGINT",
+			 STOP_GRACE_MS / 1000);
+	} else {
+		log_error("%s", err.text);
+	}
+	stop(&serving);
+	log_stop();
+	return status;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server as a whole: start and stop. */
+#include "server/http/http_internal.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DRAIN_LOOK_NS 5000000L
+
+int http_start(const struct http_options *options, struct http_server **out, struct err *err)
+{
+	struct http_server *server = mem_alloc(sizeof(*server));
+	long cores = sysconf(_SC_NPROCESSORS_ONLN);
+	unsigned wanted = options->threads ? options->threads : cores > 0 ? (unsigned)cores : 1;
+	int code;
+
+	server->options = *options;
+	server->stop_fd = -1;
+	server->threads = mem_alloc(wanted * sizeof(*server->threads));
+	code = http_listen(server, err);
+	while (code == 0 && server->thread_count < wanted) {
+		code = http_thread_start(server, &server->threads[server->thread_count], err);
+		if (code == 0)
+			server->thread_count++;
+	}
+	if (code == 0)
+		code = http_accept_start(server, err);
+	if (code) {
+		http_stop(server, 0, NULL, NULL);
+		return code;
+	}
+	*out = server;
+	return 0;
+}
+
+const char *http_address(const struct http_server *server, size_t i)
+{
+	return server->listeners[i].address;
+}
+
+static unsigned running_requests(const struct http_server *server)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < server->thread_count; i++)
+		count += __atomic_load_n(&server->threads[i].requests, __ATOMIC_RELAXED);
+	return count;
+}
+
+void http_stop(struct http_server *server, uint64_t grace_ms, void (*wake_all)(void *arg), void *arg)
+{
+	uint64_t deadline = clock_ms() + grace_ms;
+
+	http_accept_stop(server);
+	for (unsigned i = 0; i < server->thread_count; i++)
+		http_thread_set_phase(&server->threads[i], HTTP_DRAINING);
+	while (running_requests(server) > 0 && clock_ms() < deadline)
+		nanosleep(&(struct timespec){.tv_nsec = DRAIN_LOOK_NS}, NULL);
+	/* The library may not be stopped while a connection is suspended. */
+	if (wake_all)
+		wake_all(arg);
+	for (unsigned i = 0; i < server->thread_count; i++)
+		http_thread_set_phase(&server->threads[i], HTTP_STOPPING);
+	for (unsigned i = 0; i < server->thread_count; i++)
+		http_thread_join(&server->threads[i]);
+	free(server->threads);
+	free(server);
+}

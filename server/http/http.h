@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * HTTP/1.1 downstream: connections on one side, requests and replies on the other. Knows no registry.
+ *
+ * One acceptor thread takes connections from all listeners and hands each to the serving thread that has the fewest; a
+ * serving thread drives a libmicrohttpd daemon of its own from its own epoll loop. All calls of a handler for one
+ * request come on that request's thread, and must not block. A request's life:
+ *
+ *   handle()  looks at it and replies at once, or pauses it (through its waiter) and returns; after a wake-up it is
+ * called again body      goes out: from memory, from a file by sendfile, or from a stream whose read() may pause
+ * likewise ended()   exactly once, when the reply was sent or the connection failed
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/waiter.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define HTTP_TARGET_MAX      8192
+#define HTTP_CLIENT_TEXT_MAX 64
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OTHER };
+
+struct http_request {
+	enum http_method method;
+	const char *method_text;
+	const char *path;                  /* as sent, up to the '?' */
+	const char *query;                 /* behind it, as sent; "" when there is none */
+	char client[HTTP_CLIENT_TEXT_MAX]; /* address without port */
+	uint64_t began_us;                 /* clock_us() */
+	void *state;                       /* the handler's own; freed by its ended() */
+	struct waiter waiter;
+	uint64_t body_bytes; /* of the reply's body that were handed to the connection */
+	int status;          /* of the reply, 0 before there is one */
+};
+
+/* What the reply says, and how long it lives: all strings and bytes are copied by http_reply(). */
+struct http_header {
+	const char *name;
+	const char *value;
+};
+
+enum http_body_kind { HTTP_BODY_MEMORY, HTTP_BODY_FILE, HTTP_BODY_STREAM };
+
+struct http_body {
+	enum http_body_kind kind;
+	uint64_t len;     /* what Content-Length says; of a HEAD's reply too, which carries no body */
+	const void *data; /* MEMORY; NULL is allowed for HEAD */
+	int fd;           /* FILE: taken over, closed by the reply */
+	uint64_t offset;  /* FILE */
+	/* STREAM: gives up to `max` bytes from `position` of this body: the count; 0 after pausing the request's
+	 * waiter; negative to cut the connection. `arg` is the handler's, alive until ended(). */
+	ssize_t (*read)(void *arg, uint64_t position, void *data, size_t max);
+	void *arg;
+};
+
+struct http_handler {
+	void (*handle)(void *arg, struct http_request *request);
+	void (*ended)(void *arg, struct http_request *request, bool complete);
+	void *arg;
+};
+
+struct http_options {
+	const char *const *listen; /* "127.0.0.1:5000", "[::1]:0" */
+	size_t listen_count;
+	unsigned threads;         /* 0: one a core */
+	unsigned connections_max; /* in all */
+	struct http_handler handler;
+};
+
+struct http_server;
+
+/* Binds, listens, starts the threads. ERR_BUSY when an address is in use (the text names it), ERR_INVALID, ERR_IO. */
+int http_start(const struct http_options *options, struct http_server **server, struct err *err);
+
+/* The address that listener `i` got: "127.0.0.1:40123". */
+const char *http_address(const struct http_server *server, size_t i);
+
+/* Takes no more connections, closes idle ones, lets running replies go on for up to `grace_ms`, then cuts what is left,
+ * and frees all. What still waits then is woken by the caller: `wake_all` is called when the time is over and must wake
+ * every paused request. */
+void http_stop(struct http_server *server, uint64_t grace_ms, void (*wake_all)(void *arg), void *arg);
+
+/* A request's header; several of one name are joined by ", ". NULL when absent. Valid until ended(). */
+const char *http_request_header(struct http_request *request, const char *name);
+
+/* Replies. Once a request, from handle(). */
+void http_reply(struct http_request *request, int status, const struct http_header *headers, size_t header_count,
+		const struct http_body *body);
+
+/* Reads a parameter of the query, percent-decoded, into `value`. ERR_NOT_FOUND; ERR_INVALID (bad escapes, control
+ * characters or too long). */
+int http_query_value(const char *query, const char *name, char *value, size_t size);
+/* Percent-decodes a path into `out`. ERR_INVALID (bad escapes, control characters or too long). */
+int http_path_decode(const char *path, char *out, size_t size);

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of http/ share: the acceptor (listen.c) hands connections to serving threads (serve.c). */
+#pragma once
+
+#include "server/http/http.h"
+
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
+#define HTTP_ADDRESS_MAX       80
+#define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
+#define HTTP_CONNECTION_MEMORY (32 << 10) /* per connection: request line, headers, reply headers */
+#define HTTP_STREAM_BLOCK      (64 << 10)
+
+struct http_accepted {
+	int fd;
+	socklen_t address_len;
+	struct sockaddr_storage address;
+};
+
+/* A serving thread. */
+struct http_server_thread {
+	struct http_server *server;
+	struct MHD_Daemon *daemon;
+	pthread_t thread;
+	int epoll_fd;
+	int wake_fd;
+
+	pthread_mutex_t lock; /* guards `accepted` and `stopping` */
+	struct http_accepted *accepted;
+	size_t accepted_len, accepted_cap;
+	enum { HTTP_RUNNING, HTTP_DRAINING, HTTP_STOPPING } phase;
+
+	unsigned connections; /* atomic: those handed over and not yet closed */
+	unsigned requests;    /* atomic: begun and not yet ended */
+};
+
+struct http_listener {
+	int fd;
+	char address[HTTP_ADDRESS_MAX];
+};
+
+struct http_server {
+	struct http_options options;
+	struct http_listener *listeners;
+	size_t listener_count;
+	struct http_server_thread *threads;
+	unsigned thread_count;
+	pthread_t acceptor;
+	int stop_fd; /* eventfd: the acceptor is to end */
+	bool accepting;
+};
+
+int http_listen(struct http_server *server, struct err *err);
+void http_listen_close(struct http_server *server);
+int http_accept_start(struct http_server *server, struct err *err);
+void http_accept_stop(struct http_server *server);
+
+int http_thread_start(struct http_server *server, struct http_server_thread *thread, struct err *err);
+/* From the acceptor: the connection is the thread's from here on. */
+void http_thread_give(struct http_server_thread *thread, const struct http_accepted *accepted);
+void http_thread_set_phase(struct http_server_thread *thread, int phase);
+void http_thread_join(struct http_server_thread *thread);

@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Serving threads: each drives a libmicrohttpd daemon from an epoll loop of ours. In this mode the library never waits
+ * by itself, which its own epoll thread does for a whole timeout when exactly 128 events come at once. */
+#include "server/http/http_internal.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* A request as the library and we see it. */
+struct exchange {
+	struct http_request request; /* first: handlers get this */
+	struct http_server_thread *thread;
+	struct MHD_Connection *connection;
+	char *target; /* path NUL query NUL */
+	bool begun;   /* handle() was called */
+	bool replied;
+	struct http_body body;
+	char *joined_header; /* what http_request_header() put together */
+};
+
+static struct exchange *exchange_of(struct http_request *request)
+{
+	return (struct exchange *)request;
+}
+
+/* Waiting. */
+
+/* The library has a descriptor of its own for this, and forgets to watch it in a daemon that does not listen. */
+static void thread_wake(struct http_server_thread *thread)
+{
+	uint64_t one = 1;
+
+	(void)!write(thread->wake_fd, &one, sizeof(one));
+}
+
+static void exchange_pause(struct waiter *waiter)
+{
+	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
+
+	MHD_suspend_connection(exchange->connection);
+}
+
+static void exchange_wake(struct waiter *waiter)
+{
+	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
+
+	MHD_resume_connection(exchange->connection);
+	thread_wake(exchange->thread);
+}
+
+/* Requests. */
+
+static enum http_method method_of(const char *text)
+{
+	static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
+
+	for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum http_method)i;
+	return HTTP_OTHER;
+}
+
+static void write_client(struct exchange *exchange)
+{
+	const union MHD_ConnectionInfo *info =
+		MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+	const struct sockaddr *address = info ? info->client_addr : NULL;
+	char *text = exchange->request.client;
+
+	if (address && address->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text,
+			  HTTP_CLIENT_TEXT_MAX);
+	else if (address && address->sa_family == AF_INET6)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text,
+			  HTTP_CLIENT_TEXT_MAX);
+}
+
+/* The library calls this with the request line's target, before it decodes anything. */
+static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
+{
+	struct exchange *exchange = mem_alloc(sizeof(*exchange));
+	char *question;
+
+	exchange->thread = arg;
+	exchange->connection = connection;
+	exchange->target = mem_strdup(target);
+	question = strchr(exchange->target, '?');
+	exchange->request.path = exchange->target;
+	exchange->request.query = question ? question + 1 : "";
+	if (question)
+		*question = '\0';
+	exchange->request.began_us = clock_us();
+	exchange->request.waiter.pause = exchange_pause;
+	exchange->request.waiter.wake = exchange_wake;
+	return exchange;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
+				  const char *version, const char *upload_data, size_t *upload_data_size, void **state)
+{
+	struct http_server_thread *thread = arg;
+	const struct http_handler *handler = &thread->server->options.handler;
+	struct exchange *exchange = *state;
+
+	(void)connection;
+	(void)url;
+	(void)version;
+	(void)upload_data;
+	if (!exchange->begun) {
+		exchange->begun = true;
+		exchange->request.method_text = method;
+		exchange->request.method = method_of(method);
+		write_client(exchange);
+		__atomic_add_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
+		/* Replying now would make the library close the connection behind the reply: wait until the request is
+		 * read to its end. */
+		return MHD_YES;
+	}
+	if (*upload_data_size > 0) {
+		*upload_data_size = 0; /* a body that nobody asked for */
+		return MHD_YES;
+	}
+	if (!exchange->replied)
+		handler->handle(handler->arg, &exchange->request);
+	return MHD_YES;
+}
+
+static void on_ended(void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
+{
+	struct http_server_thread *thread = arg;
+	const struct http_handler *handler = &thread->server->options.handler;
+	struct exchange *exchange = *state;
+
+	(void)connection;
+	*state = NULL;
+	if (!exchange)
+		return;
+	if (exchange->begun) {
+		bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
+
+		if (complete && exchange->body.kind != HTTP_BODY_STREAM && exchange->request.method != HTTP_HEAD)
+			exchange->request.body_bytes = exchange->body.len;
+		handler->ended(handler->arg, &exchange->request, complete);
+		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
+	}
+	free(exchange->joined_header);
+	free(exchange->target);
+	free(exchange);
+}
+
+struct header_search {
+	const char *name;
+	struct buf found;
+};
+
+static enum MHD_Result join_header(void *arg, enum MHD_ValueKind kind, const char *name, const char *value)
+{
+	struct header_search *search = arg;
+
+	(void)kind;
+	if (strcasecmp(name, search->name) == 0 && value) {
+		if (search->found.len > 0)
+			buf_append_text(&search->found, ", ");
+		buf_append_text(&search->found, value);
+	}
+	return MHD_YES;
+}
+
+const char *http_request_header(struct http_request *request, const char *name)
+{
+	struct exchange *exchange = exchange_of(request);
+	const char *first = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
+	struct header_search search = {.name = name};
+
+	/* Lists may be spread over several lines (RFC 9110, section 5.3); only Accept is, by real clients. */
+	if (!first || strcasecmp(name, "Accept") != 0)
+		return first;
+	MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, join_header, &search);
+	free(exchange->joined_header);
+	exchange->joined_header = search.found.data;
+	return exchange->joined_header;
+}
+
+/* Replies. */
+
+static ssize_t on_read(void *arg, uint64_t position, char *data, size_t max)
+{
+	struct exchange *exchange = arg;
+	ssize_t got = exchange->body.read(exchange->body.arg, position, data, max);
+
+	if (got < 0)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	exchange->request.body_bytes += (uint64_t)got;
+	return got;
+}
+
+static struct MHD_Response *response_make(struct exchange *exchange)
+{
+	const struct http_body *body = &exchange->body;
+
+	switch (body->kind) {
+	case HTTP_BODY_FILE:
+		return MHD_create_response_from_fd_at_offset64(body->len, body->fd, body->offset);
+	case HTTP_BODY_STREAM:
+		return MHD_create_response_from_callback(body->len, HTTP_STREAM_BLOCK, on_read, exchange, NULL);
+	case HTTP_BODY_MEMORY:
+	default:
+		if (!body->data && body->len > 0) /* of a HEAD */
+			return MHD_create_response_from_callback(body->len, 1, on_read, exchange, NULL);
+		return MHD_create_response_from_buffer(body->len, (void *)(uintptr_t)body->data, MHD_RESPMEM_MUST_COPY);
+	}
+}
+
+void http_reply(struct http_request *request, int status, const struct http_header *headers, size_t header_count,
+		const struct http_body *body)
+{
+	struct exchange *exchange = exchange_of(request);
+	struct MHD_Response *response;
+
+	assert(!exchange->replied);
+	exchange->replied = true;
+	exchange->body = *body;
+	request->status = status;
+	response = response_make(exchange);
+	assert(response);
+	for (size_t i = 0; i < header_count; i++)
+		MHD_add_response_header(response, headers[i].name, headers[i].value);
+	if (__atomic_load_n(&exchange->thread->phase, __ATOMIC_RELAXED) != HTTP_RUNNING)
+		MHD_add_response_header(response, "Connection", "close");
+	MHD_queue_response(exchange->connection, (unsigned)status, response);
+	MHD_destroy_response(response);
+	exchange->body.data = NULL;
+}
+
+/* The thread. */
+
+static void on_connection(void *arg, struct MHD_Connection *connection, void **state,
+			  enum MHD_ConnectionNotificationCode code)
+{
+	struct http_server_thread *thread = arg;
+
+	(void)connection;
+	(void)state;
+	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+		__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
+}
+
+static void on_library_log(void *arg, const char *format, va_list arguments)
+{
+	char text[512];
+
+	(void)arg;
+	vsnprintf(text, sizeof(text), format, arguments);
+	text[strcspn(text, "\r\n")] = '\0';
+	log_debug("http: %s", text);
+}
+
+static void take_accepted(struct http_server_thread *thread)
+{
+	struct http_accepted *accepted;
+	size_t len;
+
+	pthread_mutex_lock(&thread->lock);
+	accepted = thread->accepted;
+	len = thread->accepted_len;
+	thread->accepted = NULL;
+	thread->accepted_len = thread->accepted_cap = 0;
+	pthread_mutex_unlock(&thread->lock);
+	for (size_t i = 0; i < len; i++)
+		if (MHD_add_connection(thread->daemon, accepted[i].fd, (struct sockaddr *)&accepted[i].address,
+				       accepted[i].address_len) != MHD_YES)
+			__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED); /* the library closed it */
+	free(accepted);
+}
+
+static int wait_ms(struct http_server_thread *thread)
+{
+	MHD_UNSIGNED_LONG_LONG timeout;
+
+	if (MHD_get_timeout(thread->daemon, &timeout) != MHD_YES)
+		return -1;
+	return timeout > 60000 ? 60000 : (int)timeout;
+}
+
+static void *thread_main(void *arg)
+{
+	struct http_server_thread *thread = arg;
+	struct epoll_event events[2];
+
+	pthread_setname_np(pthread_self(), "http");
+	while (__atomic_load_n(&thread->phase, __ATOMIC_ACQUIRE) != HTTP_STOPPING) {
+		int count = epoll_wait(thread->epoll_fd, events, 2, wait_ms(thread));
+
+		for (int i = 0; i < count; i++) {
+			uint64_t counter;
+
+			if (events[i].data.fd == thread->wake_fd &&
+			    read(thread->wake_fd, &counter, sizeof(counter)) > 0)
+				take_accepted(thread);
+		}
+		MHD_run(thread->daemon);
+	}
+	take_accepted(thread);
+	MHD_stop_daemon(thread->daemon);
+	return NULL;
+}
+
+void http_thread_give(struct http_server_thread *thread, const struct http_accepted *accepted)
+{
+	bool was_empty;
+
+	__atomic_add_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&thread->lock);
+	was_empty = thread->accepted_len == 0;
+	if (thread->accepted_len == thread->accepted_cap) {
+		thread->accepted_cap = thread->accepted_cap ? thread->accepted_cap * 2 : 16;
+		thread->accepted = mem_realloc(thread->accepted, thread->accepted_cap * sizeof(*accepted));
+	}
+	thread->accepted[thread->accepted_len++] = *accepted;
+	pthread_mutex_unlock(&thread->lock);
+	if (was_empty)
+		thread_wake(thread);
+}
+
+void http_thread_set_phase(struct http_server_thread *thread, int phase)
+{
+	__atomic_store_n(&thread->phase, phase, __ATOMIC_RELEASE);
+	thread_wake(thread);
+}
+
+void http_thread_join(struct http_server_thread *thread)
+{
+	pthread_join(thread->thread, NULL);
+	close(thread->epoll_fd);
+	close(thread->wake_fd);
+	pthread_mutex_destroy(&thread->lock);
+}
+
+static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
+{
+	return MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+		on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_URI_LOG_CALLBACK,
+		on_target, thread, MHD_OPTION_NOTIFY_COMPLETED, on_ended, thread, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, thread, MHD_OPTION_CONNECTION_LIMIT, thread->server->options.connections_max,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
+		1, /* without it, no sendfile */
+		MHD_OPTION_END);
+}
+
+static int watch(struct http_server_thread *thread, int fd)
+{
+	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+
+	return epoll_ctl(thread->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+int http_thread_start(struct http_server *server, struct http_server_thread *thread, struct err *err)
+{
+	const union MHD_DaemonInfo *info;
+	int failed;
+
+	thread->server = server;
+	pthread_mutex_init(&thread->lock, NULL);
+	thread->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	thread->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	thread->daemon = daemon_start(thread);
+	info = thread->daemon ? MHD_get_daemon_info(thread->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
+	if (thread->epoll_fd < 0 || thread->wake_fd < 0 || !info || watch(thread, thread->wake_fd) ||
+	    watch(thread, info->epoll_fd))
+		return err_set_errno(err, ERR_IO, errno, "cannot set up a serving thread");
+	failed = pthread_create(&thread->thread, NULL, thread_main, thread);
+	return failed ? err_set_errno(err, ERR_IO, failed, "cannot start a serving thread") : 0;
+}

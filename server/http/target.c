@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The parts of a request's target (RFC 9112, section 3.2; RFC 3986). */
+#include "server/http/http.h"
+
+#include <string.h>
+
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+static int decode(const char *text, size_t len, bool plus_is_space, char *out, size_t size)
+{
+	size_t used = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)text[i];
+
+		if (c == '%') {
+			if (len - i < 3 || hex_value(text[i + 1]) < 0 || hex_value(text[i + 2]) < 0)
+				return ERR_INVALID;
+			c = (unsigned char)(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
+			i += 2;
+		} else if (c == '+' && plus_is_space) {
+			c = ' ';
+		}
+		if (c < 0x20 || c == 0x7f || used + 1 >= size)
+			return ERR_INVALID;
+		out[used++] = (char)c;
+	}
+	out[used] = '\0';
+	return 0;
+}
+
+int http_path_decode(const char *path, char *out, size_t size)
+{
+	return decode(path, strlen(path), false, out, size);
+}
+
+int http_query_value(const char *query, const char *name, char *value, size_t size)
+{
+	size_t name_len = strlen(name);
+
+	while (*query) {
+		size_t len = strcspn(query, "&");
+
+		if (len > name_len && query[name_len] == '=' && strncmp(query, name, name_len) == 0)
+			return decode(query + name_len + 1, len - name_len - 1, true, value, size);
+		query += len;
+		query += *query == '&';
+	}
+	return ERR_NOT_FOUND;
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A small question to an upstream whose whole answer fits in memory: a manifest, its head, a blob's head, a page of
+ * tags. One runs however many clients have it: they join by its key, under pull->lock, which also guards the waiters.
+ * When it is answered, the waiters are woken at once; a worker thread then writes what was learnt into the store, and
+ * only after that does the ask leave the table: whoever comes later finds it there.
+ *
+ * States: RUNNING (the call is out) -> ANSWERED (result or error is final; readable without the lock by those who saw
+ * it under the lock)
+ */
+#pragma once
+
+#include "base/buf.h"
+#include "server/pull/pull_internal.h"
+
+struct ask_request {
+	struct pull_upstream *upstream;
+	enum registry_kind kind;
+	bool head;
+	const char *repository;
+	const char *reference;
+	const char *accept;
+	uint64_t accept_key;
+	bool impatient; /* there is something to fall back on */
+};
+
+struct ask_result {
+	struct digest digest; /* of the body; of a HEAD, what Docker-Content-Digest claims; algorithm 0: none */
+	char media_type[PULL_MEDIA_TYPE_MAX + 1];
+	uint64_t size; /* REGISTRY_LENGTH_UNKNOWN when a HEAD did not tell */
+	struct buf body;
+	char *link;
+};
+
+/* Joins the running ask for the same, or starts it. `joined` tells which. Release it. */
+struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined);
+/* 0: *result is valid until ask_release(). ERR_AGAIN: the waiter was paused. Else the error. */
+int ask_poll(struct ask *ask, struct waiter *waiter, const struct ask_result **result, struct err *err);
+/* Takes NULL; `waiter` may be NULL. */
+void ask_release(struct ask *ask, struct waiter *waiter);
+
+/* pull->lock is held: wakes all who wait; ask_poll() then says ERR_CANCELLED. */
+void asks_fail_all(struct pull *pull);
+void missing_free(struct pull *pull);

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One client's interest in one blob. */
+#include "server/pull/ask.h"
+#include "server/pull/flight.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum blob_state {
+	BLOB_LOOK,   /* what is held or flies?                    -> READY, PROBE, FLIGHT, FAILED */
+	BLOB_PROBE,  /* the upstream is asked for its head        -> LOOK (it belongs here), READY (HEAD), FAILED */
+	BLOB_FLIGHT, /* waits for the flight to tell the size     -> READY, FAILED */
+	BLOB_READY,
+	BLOB_FAILED,
+};
+
+struct pull_blob {
+	struct pull *pull;
+	struct pull_upstream *upstream;
+	char *repository;
+	struct digest digest;
+	bool head;
+
+	enum blob_state state;
+	struct ask *ask;
+	struct flight *flight;
+	struct waiter *waiter; /* the one that poll() or read() may have registered */
+	int fd;
+	uint64_t size;
+	struct pull_status status;
+	struct err err;
+};
+
+struct pull_blob *pull_blob_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+				 const struct digest *digest, bool head)
+{
+	struct pull_blob *blob = mem_alloc(sizeof(*blob));
+
+	blob->pull = pull;
+	blob->upstream = upstream;
+	blob->repository = mem_strdup(repository);
+	blob->digest = *digest;
+	blob->head = head;
+	blob->fd = -1;
+	return blob;
+}
+
+static enum blob_state fail(struct pull_blob *blob, int code, const char *why)
+{
+	err_set(&blob->err, code, "%s", why);
+	return BLOB_FAILED;
+}
+
+/* LOOK. */
+
+static bool is_linked(struct pull_blob *blob)
+{
+	struct index_repository repository = {blob->upstream->name, blob->repository};
+	struct index_link link;
+	struct err err;
+
+	return index_get_link(blob->pull->index, &repository, &blob->digest, &link, &err) == 0;
+}
+
+static enum blob_state start_probe(struct pull_blob *blob)
+{
+	char reference[DIGEST_TEXT_MAX];
+	struct ask_request request = {
+		.upstream = blob->upstream,
+		.kind = REGISTRY_BLOB,
+		.head = true,
+		.repository = blob->repository,
+		.reference = digest_format(&blob->digest, reference),
+	};
+	bool joined;
+
+	blob->ask = ask_open(blob->pull, &request, &joined);
+	return BLOB_PROBE;
+}
+
+static enum blob_state open_stored(struct pull_blob *blob)
+{
+	struct index_change use = {.kind = INDEX_USE_BLOB, .digest = &blob->digest, .blob.last_use = clock_wall_s()};
+	int code = blob->head ? store_find_blob(blob->pull->store, &blob->digest, &blob->size, &blob->err)
+			      : store_open_blob(blob->pull->store, &blob->digest, &blob->fd, &blob->size, &blob->err);
+
+	if (code == 0) {
+		blob->status.outcome = PULL_HIT;
+		index_write_later(blob->pull->index, &use, 1);
+		return BLOB_READY;
+	}
+	return BLOB_LOOK; /* not there, or not any more */
+}
+
+/* What flies, or now does. A flight for another repository serves this one only after the upstream confirmed that it
+ * has the blob too. */
+static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
+{
+	struct flight_key key = {blob->upstream, blob->repository, &blob->digest};
+	struct pull *pull = blob->pull;
+	struct flight *foreign = NULL;
+
+	pthread_mutex_lock(&pull->lock);
+	blob->flight = flight_find(pull, &blob->digest);
+	if (blob->flight) {
+		blob->status.outcome = PULL_COLLAPSED;
+		if (!linked && !flight_is_from(blob->flight, blob->upstream, blob->repository)) {
+			foreign = blob->flight;
+			blob->flight = NULL;
+		}
+	} else if (!blob->head && !pull->offline && !pull->closing) {
+		blob->status.outcome = PULL_MISS;
+		blob->flight = flight_start(pull, &key);
+	}
+	pthread_mutex_unlock(&pull->lock);
+
+	if (blob->flight)
+		return BLOB_FLIGHT;
+	if (pull->offline)
+		return fail(blob, ERR_OFFLINE, "larder is offline and does not hold this blob");
+	if (pull->closing)
+		return fail(blob, ERR_CANCELLED, "larder is shutting down");
+	if (foreign)
+		flight_release(foreign, NULL);
+	return start_probe(blob);
+}
+
+static enum blob_state look(struct pull_blob *blob)
+{
+	bool linked = is_linked(blob);
+	uint64_t size;
+	struct err err;
+
+	if (linked && open_stored(blob) == BLOB_READY)
+		return BLOB_READY;
+	/* Held, but through another repository: does it belong here too? */
+	if (!linked && !blob->pull->offline && store_find_blob(blob->pull->store, &blob->digest, &size, &err) == 0)
+		return start_probe(blob);
+	return join_or_start(blob, linked);
+}
+
+/* PROBE and FLIGHT. */
+
+static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
+{
+	const struct ask_result *result;
+	int code = ask_poll(blob->ask, waiter, &result, &blob->err);
+	uint64_t size;
+	struct err err;
+
+	if (code == ERR_AGAIN)
+		return BLOB_PROBE;
+	if (code)
+		return BLOB_FAILED;
+	blob->size = result->size;
+	if (blob->head) {
+		bool held = store_find_blob(blob->pull->store, &blob->digest, &size, &err) == 0;
+
+		blob->status.outcome = held ? PULL_HIT : PULL_PASSED;
+		if (held)
+			blob->size = size;
+		return blob->size == REGISTRY_LENGTH_UNKNOWN
+			       ? fail(blob, ERR_UPSTREAM, "the upstream does not tell the blob's length")
+			       : BLOB_READY;
+	}
+	/* The link is being written: what is held or flies may be had from here on. */
+	ask_release(blob->ask, NULL);
+	blob->ask = NULL;
+	if (open_stored(blob) == BLOB_READY)
+		return BLOB_READY;
+	return join_or_start(blob, true);
+}
+
+static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *waiter)
+{
+	int code = flight_poll(blob->flight, waiter, &blob->size, &blob->err);
+
+	if (code == ERR_AGAIN)
+		return BLOB_FLIGHT;
+	return code ? BLOB_FAILED : BLOB_READY;
+}
+
+int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *err)
+{
+	blob->waiter = waiter;
+	for (;;) {
+		enum blob_state before = blob->state;
+
+		switch (before) {
+		case BLOB_LOOK:
+			blob->state = look(blob);
+			break;
+		case BLOB_PROBE:
+			blob->state = probe(blob, waiter);
+			break;
+		case BLOB_FLIGHT:
+			blob->state = wait_for_size(blob, waiter);
+			break;
+		case BLOB_READY:
+			return 0;
+		case BLOB_FAILED:
+			*err = blob->err;
+			return err->code;
+		}
+		if (blob->state == before)
+			return ERR_AGAIN; /* the waiter was paused */
+	}
+}
+
+/* Results. */
+
+uint64_t pull_blob_size(const struct pull_blob *blob)
+{
+	return blob->size;
+}
+
+const struct pull_status *pull_blob_status(const struct pull_blob *blob)
+{
+	return &blob->status;
+}
+
+int pull_blob_take_fd(struct pull_blob *blob)
+{
+	int fd = blob->fd;
+
+	blob->fd = -1;
+	return fd;
+}
+
+ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter)
+{
+	blob->waiter = waiter;
+	return flight_read(blob->flight, offset, data, max, waiter);
+}
+
+void pull_blob_close(struct pull_blob *blob)
+{
+	if (!blob)
+		return;
+	ask_release(blob->ask, blob->waiter);
+	if (blob->flight)
+		flight_release(blob->flight, blob->ask ? NULL : blob->waiter);
+	if (blob->fd >= 0)
+		close(blob->fd);
+	free(blob->repository);
+	free(blob);
+}

@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/pull/flight.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "store/ingest.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum flight_state { FLIGHT_STARTING, FLIGHT_FLYING, FLIGHT_CHECKING, FLIGHT_VERIFIED, FLIGHT_FAILED };
+
+struct flight {
+	struct pull *pull;
+	struct digest digest;
+	UT_hash_handle hh;
+	unsigned refs; /* the table's, one a reader, one a worker's job; under pull->lock, like `parked` */
+	bool parked;   /* verified and could not be published: the last reader takes it out of the table */
+
+	struct pull_upstream *upstream;
+	char *repository;
+	struct work_job open_job, end_job;
+	struct ingest
+		*ingest; /* set by the opening job before FLYING; NULL again once a failed flight has left the table */
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t nobody_inside;
+	enum flight_state state;
+	bool closing; /* larder ends: nobody waits any more */
+	struct waiter *waiters;
+	unsigned inside; /* readers that use the ingest without the lock */
+	uint64_t size;   /* INGEST_SIZE_UNKNOWN until it is known */
+	struct err err;  /* FAILED: why */
+};
+
+static const char *name_of(const struct flight *flight, char text[DIGEST_TEXT_MAX])
+{
+	return digest_format(&flight->digest, text);
+}
+
+/* Lifetime. */
+
+static void flight_free(struct flight *flight)
+{
+	assert(!flight->waiters);
+	ingest_close(flight->ingest);
+	pthread_cond_destroy(&flight->nobody_inside);
+	pthread_mutex_destroy(&flight->lock);
+	free(flight->repository);
+	free(flight);
+}
+
+static void flight_unref(struct flight *flight)
+{
+	struct pull *pull = flight->pull;
+	bool last, parked;
+
+	pthread_mutex_lock(&pull->lock);
+	parked = flight->parked && flight->refs == 2;
+	if (parked) {
+		HASH_DEL(pull->flights, flight);
+		flight->refs--;
+	}
+	last = --flight->refs == 0;
+	pthread_mutex_unlock(&pull->lock);
+	if (last)
+		flight_free(flight);
+	if (parked)
+		pull_job_end(pull);
+}
+
+void flight_release(struct flight *flight, struct waiter *waiter)
+{
+	if (waiter) {
+		pthread_mutex_lock(&flight->lock);
+		waiter_forget(&flight->waiters, waiter);
+		pthread_mutex_unlock(&flight->lock);
+	}
+	flight_unref(flight);
+}
+
+static void leave_table(struct flight *flight)
+{
+	struct pull *pull = flight->pull;
+
+	pthread_mutex_lock(&pull->lock);
+	HASH_DEL(pull->flights, flight);
+	pthread_mutex_unlock(&pull->lock);
+	flight_unref(flight);
+	pull_job_end(pull);
+}
+
+/* Ends. */
+
+static void end_failed(struct work_job *job)
+{
+	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, end_job));
+
+	/* The next flight of this digest goes on with the same partial: ours is closed before that one can start. */
+	pthread_mutex_lock(&flight->lock);
+	while (flight->inside > 0)
+		pthread_cond_wait(&flight->nobody_inside, &flight->lock);
+	pthread_mutex_unlock(&flight->lock);
+	ingest_close(flight->ingest);
+	flight->ingest = NULL;
+	leave_table(flight);
+}
+
+static void flight_fail(struct flight *flight, const struct err *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	if (err->code != ERR_NOT_FOUND && err->code != ERR_CANCELLED)
+		log_warn("upstream %s: %s blob %s: %s", flight->upstream->name, flight->repository,
+			 name_of(flight, text), err->text);
+	pthread_mutex_lock(&flight->lock);
+	flight->err = *err;
+	flight->state = FLIGHT_FAILED;
+	waiter_wake_all(&flight->waiters);
+	pthread_mutex_unlock(&flight->lock);
+	flight->end_job.run = end_failed;
+	work_submit(flight->pull->work, &flight->end_job);
+}
+
+static void flight_set_state(struct flight *flight, enum flight_state state)
+{
+	pthread_mutex_lock(&flight->lock);
+	flight->state = state;
+	waiter_wake_all(&flight->waiters);
+	pthread_mutex_unlock(&flight->lock);
+}
+
+static void write_link(struct flight *flight)
+{
+	struct index_repository repository = {flight->upstream->name, flight->repository};
+	struct index_change link = {.kind = INDEX_PUT_LINK, .repository = repository, .digest = &flight->digest};
+	struct index_link known;
+	struct err err;
+
+	/* A link that is there may say more: that this is a manifest, and of which type. */
+	if (index_get_link(flight->pull->index, &repository, &flight->digest, &known, &err) != ERR_NOT_FOUND)
+		return;
+	if (index_write(flight->pull->index, &link, 1, &err))
+		log_warn("cannot link a blob to %s/%s: %s", flight->upstream->name, flight->repository, err.text);
+}
+
+/* Park: readers go on reading, new ones join, and the bytes are asked for again once none is left. */
+static void park(struct flight *flight)
+{
+	pthread_mutex_lock(&flight->pull->lock);
+	flight->parked = true;
+	flight->refs++; /* for flight_unref(), which takes a parked one out when this is the last beside the table's */
+	pthread_mutex_unlock(&flight->pull->lock);
+	flight_unref(flight);
+}
+
+static void end_complete(struct work_job *job)
+{
+	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, end_job));
+	char text[DIGEST_TEXT_MAX];
+	struct err err = {0};
+	int code = 0;
+
+	if (flight->state == FLIGHT_CHECKING) {
+		code = ingest_hash_behind(flight->ingest, &err);
+		if (code == 0)
+			code = ingest_verify(flight->ingest, &err);
+		if (code) {
+			flight_fail(flight, &err);
+			return;
+		}
+		flight_set_state(flight, FLIGHT_VERIFIED);
+	}
+	if (ingest_publish(flight->ingest, &err)) {
+		log_error("cannot keep blob %s: %s", name_of(flight, text), err.text);
+		park(flight);
+		return;
+	}
+	write_link(flight);
+	leave_table(flight);
+}
+
+/* All bytes are here. */
+static void flight_complete(struct flight *flight)
+{
+	struct err err = {0};
+	int code = ingest_verify(flight->ingest, &err);
+
+	if (code && code != ERR_AGAIN) {
+		flight_fail(flight, &err);
+		return;
+	}
+	flight_set_state(flight, code == 0 ? FLIGHT_VERIFIED : FLIGHT_CHECKING);
+	flight->end_job.run = end_complete;
+	work_submit(flight->pull->work, &flight->end_job);
+}
+
+/* The sink, on the loop's thread. */
+
+/* The server sends the whole from its start: what we hold of another version must not be mixed with it. */
+static int check_version(struct flight *flight, const struct registry_answer *answer, struct err *err)
+{
+	char etag[INGEST_ETAG_MAX + 1];
+	uint64_t size = ingest_size(flight->ingest);
+	bool other_size =
+		size != INGEST_SIZE_UNKNOWN && answer->size != REGISTRY_LENGTH_UNKNOWN && size != answer->size;
+
+	ingest_etag(flight->ingest, etag);
+	if (answer->offset > 0) {
+		if (other_size)
+			return err_set(err, ERR_UPSTREAM, "the upstream names another size than before");
+		return 0;
+	}
+	if (other_size || (answer->etag && etag[0] && strcmp(etag, answer->etag) != 0))
+		return ingest_discard(flight->ingest, err);
+	return 0;
+}
+
+static int on_answer(void *arg, const struct registry_answer *answer)
+{
+	struct flight *flight = arg;
+	struct err err = {0};
+	int code = check_version(flight, answer, &err);
+
+	if (code == 0 && answer->size != REGISTRY_LENGTH_UNKNOWN)
+		code = ingest_set_size(flight->ingest, answer->size, &err);
+	if (code) {
+		log_debug("flight: %s", err.text);
+		return code == ERR_INVALID ? ERR_UPSTREAM : code;
+	}
+	if (answer->etag)
+		ingest_set_etag(flight->ingest, answer->etag);
+	pthread_mutex_lock(&flight->lock);
+	flight->size = ingest_size(flight->ingest);
+	flight->state = FLIGHT_FLYING;
+	waiter_wake_all(&flight->waiters);
+	pthread_mutex_unlock(&flight->lock);
+	return 0;
+}
+
+static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
+{
+	struct flight *flight = arg;
+	struct err err = {0};
+	int code = ingest_write(flight->ingest, offset, data, len, &err);
+
+	if (code) {
+		log_warn("cannot go on with a blob of %s/%s: %s", flight->upstream->name, flight->repository, err.text);
+		return code == ERR_LIMIT ? ERR_UPSTREAM : code;
+	}
+	pthread_mutex_lock(&flight->lock);
+	waiter_wake_all(&flight->waiters);
+	pthread_mutex_unlock(&flight->lock);
+	return 0;
+}
+
+static void on_done(void *arg, const struct err *err)
+{
+	struct flight *flight = arg;
+	uint64_t start, end;
+	struct err failed = {0};
+
+	if (err) {
+		flight_fail(flight, err);
+		return;
+	}
+	if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN) {
+		/* The server never said how long it is; it ended properly, so this is all. */
+		if (ingest_set_size(flight->ingest, ingest_present_from(flight->ingest, 0), &failed)) {
+			flight_fail(flight, &failed);
+			return;
+		}
+		pthread_mutex_lock(&flight->lock);
+		flight->size = ingest_size(flight->ingest);
+		pthread_mutex_unlock(&flight->lock);
+	}
+	if (ingest_next_gap(flight->ingest, 0, &start, &end)) {
+		err_set(&failed, ERR_UPSTREAM, "the upstream ended before all bytes were there");
+		flight_fail(flight, &failed);
+		return;
+	}
+	flight_complete(flight);
+}
+
+static const struct registry_sink sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
+
+/* Start. */
+
+static void open_job(struct work_job *job)
+{
+	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, open_job));
+	char reference[DIGEST_TEXT_MAX], etag[INGEST_ETAG_MAX + 1];
+	struct registry_query query = {
+		.kind = REGISTRY_BLOB, .repository = flight->repository, .reference = reference, .etag = etag};
+	struct err err = {0};
+	uint64_t end;
+
+	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err)) {
+		flight_fail(flight, &err);
+		flight_unref(flight);
+		return;
+	}
+	digest_format(&flight->digest, reference);
+	ingest_etag(flight->ingest, etag);
+	if (!etag[0])
+		query.etag = NULL;
+	/* All there, and not published: a crash came between. The upstream still has to say that this repository has
+	 * it. */
+	query.head = !ingest_next_gap(flight->ingest, 0, &query.offset, &end);
+	if (query.head)
+		query.offset = 0;
+	registry_call(flight->upstream->registry, &query, &sink, flight);
+	/* What an earlier run left is hashed beside the transfer. */
+	if (ingest_hash_waits(flight->ingest) && ingest_hash_behind(flight->ingest, &err))
+		log_warn("cannot read back a partial: %s", err.text);
+	flight_unref(flight);
+}
+
+struct flight *flight_find(struct pull *pull, const struct digest *digest)
+{
+	struct flight *flight;
+
+	HASH_FIND(hh, pull->flights, digest, sizeof(*digest), flight);
+	if (flight)
+		flight->refs++;
+	return flight;
+}
+
+struct flight *flight_start(struct pull *pull, const struct flight_key *key)
+{
+	struct flight *flight = mem_alloc(sizeof(*flight));
+
+	flight->pull = pull;
+	flight->digest = *key->digest;
+	flight->upstream = key->upstream;
+	flight->repository = mem_strdup(key->repository);
+	flight->size = INGEST_SIZE_UNKNOWN;
+	flight->refs = 3; /* the table, the opening job, the caller */
+	pthread_mutex_init(&flight->lock, NULL);
+	pthread_cond_init(&flight->nobody_inside, NULL);
+	HASH_ADD(hh, pull->flights, digest, sizeof(flight->digest), flight);
+	pull->jobs++;
+	flight->open_job.run = open_job;
+	work_submit(pull->work, &flight->open_job);
+	return flight;
+}
+
+bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository)
+{
+	return flight->upstream == upstream && strcmp(flight->repository, repository) == 0;
+}
+
+/* Readers. */
+
+/* The flight's lock is held, and is given back. */
+static int wait_here(struct flight *flight, struct waiter *waiter, struct err *err)
+{
+	int code = ERR_AGAIN;
+
+	if (flight->state == FLIGHT_FAILED) {
+		*err = flight->err;
+		code = err->code;
+	} else if (flight->closing) {
+		code = err_set(err, ERR_CANCELLED, "larder is shutting down");
+	} else {
+		waiter_register(&flight->waiters, waiter);
+	}
+	pthread_mutex_unlock(&flight->lock);
+	return code;
+}
+
+int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)
+{
+	pthread_mutex_lock(&flight->lock);
+	if (flight->state == FLIGHT_FAILED || flight->state == FLIGHT_STARTING || flight->size == INGEST_SIZE_UNKNOWN)
+		return wait_here(flight, waiter, err);
+	*size = flight->size;
+	pthread_mutex_unlock(&flight->lock);
+	return 0;
+}
+
+/* How much may be read at `offset`: the last byte stays here until the digest proved right. The lock is held. */
+static uint64_t readable_from(struct flight *flight, uint64_t offset)
+{
+	uint64_t limit = flight->state == FLIGHT_VERIFIED ? flight->size : flight->size - 1;
+	uint64_t present = ingest_present_from(flight->ingest, offset);
+
+	if (flight->size == 0 || offset >= limit)
+		return 0;
+	return present < limit - offset ? present : limit - offset;
+}
+
+ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t max, struct waiter *waiter)
+{
+	uint64_t readable;
+	struct err err;
+	ssize_t got;
+
+	pthread_mutex_lock(&flight->lock);
+	readable = flight->state == FLIGHT_FAILED ? 0 : readable_from(flight, offset);
+	if (readable == 0)
+		return wait_here(flight, waiter, &err);
+	flight->inside++;
+	pthread_mutex_unlock(&flight->lock);
+
+	got = ingest_read(flight->ingest, offset, data, readable < max ? (size_t)readable : max);
+
+	pthread_mutex_lock(&flight->lock);
+	if (--flight->inside == 0)
+		pthread_cond_signal(&flight->nobody_inside);
+	pthread_mutex_unlock(&flight->lock);
+	return got;
+}
+
+void flights_fail_all(struct pull *pull)
+{
+	struct flight *flight, *next;
+
+	HASH_ITER (hh, pull->flights, flight, next) {
+		pthread_mutex_lock(&flight->lock);
+		flight->closing = true;
+		waiter_wake_all(&flight->waiters);
+		pthread_mutex_unlock(&flight->lock);
+	}
+}

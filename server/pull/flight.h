@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A flight: the one transfer of one blob, however many clients have it. It owns an ingest of the store and a call to
+ * the upstream, and joins them: bytes that arrive are written and hashed, then the readers are woken.
+ *
+ * States:
+ *   STARTING   a worker thread opens the partial                      -> FLYING, FAILED
+ *   FLYING     bytes arrive; the size is known once the upstream told -> CHECKING, FAILED
+ *   CHECKING   all bytes are there, the hash catches up               -> VERIFIED, FAILED
+ *   VERIFIED   the digest is right: the last byte may go out; a worker thread publishes it
+ *   FAILED     `err` says why; what arrived stays in partial/ for the next flight, unless it proved wrong
+ * In the last two it leaves the table once the worker thread is done; readers that still have it finish from its
+ * descriptor.
+ *
+ * Locks: the table and `refs` are under pull->lock; all else that threads share is under the flight's own lock, and a
+ * reader looks for bytes and registers its waiter under that one lock, so no wake-up is lost. Order: pull->lock, then a
+ * flight's. Threads: the upstream loop runs the sink; worker threads open, hash behind and publish; HTTP threads read.
+ * A client that leaves does not end a flight. At shutdown flights_fail_all() wakes every reader, and from then on none
+ * waits.
+ */
+#pragma once
+
+#include "server/pull/pull_internal.h"
+
+struct flight_key {
+	struct pull_upstream *upstream;
+	const char *repository;
+	const struct digest *digest;
+};
+
+/* pull->lock is held: the running flight of a digest, with a reference for the caller; NULL when there is none. */
+struct flight *flight_find(struct pull *pull, const struct digest *digest);
+/* pull->lock is held: starts one, with a reference for the caller. There must be none for this digest. */
+struct flight *flight_start(struct pull *pull, const struct flight_key *key);
+/* Whether it is fetched from this repository, so that who may read there may read it. */
+bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository);
+
+/* 0: the size is known. ERR_AGAIN: the waiter was paused. Else why the flight failed. */
+int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
+/* As pull_blob_read(). */
+ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t max, struct waiter *waiter);
+/* Gives a reference back; `waiter` (may be NULL) is forgotten. */
+void flight_release(struct flight *flight, struct waiter *waiter);
+
+/* pull->lock is held. */
+void flights_fail_all(struct pull *pull);

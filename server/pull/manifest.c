@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One client's interest in one manifest, by digest or by tag. */
+#include "server/pull/accept.h"
+#include "server/pull/ask.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum manifest_state {
+	MANIFEST_TAG,     /* what does the tag mean, as far as we know? -> HELD, RESOLVE, FAILED */
+	MANIFEST_RESOLVE, /* the upstream is asked what it means now    -> HELD, READY, RESOLVE (by GET), FAILED */
+	MANIFEST_HELD,    /* the digest is known: is it in the store?   -> READY, FETCH, FAILED */
+	MANIFEST_FETCH,   /* the upstream is asked for it by digest     -> READY, FAILED */
+	MANIFEST_READY,
+	MANIFEST_FAILED,
+};
+
+struct pull_manifest {
+	struct pull *pull;
+	struct pull_upstream *upstream;
+	char *repository;
+	char *reference;
+	struct accept accept;
+	bool head;
+
+	enum manifest_state state;
+	struct ask *ask;
+	bool ask_joined;
+	bool ask_is_head;
+	struct waiter *waiter;
+	bool have_tag;
+	struct index_tag tag; /* what is known of the tag */
+
+	struct digest digest;
+	char media_type[PULL_MEDIA_TYPE_MAX + 1];
+	uint64_t size;
+	const void *data;
+	char *own_data; /* read from the store */
+	struct pull_status status;
+	struct err err;
+};
+
+struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+					 const char *reference, const char *accept, bool head)
+{
+	struct pull_manifest *manifest = mem_alloc(sizeof(*manifest));
+
+	manifest->pull = pull;
+	manifest->upstream = upstream;
+	manifest->repository = mem_strdup(repository);
+	manifest->reference = mem_strdup(reference);
+	accept_parse(accept, &manifest->accept);
+	manifest->head = head;
+	manifest->state = digest_parse(reference, &manifest->digest) == 0 ? MANIFEST_HELD : MANIFEST_TAG;
+	return manifest;
+}
+
+static enum manifest_state fail(struct pull_manifest *manifest, int code, const char *why)
+{
+	err_set(&manifest->err, code, "%s", why);
+	return MANIFEST_FAILED;
+}
+
+static void ask(struct pull_manifest *manifest, const char *reference, bool head, bool impatient)
+{
+	struct ask_request request = {
+		.upstream = manifest->upstream,
+		.kind = REGISTRY_MANIFEST,
+		.head = head,
+		.repository = manifest->repository,
+		.reference = reference,
+		.accept = manifest->accept.text,
+		.accept_key = manifest->accept.key,
+		.impatient = impatient,
+	};
+
+	ask_release(manifest->ask, NULL);
+	manifest->ask_is_head = head;
+	manifest->ask = ask_open(manifest->pull, &request, &manifest->ask_joined);
+}
+
+/* TAG. */
+
+static bool acceptable(void *arg, const char *media_type)
+{
+	return accept_takes(arg, media_type);
+}
+
+/* What the index knows of the tag: under this client's Accept, or, where upstream cannot be asked, under any whose
+ * answer this client takes. */
+static bool know_tag(struct pull_manifest *manifest, bool any)
+{
+	struct index_repository repository = {manifest->upstream->name, manifest->repository};
+	struct index *index = manifest->pull->index;
+	struct err err;
+
+	if (index_get_tag(index, &repository, manifest->reference, manifest->accept.key, &manifest->tag, &err) == 0)
+		return true;
+	return any && index_get_tag_any(index, &repository, manifest->reference, acceptable, &manifest->accept,
+					&manifest->tag, &err) == 0;
+}
+
+static enum manifest_state use_tag(struct pull_manifest *manifest)
+{
+	const struct index_tag *tag = &manifest->tag;
+
+	manifest->digest = tag->digest;
+	manifest->size = tag->size;
+	memcpy(manifest->media_type, tag->media_type, sizeof(tag->media_type));
+	return MANIFEST_HELD;
+}
+
+static int64_t freshness_s(const struct pull_manifest *manifest)
+{
+	const struct pull_upstream_options *options = &manifest->upstream->options;
+
+	if (pull_glob_matches(options->immutable_tags, options->immutable_tag_count, manifest->reference))
+		return INT64_MAX / 2;
+	return options->tag_ttl_ms == UNITS_FOREVER ? INT64_MAX / 2 : (int64_t)(options->tag_ttl_ms / 1000);
+}
+
+static int64_t tag_age_s(const struct pull_manifest *manifest)
+{
+	int64_t age = clock_wall_s() - manifest->tag.checked;
+
+	return age > 0 ? age : 0;
+}
+
+/* Serves what is known although it is old, and says so. False when it is not known, or too old. */
+static bool use_stale(struct pull_manifest *manifest, const struct err *why)
+{
+	uint64_t stale_for_ms = manifest->upstream->options.stale_for_ms;
+
+	if (!know_tag(manifest, true))
+		return false;
+	manifest->status.age_s = tag_age_s(manifest);
+	manifest->status.stale_by_s = manifest->status.age_s - freshness_s(manifest);
+	if (stale_for_ms != UNITS_FOREVER && manifest->status.stale_by_s > 0 &&
+	    (uint64_t)manifest->status.stale_by_s > stale_for_ms / 1000)
+		return false;
+	manifest->status.outcome = PULL_STALE;
+	memcpy(manifest->status.why, why->text, sizeof(why->text));
+	use_tag(manifest);
+	return true;
+}
+
+static enum manifest_state look_at_tag(struct pull_manifest *manifest)
+{
+	struct err offline;
+
+	manifest->have_tag = know_tag(manifest, false);
+	if (manifest->have_tag && tag_age_s(manifest) < freshness_s(manifest))
+		return use_tag(manifest);
+	if (manifest->pull->offline) {
+		err_set(&offline, ERR_OFFLINE, "larder is offline");
+		if (use_stale(manifest, &offline))
+			return MANIFEST_HELD;
+		return fail(manifest, ERR_OFFLINE, "larder is offline and does not hold this tag");
+	}
+	/* A tag that is known is asked about by HEAD, which costs the upstream nothing; one that is not, is fetched at
+	 * once. */
+	ask(manifest, manifest->reference, manifest->head || manifest->have_tag, manifest->have_tag);
+	return MANIFEST_RESOLVE;
+}
+
+/* RESOLVE. */
+
+static void take_result(struct pull_manifest *manifest, const struct ask_result *result)
+{
+	manifest->digest = result->digest;
+	manifest->size = result->size;
+	memcpy(manifest->media_type, result->media_type, sizeof(result->media_type));
+	if (!manifest->ask_is_head) {
+		manifest->data = result->body.data ? result->body.data : "";
+		manifest->status.outcome = manifest->ask_joined ? PULL_COLLAPSED : PULL_MISS;
+	}
+}
+
+static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter *waiter)
+{
+	const struct ask_result *result;
+	struct err err = {0};
+	int code = ask_poll(manifest->ask, waiter, &result, &err);
+
+	if (code == ERR_AGAIN)
+		return MANIFEST_RESOLVE;
+	if (code) {
+		if (code != ERR_NOT_FOUND && code != ERR_CANCELLED && use_stale(manifest, &err))
+			return MANIFEST_HELD;
+		manifest->err = err;
+		return MANIFEST_FAILED;
+	}
+	if (manifest->ask_is_head && (result->digest.algorithm == 0 || result->size == REGISTRY_LENGTH_UNKNOWN)) {
+		/* A registry that does not say in a HEAD what a tag means: its bytes do. */
+		ask(manifest, manifest->reference, false, manifest->have_tag);
+		return MANIFEST_RESOLVE;
+	}
+	take_result(manifest, result);
+	return manifest->ask_is_head ? MANIFEST_HELD : MANIFEST_READY;
+}
+
+/* HELD and FETCH. */
+
+static int read_stored(struct pull_manifest *manifest)
+{
+	int fd, code;
+	uint64_t size, done = 0;
+	struct err err;
+
+	if (manifest->head) {
+		code = store_find_blob(manifest->pull->store, &manifest->digest, &size, &err);
+		if (code == 0)
+			manifest->size = size;
+		return code;
+	}
+	code = store_open_blob(manifest->pull->store, &manifest->digest, &fd, &size, &err);
+	if (code)
+		return code;
+	manifest->own_data = mem_alloc(size + 1);
+	while (done < size) {
+		ssize_t got = pread(fd, manifest->own_data + done, size - done, (off_t)done);
+
+		if (got <= 0)
+			break;
+		done += (uint64_t)got;
+	}
+	close(fd);
+	if (done < size)
+		return ERR_IO;
+	manifest->data = manifest->own_data;
+	manifest->size = size;
+	return 0;
+}
+
+static enum manifest_state look_in_store(struct pull_manifest *manifest)
+{
+	struct index_repository repository = {manifest->upstream->name, manifest->repository};
+	struct index_change use = {
+		.kind = INDEX_USE_BLOB, .digest = &manifest->digest, .blob.last_use = clock_wall_s()};
+	char reference[DIGEST_TEXT_MAX];
+	struct index_link link;
+	struct err err;
+
+	/* A link without a media type is a blob's: that its bytes may be a manifest's too is for the upstream to say.
+	 */
+	if (index_get_link(manifest->pull->index, &repository, &manifest->digest, &link, &err) == 0 &&
+	    link.media_type[0] && read_stored(manifest) == 0) {
+		memcpy(manifest->media_type, link.media_type, sizeof(link.media_type));
+		index_write_later(manifest->pull->index, &use, 1);
+		return MANIFEST_READY;
+	}
+	if (manifest->head && manifest->media_type[0]) {
+		/* Known from the tag: enough for a HEAD, though the bytes are not held. */
+		if (manifest->status.outcome == PULL_HIT && manifest->ask)
+			manifest->status.outcome = manifest->ask_joined ? PULL_COLLAPSED : PULL_PASSED;
+		return MANIFEST_READY;
+	}
+	if (manifest->pull->offline)
+		return fail(manifest, ERR_OFFLINE, "larder is offline and does not hold this manifest");
+	ask(manifest, digest_format(&manifest->digest, reference), manifest->head, false);
+	return MANIFEST_FETCH;
+}
+
+static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *waiter)
+{
+	const struct ask_result *result;
+	struct digest wanted = manifest->digest;
+	int code = ask_poll(manifest->ask, waiter, &result, &manifest->err);
+
+	if (code == ERR_AGAIN)
+		return MANIFEST_FETCH;
+	if (code)
+		return MANIFEST_FAILED;
+	take_result(manifest, result);
+	if (manifest->ask_is_head) {
+		manifest->digest = wanted;
+		manifest->status.outcome = PULL_PASSED;
+		if (result->size == REGISTRY_LENGTH_UNKNOWN) {
+			char reference[DIGEST_TEXT_MAX];
+
+			ask(manifest, digest_format(&wanted, reference), false, false);
+			return MANIFEST_FETCH;
+		}
+	}
+	return MANIFEST_READY;
+}
+
+int pull_manifest_poll(struct pull_manifest *manifest, struct waiter *waiter, struct err *err)
+{
+	manifest->waiter = waiter;
+	for (;;) {
+		struct ask *asked = manifest->ask;
+		enum manifest_state before = manifest->state;
+
+		switch (before) {
+		case MANIFEST_TAG:
+			manifest->state = look_at_tag(manifest);
+			break;
+		case MANIFEST_RESOLVE:
+			manifest->state = resolve(manifest, waiter);
+			break;
+		case MANIFEST_HELD:
+			manifest->state = look_in_store(manifest);
+			break;
+		case MANIFEST_FETCH:
+			manifest->state = fetch(manifest, waiter);
+			break;
+		case MANIFEST_READY:
+			return 0;
+		case MANIFEST_FAILED:
+			*err = manifest->err;
+			return err->code;
+		}
+		if (manifest->state == before && manifest->ask == asked)
+			return ERR_AGAIN; /* the waiter was paused */
+	}
+}
+
+/* Results. */
+
+const struct digest *pull_manifest_digest(const struct pull_manifest *manifest)
+{
+	return &manifest->digest;
+}
+
+const char *pull_manifest_media_type(const struct pull_manifest *manifest)
+{
+	return manifest->media_type;
+}
+
+uint64_t pull_manifest_size(const struct pull_manifest *manifest)
+{
+	return manifest->size;
+}
+
+const void *pull_manifest_data(const struct pull_manifest *manifest)
+{
+	return manifest->data;
+}
+
+const struct pull_status *pull_manifest_status(const struct pull_manifest *manifest)
+{
+	return &manifest->status;
+}
+
+void pull_manifest_close(struct pull_manifest *manifest)
+{
+	if (!manifest)
+		return;
+	ask_release(manifest->ask, manifest->waiter);
+	free(manifest->own_data);
+	free(manifest->repository);
+	free(manifest->reference);
+	free(manifest);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The heart: what is held, what flies, what is fresh. Joins the store and the upstreams; nothing else does.
+ *
+ * Three kinds of interest that one client can have, each opened, polled until it is ready, and closed:
+ *
+ *   pull_blob      a blob: stored, in flight (flight.h), or only its size (HEAD)
+ *   pull_manifest  a manifest by digest or tag: stored, fresh, revalidated, fetched, or stale
+ *   pull_tags      a page of a repository's tags
+ *
+ * poll() returns 0 when the answer is there, ERR_AGAIN after pausing the waiter (poll again once woken), or the error
+ * that is the answer. An interest belongs to one thread at a time; nothing here blocks on the network or a disk sync.
+ *
+ * Lifetime: pull_new, any number of interests, pull_close (from now on everything that waits fails with ERR_CANCELLED),
+ * the HTTP server stops, pull_free.
+ */
+#pragma once
+
+#include "base/digest.h"
+#include "base/err.h"
+#include "base/ref.h"
+#include "base/units.h"
+#include "base/waiter.h"
+#include "upstream/registry.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define PULL_MANIFEST_MAX                                                                                              \
+	((size_t)4 << 20) /* distribution-spec, "Pushing Manifests": at least 4 MiB; clients read no more */
+#define PULL_TAGS_MAX       ((size_t)8 << 20) /* of one page */
+#define PULL_MEDIA_TYPE_MAX 255
+#define PULL_ACCEPT_MAX     4096
+
+struct pull;
+struct pull_upstream;
+struct store;
+struct work;
+
+struct pull_upstream_options {
+	struct registry_options registry; /* registry.name is the upstream's name */
+	const char *const *aliases;
+	size_t alias_count;
+	uint64_t tag_ttl_ms;
+	uint64_t stale_for_ms; /* UNITS_FOREVER */
+	uint64_t missing_ttl_ms;
+	const char *const *immutable_tags; /* globs */
+	size_t immutable_tag_count;
+	const char *const *allow; /* globs on repositories; none: everything */
+	size_t allow_count;
+	const char *const *deny;
+	size_t deny_count;
+};
+
+struct pull_options {
+	struct store *store;
+	struct work *work;
+	struct loop *loop;
+	const struct pull_upstream_options *upstreams; /* copied */
+	size_t upstream_count;
+	const char *default_upstream; /* its name */
+	bool offline;
+};
+
+struct pull *pull_new(const struct pull_options *options);
+void pull_close(struct pull *pull);
+void pull_free(struct pull *pull);
+
+/* By name or alias, in any case; `len` for a part of a longer text. NULL when it is not configured. */
+struct pull_upstream *pull_find_upstream(struct pull *pull, const char *name, size_t len);
+struct pull_upstream *pull_default_upstream(struct pull *pull);
+const char *pull_upstream_name(const struct pull_upstream *upstream);
+/* allow and deny: deny wins. */
+bool pull_upstream_allows(const struct pull_upstream *upstream, const char *repository);
+
+/* How an answer came about: Cache-Status and the access log say it. */
+enum pull_outcome {
+	PULL_HIT,       /* from the store */
+	PULL_MISS,      /* fetched for this request */
+	PULL_COLLAPSED, /* fetched for another request that runs at the same time */
+	PULL_STALE,     /* from the store, since the upstream could not be asked */
+	PULL_PASSED,    /* asked upstream and not stored */
+};
+
+struct pull_status {
+	enum pull_outcome outcome;
+	int64_t age_s;          /* PULL_STALE: since the upstream last confirmed it … */
+	int64_t stale_by_s;     /* … and how far beyond its freshness that is */
+	char why[ERR_TEXT_MAX]; /* PULL_STALE: what went wrong upstream */
+};
+
+/* Blobs. */
+
+struct pull_blob;
+
+struct pull_blob *pull_blob_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+				 const struct digest *digest, bool head);
+int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *err);
+/* From here on after poll() returned 0. */
+uint64_t pull_blob_size(const struct pull_blob *blob);
+const struct pull_status *pull_blob_status(const struct pull_blob *blob);
+/* The descriptor of a stored blob, handed over; -1 while it is in flight: then pull_blob_read(). */
+int pull_blob_take_fd(struct pull_blob *blob);
+/* Up to `max` bytes from `offset`: the count; ERR_AGAIN after pausing the waiter; another error when the flight failed.
+ * The blob's last byte is not given before its digest proved right. */
+ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter);
+/* Takes NULL. A waiter that is still registered is forgotten. */
+void pull_blob_close(struct pull_blob *blob);
+
+/* Manifests. */
+
+struct pull_manifest;
+
+/* `reference` is a tag or a digest; `accept` the client's header, NULL when it sent none. */
+struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+					 const char *reference, const char *accept, bool head);
+int pull_manifest_poll(struct pull_manifest *manifest, struct waiter *waiter, struct err *err);
+const struct digest *pull_manifest_digest(const struct pull_manifest *manifest);
+const char *pull_manifest_media_type(const struct pull_manifest *manifest);
+uint64_t pull_manifest_size(const struct pull_manifest *manifest);
+/* Its bytes; NULL for HEAD, where only the size is known. */
+const void *pull_manifest_data(const struct pull_manifest *manifest);
+const struct pull_status *pull_manifest_status(const struct pull_manifest *manifest);
+void pull_manifest_close(struct pull_manifest *manifest);
+
+/* Tags. */
+
+struct pull_tags;
+
+/* `query` is what goes behind the '?': "", "n=10&last=3.1". */
+struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+				 const char *query);
+int pull_tags_poll(struct pull_tags *tags, struct waiter *waiter, struct err *err);
+/* The JSON document, as the upstream gave it, or made from what is known when it could not be asked. */
+const char *pull_tags_data(const struct pull_tags *tags, size_t *len);
+/* The query of the next page; NULL when this is the last. */
+const char *pull_tags_next(const struct pull_tags *tags);
+const struct pull_status *pull_tags_status(const struct pull_tags *tags);
+void pull_tags_close(struct pull_tags *tags);

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of pull/ share. */
+#pragma once
+
+#include "base/work.h"
+#include "server/pull/pull.h"
+#include "store/index.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <uthash.h>
+
+struct ask;
+struct flight;
+struct missing;
+
+struct pull_upstream {
+	struct pull *pull;
+	char *name;
+	struct pull_upstream_options options; /* lists are the upstream's own */
+	struct registry *registry;
+};
+
+struct pull {
+	struct store *store;
+	struct index *index;
+	struct work *work;
+	struct loop *loop;
+	struct pull_upstream *upstreams;
+	size_t upstream_count;
+	struct pull_upstream *default_upstream;
+	bool offline;
+
+	pthread_mutex_t lock; /* guards what follows; taken before a flight's own lock, never after it */
+	bool closing;
+	struct flight *flights;  /* by digest */
+	struct ask *asks;        /* by key */
+	struct missing *missing; /* by key: what upstream did not have a moment ago */
+	pthread_cond_t idle;     /* `jobs` became 0 */
+	unsigned jobs;           /* flights and asks that still use the store or an upstream */
+};
+
+/* Waiters: the list's lock is held. */
+void waiter_register(struct waiter **list, struct waiter *waiter);
+void waiter_forget(struct waiter **list, struct waiter *waiter);
+void waiter_wake_all(struct waiter **list);
+
+/* Something runs that must end before pull_free() goes on. */
+void pull_job_begin(struct pull *pull);
+void pull_job_end(struct pull *pull);
+
+/* Whether `text` matches one of the shell globs. */
+bool pull_glob_matches(const char *const *globs, size_t count, const char *text);

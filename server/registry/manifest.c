@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* GET and HEAD of a manifest, by tag or digest. Range is ignored here, as the contract says. */
+#include "server/registry/visit.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void send_manifest(struct visit *visit)
+{
+	char digest[DIGEST_TEXT_MAX], etag[DIGEST_TEXT_MAX + 2];
+	struct http_body body = {
+		.kind = HTTP_BODY_MEMORY,
+		.len = pull_manifest_size(visit->manifest),
+		.data = visit->head ? NULL : pull_manifest_data(visit->manifest),
+	};
+	struct http_body nothing = {.kind = HTTP_BODY_MEMORY};
+	const char *if_none_match = http_request_header(visit->request, "If-None-Match");
+
+	digest_format(pull_manifest_digest(visit->manifest), digest);
+	snprintf(etag, sizeof(etag), "\"%s\"", digest);
+	reply_header(visit, "Docker-Content-Digest", "%s", digest);
+	reply_header(visit, "ETag", "%s", etag);
+	reply_cache_status(visit, pull_manifest_status(visit->manifest));
+	if (if_none_match && (strcmp(if_none_match, "*") == 0 || strstr(if_none_match, etag))) {
+		reply_send(visit, 304, &nothing);
+		return;
+	}
+	if (pull_manifest_media_type(visit->manifest)[0])
+		reply_header(visit, "Content-Type", "%s", pull_manifest_media_type(visit->manifest));
+	reply_send(visit, 200, &body);
+}
+
+static bool reference_valid(struct visit *visit)
+{
+	const char *reference = visit->route.reference;
+	struct digest digest;
+
+	if (strchr(reference, ':')) {
+		if (digest_parse(reference, &digest) == 0)
+			return true;
+		reply_oci_error(visit, 400, "DIGEST_INVALID", "the digest is malformed", reference);
+		return false;
+	}
+	if (ref_tag_valid(reference, strlen(reference)))
+		return true;
+	reply_oci_error(visit, 400, "MANIFEST_INVALID", "the tag is malformed", reference);
+	return false;
+}
+
+void visit_manifest(struct visit *visit)
+{
+	struct err err = {0};
+	int code;
+
+	if (!visit->manifest) {
+		if (!reference_valid(visit))
+			return;
+		visit->manifest = pull_manifest_open(visit->pull, visit->route.upstream, visit->route.repository,
+						     visit->route.reference,
+						     http_request_header(visit->request, "Accept"), visit->head);
+	}
+	code = pull_manifest_poll(visit->manifest, &visit->request->waiter, &err);
+	if (code == ERR_AGAIN)
+		return;
+	if (code)
+		reply_error(visit, &err, "MANIFEST_UNKNOWN");
+	else
+		send_manifest(visit);
+}

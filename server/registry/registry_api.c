@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/registry/registry_api.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/registry/visit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void answer_ping(struct visit *visit)
+{
+	struct http_body body = {.kind = HTTP_BODY_MEMORY, .data = "{}", .len = 2};
+
+	visit->outcome = "hit";
+	reply_header(visit, "Content-Type", "application/json");
+	reply_send(visit, 200, &body);
+}
+
+static void refuse_route(struct visit *visit, const struct err *err)
+{
+	int status = err->code == ERR_INVALID ? 400 : err->code == ERR_DENIED ? 403 : 404;
+
+	visit->err = *err;
+	reply_oci_error(visit, status, visit->route.error, err->text, NULL);
+}
+
+static void refuse_method(struct visit *visit)
+{
+	reply_header(visit, "Allow", "GET, HEAD");
+	reply_oci_error(visit, 405, "UNSUPPORTED", "larder is a cache for pulling: push to the registry itself", NULL);
+}
+
+static struct visit *visit_begin(struct pull *pull, struct http_request *request)
+{
+	struct visit *visit = mem_alloc(sizeof(*visit));
+
+	visit->pull = pull;
+	visit->request = request;
+	visit->head = request->method == HTTP_HEAD;
+	visit->outcome = "error";
+	request->state = visit;
+	return visit;
+}
+
+static void handle(void *arg, struct http_request *request)
+{
+	struct visit *visit = request->state;
+	struct err err = {0};
+
+	if (!visit) {
+		visit = visit_begin(arg, request);
+		if (route_parse(visit->pull, request->path, request->query, &visit->route, &err)) {
+			refuse_route(visit, &err);
+			return;
+		}
+		if ((request->method != HTTP_GET && request->method != HTTP_HEAD) ||
+		    visit->route.kind == ROUTE_UPLOAD) {
+			refuse_method(visit);
+			return;
+		}
+	}
+	switch (visit->route.kind) {
+	case ROUTE_PING:
+		answer_ping(visit);
+		break;
+	case ROUTE_MANIFEST:
+		visit_manifest(visit);
+		break;
+	case ROUTE_BLOB:
+		visit_blob(visit);
+		break;
+	case ROUTE_TAGS:
+		visit_tags(visit);
+		break;
+	case ROUTE_UPLOAD:
+		break; /* refused above */
+	}
+}
+
+static void log_visit(const struct visit *visit, bool complete)
+{
+	const struct http_request *request = visit->request;
+	const struct route *route = &visit->route;
+	const struct log_field fields[] = {
+		{.name = "client", .text = request->client},
+		{.name = "method", .text = request->method_text},
+		{.name = "path", .text = request->path},
+		{.name = "upstream", .text = route->upstream ? pull_upstream_name(route->upstream) : NULL},
+		{.name = "repository", .text = route->repository[0] ? route->repository : NULL},
+		{.name = "reference", .text = route->reference[0] ? route->reference : NULL},
+		{.name = "status", .number = (uint64_t)request->status, .is_number = true},
+		{.name = "bytes", .number = request->body_bytes, .is_number = true},
+		{.name = "ms", .number = (clock_us() - request->began_us) / 1000, .is_number = true},
+		{.name = "outcome", .text = complete ? visit->outcome : "aborted"},
+		{.name = "error", .text = visit->err.code ? visit->err.text : NULL},
+	};
+	size_t count = sizeof(fields) / sizeof(fields[0]);
+
+	log_access(fields, visit->err.code ? count : count - 1);
+}
+
+static void ended(void *arg, struct http_request *request, bool complete)
+{
+	struct visit *visit = request->state;
+
+	(void)arg;
+	if (!visit)
+		return; /* it ended before it was read whole */
+	log_visit(visit, complete);
+	pull_blob_close(visit->blob);
+	pull_manifest_close(visit->manifest);
+	pull_tags_close(visit->tags);
+	free(visit);
+}
+
+struct http_handler registry_handler(struct pull *pull)
+{
+	return (struct http_handler){.handle = handle, .ended = ended, .arg = pull};
+}

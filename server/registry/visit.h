@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of registry/ share: one request under way, and how replies are put together. */
+#pragma once
+
+#include "base/err.h"
+#include "server/http/http.h"
+#include "server/pull/pull.h"
+#include "server/registry/route.h"
+
+#define VISIT_HEADERS_MAX 16
+
+struct visit {
+	struct pull *pull;
+	struct http_request *request;
+	struct route route;
+	bool routed;
+	bool head;
+	/* What it waits for or sends from, by route.kind. */
+	struct pull_blob *blob;
+	struct pull_manifest *manifest;
+	struct pull_tags *tags;
+	uint64_t body_offset; /* where a streamed body begins in the blob */
+
+	const char *outcome; /* for the log */
+	struct err err;      /* likewise: why, when it is not good */
+
+	/* The reply's headers, until it is sent. Values are copied into `text`. */
+	struct http_header headers[VISIT_HEADERS_MAX];
+	size_t header_count;
+	char text[4096]; /* what peers may put in (names, links, warnings) is bounded far below */
+	size_t text_used;
+};
+
+/* Handlers, one a route: called until they reply. */
+void visit_blob(struct visit *visit);
+void visit_manifest(struct visit *visit);
+void visit_tags(struct visit *visit);
+
+/* Adds a header; one that does not fit any more is a bug. */
+void reply_header(struct visit *visit, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Adds Cache-Status (RFC 9211), and Warning for a stale answer; sets the outcome for the log. */
+void reply_cache_status(struct visit *visit, const struct pull_status *status);
+/* Sends the reply with the headers added so far. */
+void reply_send(struct visit *visit, int status, const struct http_body *body);
+/* Sends an OCI error (distribution-spec, "Error Codes"). `detail` may be NULL. */
+void reply_oci_error(struct visit *visit, int status, const char *code, const char *message, const char *detail);
+/* Sends what the contract's table says for an error of pull/: `unknown` is the code for "no such thing" here. */
+void reply_error(struct visit *visit, const struct err *err, const char *unknown);

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upstream/pace.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <utlist.h>
+
+#define LONG_PERIOD_MS 60000 /* a rate over longer than this is a budget that may be used at once */
+#define SHORT_BURST_MS 100   /* of a shorter one, what falls due in this time may be used at once */
+
+struct pace {
+	struct loop *loop;
+	struct loop_timer timer;
+	struct rate rate;
+	double tokens, burst;
+	uint64_t filled_ms;
+
+	double window;
+	unsigned window_max;
+	bool slow_start;
+	unsigned out;
+	uint64_t epoch;
+	uint64_t gate_until_ms;
+
+	struct pace_permit *waiting[2]; /* by priority */
+	bool granting;                  /* granted() may come back here: one loop at a time */
+};
+
+static void grant_waiting(struct pace *pace);
+
+static void on_timer(struct loop_timer *timer)
+{
+	grant_waiting((struct pace *)((char *)timer - offsetof(struct pace, timer)));
+}
+
+/* Grants from the loop, not from here: an answer is noticed inside the library, where no request may be started. */
+static void grant_soon(struct pace *pace)
+{
+	if (pace->waiting[PACE_CLIENT] || pace->waiting[PACE_PREFETCH])
+		loop_timer_set(pace->loop, &pace->timer, 0);
+}
+
+struct pace *pace_new(struct loop *loop, const struct pace_options *options)
+{
+	struct pace *pace = mem_alloc(sizeof(*pace));
+
+	pace->loop = loop;
+	pace->timer.run = on_timer;
+	pace->rate = options->rate;
+	pace->window_max = options->window_max ? options->window_max : 1;
+	pace->window = PACE_WINDOW_START < pace->window_max ? PACE_WINDOW_START : pace->window_max;
+	pace->slow_start = true;
+	if (pace->rate.events > 0) {
+		pace->burst = (double)pace->rate.events;
+		if (pace->rate.period_ms < LONG_PERIOD_MS)
+			pace->burst *= (double)SHORT_BURST_MS / (double)pace->rate.period_ms;
+		if (pace->burst < 1)
+			pace->burst = 1;
+		pace->tokens = pace->burst;
+	}
+	pace->filled_ms = clock_ms();
+	return pace;
+}
+
+void pace_free(struct pace *pace)
+{
+	if (!pace)
+		return;
+	assert(pace->out == 0 && !pace->waiting[PACE_CLIENT] && !pace->waiting[PACE_PREFETCH]);
+	loop_timer_clear(pace->loop, &pace->timer);
+	free(pace);
+}
+
+/* Milliseconds until the bucket holds a token; 0 when it does. */
+static uint64_t bucket_wait_ms(struct pace *pace, uint64_t now)
+{
+	double per_ms;
+
+	if (pace->rate.events == 0)
+		return 0;
+	per_ms = (double)pace->rate.events / (double)pace->rate.period_ms;
+	pace->tokens += per_ms * (double)(now - pace->filled_ms);
+	if (pace->tokens > pace->burst)
+		pace->tokens = pace->burst;
+	pace->filled_ms = now;
+	return pace->tokens >= 1 ? 0 : (uint64_t)((1 - pace->tokens) / per_ms) + 1;
+}
+
+static struct pace_permit *next_waiting(const struct pace *pace)
+{
+	unsigned window = (unsigned)pace->window;
+
+	if (pace->waiting[PACE_CLIENT])
+		return pace->out < window ? pace->waiting[PACE_CLIENT] : NULL;
+	/* The last place stays free for a client, unless there is only one. */
+	return pace->out + 1 < window || pace->out == 0 ? pace->waiting[PACE_PREFETCH] : NULL;
+}
+
+static void grant_waiting(struct pace *pace)
+{
+	struct pace_permit *permit;
+
+	if (pace->granting)
+		return;
+	pace->granting = true;
+	while ((permit = next_waiting(pace))) {
+		uint64_t now = clock_ms();
+		uint64_t wait = now < pace->gate_until_ms ? pace->gate_until_ms - now : bucket_wait_ms(pace, now);
+
+		if (wait > 0) {
+			loop_timer_set(pace->loop, &pace->timer, wait);
+			break;
+		}
+		if (pace->rate.events > 0)
+			pace->tokens -= 1;
+		DL_DELETE(pace->waiting[permit->priority], permit);
+		permit->state = PACE_HELD;
+		permit->answered = false;
+		permit->epoch = pace->epoch;
+		pace->out++;
+		permit->granted(permit);
+	}
+	pace->granting = false;
+}
+
+void pace_acquire(struct pace *pace, struct pace_permit *permit)
+{
+	assert(permit->state == PACE_IDLE);
+	permit->state = PACE_WAITING;
+	DL_APPEND(pace->waiting[permit->priority], permit);
+	grant_waiting(pace);
+}
+
+void pace_release(struct pace *pace, struct pace_permit *permit)
+{
+	if (permit->state == PACE_WAITING) {
+		DL_DELETE(pace->waiting[permit->priority], permit);
+		permit->state = PACE_IDLE;
+	} else if (permit->state == PACE_HELD) {
+		permit->state = PACE_IDLE;
+		pace->out--;
+		grant_soon(pace);
+	}
+}
+
+void pace_answered(struct pace *pace, struct pace_permit *permit)
+{
+	if (permit->state != PACE_HELD || permit->answered)
+		return;
+	permit->answered = true;
+	pace->window += pace->slow_start ? 1 : 1 / pace->window;
+	if (pace->window > pace->window_max)
+		pace->window = pace->window_max;
+	grant_soon(pace);
+}
+
+void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retry_after_ms)
+{
+	uint64_t until;
+
+	if (permit->state == PACE_HELD && permit->epoch == pace->epoch) {
+		pace->epoch++;
+		pace->slow_start = false;
+		pace->window = pace->window / 2 < 1 ? 1 : pace->window / 2;
+	}
+	if (retry_after_ms > PACE_GATE_MAX_MS)
+		retry_after_ms = PACE_GATE_MAX_MS;
+	until = clock_ms() + retry_after_ms;
+	if (until > pace->gate_until_ms)
+		pace->gate_until_ms = until;
+}
+
+void pace_set_window_max(struct pace *pace, unsigned window_max)
+{
+	if (window_max == 0 || window_max == pace->window_max)
+		return;
+	pace->window_max = window_max;
+	if (pace->window > window_max)
+		pace->window = window_max;
+	grant_soon(pace);
+}
+
+struct pace_state pace_state(const struct pace *pace)
+{
+	struct pace_state state = {
+		.window = (unsigned)pace->window,
+		.out = pace->out,
+		.congestion_events = pace->epoch,
+	};
+	struct pace_permit *permit;
+	uint64_t now = clock_ms();
+
+	for (int priority = 0; priority < 2; priority++)
+		DL_FOREACH (pace->waiting[priority], permit)
+			state.waiting++;
+	if (pace->gate_until_ms > now)
+		state.gate_ms = pace->gate_until_ms - now;
+	return state;
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The pace at which one upstream is asked. Before a request goes out it takes a permit, and three things decide when it
+ * gets one:
+ *
+ *   the token bucket     `rate_limit` requests in a period, as configured
+ *   the window           how many requests may be out at once: starts at PACE_WINDOW_START, grows with each answer that
+ * came without complaint (by one each until the first congestion, then by one a round), halves once per congestion
+ * event the gate             closed until the moment that a Retry-After named
+ *
+ * Clients' requests go before prefetch, and prefetch leaves one place in the window free. A permit is waited for
+ * without holding another. Loop thread only.
+ */
+#pragma once
+
+#include "base/units.h"
+#include "upstream/loop.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define PACE_WINDOW_START 2
+#define PACE_GATE_MAX_MS  60000 /* a longer Retry-After is the caller's to report, not ours to sit out */
+
+enum pace_priority { PACE_CLIENT, PACE_PREFETCH };
+
+struct pace;
+
+struct pace_permit {
+	void (*granted)(struct pace_permit *permit);
+	enum pace_priority priority;
+	/* pace's own */
+	struct pace_permit *prev, *next;
+	enum { PACE_IDLE, PACE_WAITING, PACE_HELD } state;
+	bool answered;
+	uint64_t epoch; /* which congestion event it began after */
+};
+
+struct pace_options {
+	struct rate rate;    /* events 0: no limit */
+	unsigned window_max; /* requests out at once, at most */
+};
+
+struct pace *pace_new(struct loop *loop, const struct pace_options *options);
+void pace_free(struct pace *pace);
+
+/* Asks for a permit: granted() is called when it is held, perhaps before this returns. */
+void pace_acquire(struct pace *pace, struct pace_permit *permit);
+/* Gives it back, or gives up waiting. Idle permits are left alone. */
+void pace_release(struct pace *pace, struct pace_permit *permit);
+
+/* The answer's head came and the server did not complain: the window may grow. Counts once per permit. */
+void pace_answered(struct pace *pace, struct pace_permit *permit);
+/* 429, or a failure that speaks of overload. Requests that were out when the last event was noticed belong to that
+ * event. */
+void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retry_after_ms);
+
+/* The most requests out at once from now on: more where streams are multiplexed. */
+void pace_set_window_max(struct pace *pace, unsigned window_max);
+
+struct pace_state {
+	unsigned window, out, waiting;
+	uint64_t gate_ms; /* how long the gate stays closed */
+	uint64_t congestion_events;
+};
+struct pace_state pace_state(const struct pace *pace);

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upstream/registry_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <utlist.h>
+
+static void endpoint_init(struct registry *registry, struct endpoint *endpoint, const char *url, const char *username,
+			  const char *password)
+{
+	struct tokens_options options = {.upstream_url = url, .username = username, .password = password};
+	size_t len = strlen(url);
+	int invalid;
+
+	while (len > 0 && url[len - 1] == '/')
+		len--;
+	endpoint->base = mem_strndup(url, len);
+	invalid = url_parse(endpoint->base, &endpoint->url);
+	assert(!invalid); /* the configuration was checked */
+	endpoint->is_private = url_host_private(endpoint->url.host);
+	options.upstream_url = endpoint->base;
+	endpoint->tokens = tokens_new(registry->loop, registry->pool, &options);
+}
+
+struct registry *registry_new(struct loop *loop, const struct registry_options *options)
+{
+	struct registry *registry = mem_alloc(sizeof(*registry));
+	struct fetch_pool_options pool = {
+		.max_connections = options->max_connections,
+		.connect_timeout_ms = options->connect_timeout_ms,
+		.idle_timeout_ms = options->idle_timeout_ms,
+		.ca = options->ca,
+		.insecure = options->insecure,
+		.client_cert = options->client_cert,
+		.client_key = options->client_key,
+		.proxy = options->proxy,
+	};
+	struct pace_options pace = {.rate = options->rate_limit, .window_max = options->max_connections};
+
+	registry->loop = loop;
+	registry->name = mem_strdup(options->name);
+	registry->retries = options->retries;
+	registry->max_connections = options->max_connections;
+	registry->pool = fetch_pool_new(loop, &pool);
+	registry->pace = pace_new(loop, &pace);
+	registry->endpoint_count = 1 + options->mirror_count;
+	registry->endpoints = mem_alloc(registry->endpoint_count * sizeof(*registry->endpoints));
+	endpoint_init(registry, &registry->endpoints[0], options->url, options->username, options->password);
+	for (size_t i = 0; i < options->mirror_count; i++)
+		endpoint_init(registry, &registry->endpoints[1 + i], options->mirrors[i], NULL, NULL);
+	return registry;
+}
+
+static void free_on_loop(void *arg)
+{
+	struct registry *registry = arg;
+	struct err err;
+
+	err_set(&err, ERR_CANCELLED, "larder is shutting down");
+	while (registry->calls)
+		call_end(registry->calls, &err);
+	for (size_t i = 0; i < registry->endpoint_count; i++) {
+		tokens_free(registry->endpoints[i].tokens);
+		free(registry->endpoints[i].base);
+	}
+	pace_free(registry->pace);
+	fetch_pool_free(registry->pool);
+	free(registry->endpoints);
+	free(registry->name);
+	free(registry);
+}
+
+void registry_free(struct registry *registry)
+{
+	if (registry)
+		loop_run(registry->loop, free_on_loop, registry);
+}
+
+const char *registry_name(const struct registry *registry)
+{
+	return registry->name;
+}
+
+/* Calls. */
+
+static void start_task(struct loop_task *task)
+{
+	struct registry_call *call =
+		(struct registry_call *)((char *)task - offsetof(struct registry_call, start_task));
+
+	DL_APPEND(call->registry->calls, call);
+	call_begin(call);
+}
+
+struct registry_call *registry_call(struct registry *registry, const struct registry_query *query,
+				    const struct registry_sink *sink, void *arg)
+{
+	struct registry_call *call = mem_alloc(sizeof(*call));
+
+	call->registry = registry;
+	call->sink = sink;
+	call->arg = arg;
+	call->query = *query;
+	call->query.repository = call->repository = mem_strdup(query->repository);
+	call->query.reference = call->reference = mem_strdup(query->reference);
+	call->query.accept = call->accept = mem_strdup(query->accept);
+	call->offset = query->offset;
+	call->etag = mem_strdup(query->etag);
+	call->query.etag = NULL;
+	call->size = REGISTRY_LENGTH_UNKNOWN;
+	call->scope = mem_printf("repository:%s:pull", query->repository);
+	call->permit.priority = query->priority;
+	call->start_task.run = start_task;
+	loop_post(registry->loop, &call->start_task);
+	return call;
+}
+
+static void cancel_task(struct loop_task *task)
+{
+	struct registry_call *call =
+		(struct registry_call *)((char *)task - offsetof(struct registry_call, cancel_task));
+	struct err err;
+
+	if (call->state == CALL_DONE) {
+		/* It ended by itself while this task waited, and left its memory to us. */
+		free(call);
+		return;
+	}
+	call->cancel_wanted = false;
+	err_set(&err, ERR_CANCELLED, "given up");
+	call_end(call, &err);
+}
+
+void registry_call_cancel(struct registry_call *call)
+{
+	if (__atomic_exchange_n(&call->cancel_wanted, true, __ATOMIC_ACQ_REL))
+		return;
+	call->cancel_task.run = cancel_task;
+	loop_post(call->registry->loop, &call->cancel_task);
+}

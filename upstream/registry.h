@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One upstream registry as calls: manifests, blobs, tags (OCI distribution-spec). A call finds an endpoint (the
+ * registry, then its mirrors), a token and a permit, follows redirects, tries again what is worth it, and goes on where
+ * a body was cut. Each call ends with exactly one on_done().
+ *
+ * A call's states, each with one function in call.c:
+ *   NEXT      choose endpoint and credentials        -> TOKEN, PERMIT
+ *   TOKEN     waits for a bearer token               -> PERMIT
+ *   PERMIT    waits for its turn (pace.h)            -> FETCH
+ *   FETCH     a request is out                       -> NEXT (401, redirect), RETRY, DONE
+ *   RETRY     waits before another attempt           -> NEXT
+ *   DONE      on_done() was called
+ *
+ * registry_call() and registry_call_cancel() may be called from any thread; everything else runs on the loop's.
+ */
+#pragma once
+
+#include "base/err.h"
+#include "base/units.h"
+#include "upstream/loop.h"
+#include "upstream/pace.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REGISTRY_LENGTH_UNKNOWN UINT64_MAX
+#define REGISTRY_REDIRECTS_MAX  5
+
+struct registry;
+struct registry_call;
+
+struct registry_options {
+	const char *name; /* for messages */
+	const char *url;
+	const char *const *mirrors;
+	size_t mirror_count;
+	const char *username;
+	const char *password;
+	const char *ca;
+	bool insecure;
+	const char *client_cert;
+	const char *client_key;
+	const char *proxy;
+	struct rate rate_limit;
+	unsigned max_connections;
+	unsigned retries;
+	uint64_t connect_timeout_ms;
+	uint64_t idle_timeout_ms;
+};
+
+enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB, REGISTRY_TAGS };
+
+/* What is asked. Strings are copied. */
+struct registry_query {
+	enum registry_kind kind;
+	bool head;
+	const char *repository;
+	const char *reference; /* tag or digest; for REGISTRY_TAGS the query string without '?', or "" */
+	const char *accept;    /* NULL: none is sent */
+	uint64_t offset;       /* GET of a blob: the first byte wanted */
+	const char *etag;      /* with offset: the validator of the bytes before it, or NULL */
+	enum pace_priority priority;
+	bool impatient; /* one attempt on each endpoint: the caller has something to fall back on */
+};
+
+/* The head of a good answer (200 or 206). Strings are borrowed during the call. */
+struct registry_answer {
+	uint64_t offset;            /* where the body that follows begins in the whole */
+	uint64_t size;              /* of the whole; REGISTRY_LENGTH_UNKNOWN when the server does not say */
+	const char *content_type;   /* NULL when absent */
+	const char *content_digest; /* Docker-Content-Digest, as sent; a claim, never trusted for content */
+	const char *etag;           /* a strong one, or NULL */
+	const char *link;           /* of a listing */
+	bool same_version;          /* the endpoint and its validator speak for the bytes before `offset` */
+};
+
+struct registry_sink {
+	/*
+	 * Once for each good answer: again after a transfer was cut and goes on, then with `offset` where it does; with
+	 * offset 0 when it starts over, since the server would not go on, or has another version now. Negative ends the
+	 * call with that code.
+	 */
+	int (*on_answer)(void *arg, const struct registry_answer *answer);
+	/* Body bytes and where they belong. Negative ends the call with that code. */
+	int (*on_body)(void *arg, uint64_t offset, const void *data, size_t len);
+	/* Last. `err` is NULL when all is well; its code says why not: ERR_NOT_FOUND (404), ERR_DENIED, ERR_RATE,
+	 * ERR_UPSTREAM, ERR_CANCELLED, or what the sink returned. */
+	void (*on_done)(void *arg, const struct err *err);
+};
+
+struct registry *registry_new(struct loop *loop, const struct registry_options *options);
+/* Ends its calls with ERR_CANCELLED. Not on the loop's thread. Takes NULL. */
+void registry_free(struct registry *registry);
+
+/* Starts a call. `sink` lives until on_done; the call's memory is the registry's and valid until on_done returns. */
+struct registry_call *registry_call(struct registry *registry, const struct registry_query *query,
+				    const struct registry_sink *sink, void *arg);
+/* Asks for the end of a call that has not yet ended: on_done(ERR_CANCELLED) follows, unless it ends by itself before.
+ * The caller makes sure that on_done has not returned yet (by a lock of its own that on_done takes). */
+void registry_call_cancel(struct registry_call *call);
+
+const char *registry_name(const struct registry *registry);

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What registry.c (the upstream as a whole) and call.c (one call) share. Loop thread only. */
+#pragma once
+
+#include "base/buf.h"
+#include "upstream/fetch.h"
+#include "upstream/registry.h"
+#include "upstream/token.h"
+#include "upstream/url.h"
+
+#define HTTP2_FAILURES_MAX           2 /* within HTTP2_FAILURE_WINDOW_MS make an endpoint speak HTTP/1.1 … */
+#define HTTP2_FAILURE_WINDOW_MS      60000
+#define HTTP1_FALLBACK_MS            600000 /* … for so long */
+#define HTTP2_STREAMS_PER_CONNECTION 16     /* how far multiplexing widens the window */
+
+/* The registry itself or one of its mirrors. */
+struct endpoint {
+	char *base; /* "https://registry-1.docker.io" */
+	struct url url;
+	struct challenge challenge; /* the last one seen: later calls bring their token along */
+	struct tokens *tokens;      /* a mirror's own, so that it never gets what the registry's credentials bought */
+	bool is_private;            /* written as, or seen at, a private address */
+	unsigned http2_failures;
+	uint64_t http2_failed_ms;
+	uint64_t http1_until_ms;
+};
+
+struct registry {
+	struct loop *loop;
+	char *name;
+	struct fetch_pool *pool;
+	struct pace *pace;
+	struct endpoint *endpoints;
+	size_t endpoint_count;
+	unsigned retries;
+	unsigned max_connections;
+	struct registry_call *calls;
+};
+
+enum call_state { CALL_NEXT, CALL_TOKEN, CALL_PERMIT, CALL_FETCH, CALL_RETRY, CALL_DONE };
+
+struct registry_call {
+	struct registry *registry;
+	struct registry_call *prev, *next;
+	const struct registry_sink *sink;
+	void *arg;
+	struct registry_query query; /* its strings are the call's own */
+	char *repository, *reference, *accept;
+	char *scope; /* "repository:NAME:pull" */
+	enum call_state state;
+	struct loop_task start_task, cancel_task;
+	bool cancel_wanted;
+
+	size_t endpoint;
+	unsigned attempt;   /* failures in a row without progress, on this endpoint */
+	bool token_renewed; /* a 401 with a token was answered by one new token already */
+	unsigned redirects;
+	char *redirect_url; /* where the next fetch goes instead of to the endpoint */
+	uint64_t retry_after_ms;
+
+	struct token_waiter token_waiter;
+	char *authorization; /* "Bearer …" or "Basic …" for the endpoint's own host */
+	char *token;         /* the bearer token in it */
+	struct pace_permit permit;
+	struct fetch *fetch;
+	struct loop_timer retry_timer;
+
+	/* The answer under way. */
+	int status;
+	bool progressed;       /* body bytes arrived in this attempt */
+	uint64_t asked_offset; /* the Range of the request that is out; 0: none was sent */
+	uint64_t offset;       /* of the next body byte */
+	uint64_t size;         /* of the whole, once an answer told */
+	char *etag;            /* of the version whose bytes were delivered … */
+	size_t etag_endpoint;  /* … by this endpoint */
+	bool start_over;       /* what came does not fit what we have: ask for all of it */
+	unsigned starts_over;
+	int sink_code;   /* the sink said no */
+	struct err last; /* what the last failure was */
+	bool answered;   /* on_answer was called at least once */
+};
+
+/* Moves a call that is not waiting for anything on to its next request. */
+void call_begin(struct registry_call *call);
+/* Ends a call, whatever it waits for. */
+void call_end(struct registry_call *call, const struct err *err);
