@@ -104,11 +104,12 @@ events {}
 http {
   log_format protocol '\$server_protocol \$request_method \$uri \$status';
   access_log $T/front.access protocol;
+  proxy_max_temp_file_size 0;
   client_body_temp_path $T/nginx-tmp; proxy_temp_path $T/nginx-tmp; fastcgi_temp_path $T/nginx-tmp;
   uwsgi_temp_path $T/nginx-tmp; scgi_temp_path $T/nginx-tmp;
   server {
     $1
-    location / { proxy_pass http://$REGISTRY; proxy_set_header Host \$http_host; proxy_buffering off; }
+    location / { proxy_pass http://$REGISTRY; proxy_set_header Host \$http_host; }
   }
 }
 END
