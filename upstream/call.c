@@ -229,7 +229,7 @@ static int place_answer(struct registry_call *call, struct fetch *fetch, const s
 	}
 	if (content_range_parse(fetch_header(fetch, "Content-Range"), &start, &end, &total))
 		return refuse(call, ERR_UPSTREAM, "a partial answer with a Content-Range that makes no sense");
-	if (start != call->asked_offset ||
+	if (start != call->asked_offset || (call->query.end > 0 && end >= call->query.end) ||
 	    (head->content_length != FETCH_LENGTH_UNKNOWN && head->content_length != end - start + 1))
 		return refuse(call, ERR_UPSTREAM, "a partial answer of another range than was asked for");
 	answer->offset = start;
@@ -259,7 +259,7 @@ static int take_good_head(struct registry_call *call, struct fetch *fetch, const
 	code = place_answer(call, fetch, head, &answer);
 	if (code)
 		return code;
-	answer.same_version = call->answered && answer.offset > 0;
+	answer.from_mirror = call->endpoint > 0;
 	if (answer.etag && (answer.offset == 0 || !call->etag)) {
 		free(call->etag);
 		call->etag = mem_strdup(answer.etag);
@@ -287,7 +287,7 @@ static int on_head(void *arg, struct fetch *fetch, const struct fetch_head *head
 	}
 	if (head->status != 429 && head->status < 500)
 		pace_answered(call->registry->pace, &call->permit);
-	if (head->status == 200 || (head->status == 206 && call->asked_offset > 0))
+	if (head->status == 200 || (head->status == 206 && call->ranged))
 		return take_good_head(call, fetch, head);
 	return 0;
 }
@@ -421,7 +421,7 @@ static void done_start_over(struct registry_call *call)
 		call_end(call, &call->last);
 		return;
 	}
-	call->offset = 0;
+	call->offset = call->query.end > 0 ? call->query.offset : 0;
 	call->size = REGISTRY_LENGTH_UNKNOWN;
 	free(call->etag);
 	call->etag = NULL;
@@ -454,18 +454,24 @@ static void done_broken(struct registry_call *call, enum fetch_failure failure, 
 	call_retry(call, failure == FETCH_CONNECT || failure == FETCH_TLS);
 }
 
+/* A server may give less of a range than was asked for (RFC 9110, section 15.3.7): the rest is asked for in turn. */
+static bool range_goes_on(const struct registry_call *call)
+{
+	if (call->status != 206 || !call->progressed || call->size == REGISTRY_LENGTH_UNKNOWN ||
+	    call->offset >= call->size)
+		return false;
+	return call->query.end == 0 || call->offset < call->query.end;
+}
+
 static void done_good(struct registry_call *call)
 {
-	/* A server may give less of a range than was asked for (RFC 9110, section 15.3.7): the rest is asked for in
-	 * turn. */
-	if (call->status == 206 && call->progressed && call->size != REGISTRY_LENGTH_UNKNOWN &&
-	    call->offset < call->size) {
-		pace_release(call->registry->pace, &call->permit);
-		call->attempt = 0;
-		call_begin(call);
+	if (!range_goes_on(call)) {
+		call_end(call, NULL);
 		return;
 	}
-	call_end(call, NULL);
+	pace_release(call->registry->pace, &call->permit);
+	call->attempt = 0;
+	call_begin(call);
 }
 
 static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, const char *why)
@@ -487,7 +493,7 @@ static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, 
 			call_retry(call, false);
 	} else if (failure != FETCH_OK) {
 		done_broken(call, failure, why);
-	} else if (call->status == 200 || (call->status == 206 && call->asked_offset > 0)) {
+	} else if (call->status == 200 || (call->status == 206 && call->ranged)) {
 		done_good(call);
 	} else {
 		done_status(call, fetch);
@@ -514,6 +520,7 @@ static void call_fetch(struct registry_call *call)
 	struct endpoint *endpoint = call_endpoint(call);
 	_cleanup_(buf_dispose) struct buf url = {0}, authorization = {0}, accept = {0}, if_range = {0};
 	char range[64];
+	int len;
 	const char *headers[4];
 	struct fetch_request request = {.head = call->query.head, .headers = headers};
 	struct url to;
@@ -522,7 +529,8 @@ static void call_fetch(struct registry_call *call)
 	call->status = 0;
 	call->progressed = false;
 	call->sink_code = 0;
-	call->asked_offset = call->query.head ? 0 : call->offset;
+	call->asked_offset = call->offset;
+	call->ranged = !call->query.head && (call->offset > 0 || call->query.end > 0);
 	if (call->redirect_url) {
 		buf_append_text(&url, call->redirect_url);
 	} else {
@@ -541,8 +549,10 @@ static void call_fetch(struct registry_call *call)
 	} else {
 		headers[request.header_count++] = "Accept:"; /* else the library would send its own */
 	}
-	if (call->asked_offset > 0) {
-		snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", call->asked_offset);
+	if (call->ranged) {
+		len = snprintf(range, sizeof(range), "Range: bytes=%" PRIu64 "-", call->asked_offset);
+		if (call->query.end > 0)
+			snprintf(range + len, sizeof(range) - (size_t)len, "%" PRIu64, call->query.end - 1);
 		headers[request.header_count++] = range;
 		/* Another endpoint's validator would mean nothing here; the digest of the whole decides in the end. */
 		if (call->etag && call->etag_endpoint == call->endpoint) {
@@ -551,6 +561,7 @@ static void call_fetch(struct registry_call *call)
 		}
 	}
 	request.http1 = clock_ms() < endpoint->http1_until_ms;
+	request.own_connection = call->query.own_connection;
 	request.public_only = call->redirect_url && !endpoint->is_private;
 	call->fetch = fetch_start(call->registry->pool, &request, &fetch_sink, call);
 }

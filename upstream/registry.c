@@ -52,14 +52,27 @@ struct registry *registry_new(struct loop *loop, const struct registry_options *
 	return registry;
 }
 
-static void free_on_loop(void *arg)
+static void close_on_loop(void *arg)
 {
 	struct registry *registry = arg;
 	struct err err;
 
+	registry->closed = true;
 	err_set(&err, ERR_CANCELLED, "larder is shutting down");
 	while (registry->calls)
 		call_end(registry->calls, &err);
+}
+
+void registry_close(struct registry *registry)
+{
+	loop_run(registry->loop, close_on_loop, registry);
+}
+
+static void free_on_loop(void *arg)
+{
+	struct registry *registry = arg;
+
+	assert(!registry->calls);
 	for (size_t i = 0; i < registry->endpoint_count; i++) {
 		tokens_free(registry->endpoints[i].tokens);
 		free(registry->endpoints[i].base);
@@ -89,7 +102,14 @@ static void start_task(struct loop_task *task)
 	struct registry_call *call =
 		(struct registry_call *)((char *)task - offsetof(struct registry_call, start_task));
 
+	struct err err;
+
 	DL_APPEND(call->registry->calls, call);
+	if (call->registry->closed) {
+		err_set(&err, ERR_CANCELLED, "larder is shutting down");
+		call_end(call, &err);
+		return;
+	}
 	call_begin(call);
 }
 

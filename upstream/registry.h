@@ -59,7 +59,9 @@ struct registry_query {
 	const char *repository;
 	const char *reference; /* tag or digest; for REGISTRY_TAGS the query string without '?', or "" */
 	const char *accept;    /* NULL: none is sent */
-	uint64_t offset;       /* GET of a blob: the first byte wanted */
+	uint64_t offset;       /* GET of a blob: the first byte wanted … */
+	uint64_t end;          /* … and the first that is not; 0: all to the end */
+	bool own_connection;   /* over a connection that it shares with no other call while it runs */
 	const char *etag;      /* with offset: the validator of the bytes before it, or NULL */
 	enum pace_priority priority;
 	bool impatient; /* one attempt on each endpoint: the caller has something to fall back on */
@@ -73,7 +75,7 @@ struct registry_answer {
 	const char *content_digest; /* Docker-Content-Digest, as sent; a claim, never trusted for content */
 	const char *etag;           /* a strong one, or NULL */
 	const char *link;           /* of a listing */
-	bool same_version;          /* the endpoint and its validator speak for the bytes before `offset` */
+	bool from_mirror;           /* not from the registry itself */
 };
 
 struct registry_sink {
@@ -91,7 +93,9 @@ struct registry_sink {
 };
 
 struct registry *registry_new(struct loop *loop, const struct registry_options *options);
-/* Ends its calls with ERR_CANCELLED. Not on the loop's thread. Takes NULL. */
+/* Ends its calls with ERR_CANCELLED; those that are started from now on end so at once. Not on the loop's thread. */
+void registry_close(struct registry *registry);
+/* After registry_close(), once every call has ended. Not on the loop's thread. Takes NULL. */
 void registry_free(struct registry *registry);
 
 /* Starts a call. `sink` lives until on_done; the call's memory is the registry's and valid until on_done returns. */

@@ -35,6 +35,9 @@ struct registry {
 	unsigned retries;
 	unsigned max_connections;
 	struct registry_call *calls;
+	bool closed;
+	unsigned lanes_hint;          /* how many lanes proved best for a large blob (transfer.h) … */
+	uint64_t lanes_hint_until_ms; /* … remembered until then */
 };
 
 enum call_state { CALL_NEXT, CALL_TOKEN, CALL_PERMIT, CALL_FETCH, CALL_RETRY, CALL_DONE };
@@ -68,7 +71,8 @@ struct registry_call {
 	/* The answer under way. */
 	int status;
 	bool progressed;       /* body bytes arrived in this attempt */
-	uint64_t asked_offset; /* the Range of the request that is out; 0: none was sent */
+	bool ranged;           /* the request that is out has a Range … */
+	uint64_t asked_offset; /* … from here */
 	uint64_t offset;       /* of the next body byte */
 	uint64_t size;         /* of the whole, once an answer told */
 	char *etag;            /* of the version whose bytes were delivered … */

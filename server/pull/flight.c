@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "store/ingest.h"
+#include "upstream/transfer.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -284,34 +285,51 @@ static void on_done(void *arg, const struct err *err)
 	flight_complete(flight);
 }
 
-static const struct registry_sink sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
+static bool next_gap(void *arg, uint64_t from, uint64_t *start, uint64_t *end)
+{
+	struct flight *flight = arg;
+
+	return ingest_next_gap(flight->ingest, from, start, end);
+}
+
+static const struct transfer_sink transfer_sink = {
+	.on_answer = on_answer, .on_body = on_body, .on_done = on_done, .next_gap = next_gap};
+static const struct registry_sink head_sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
 
 /* Start. */
+
+static void ask_upstream(struct flight *flight)
+{
+	char digest[DIGEST_TEXT_MAX], etag[INGEST_ETAG_MAX + 1];
+	struct registry_query head = {.kind = REGISTRY_BLOB,
+				      .head = true,
+				      .repository = flight->repository,
+				      .reference = name_of(flight, digest)};
+	struct transfer_query transfer = {.repository = flight->repository, .digest = digest};
+	uint64_t start, end;
+
+	if (ingest_next_gap(flight->ingest, 0, &start, &end)) {
+		ingest_etag(flight->ingest, etag);
+		transfer.etag = etag[0] ? etag : NULL;
+		transfer_start(flight->upstream->registry, &transfer, &transfer_sink, flight);
+	} else {
+		/* All there, and not published: a crash came between. The upstream still has to say that this
+		 * repository has it. */
+		registry_call(flight->upstream->registry, &head, &head_sink, flight);
+	}
+}
 
 static void open_job(struct work_job *job)
 {
 	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, open_job));
-	char reference[DIGEST_TEXT_MAX], etag[INGEST_ETAG_MAX + 1];
-	struct registry_query query = {
-		.kind = REGISTRY_BLOB, .repository = flight->repository, .reference = reference, .etag = etag};
 	struct err err = {0};
-	uint64_t end;
 
 	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err)) {
 		flight_fail(flight, &err);
 		flight_unref(flight);
 		return;
 	}
-	digest_format(&flight->digest, reference);
-	ingest_etag(flight->ingest, etag);
-	if (!etag[0])
-		query.etag = NULL;
-	/* All there, and not published: a crash came between. The upstream still has to say that this repository has
-	 * it. */
-	query.head = !ingest_next_gap(flight->ingest, 0, &query.offset, &end);
-	if (query.head)
-		query.offset = 0;
-	registry_call(flight->upstream->registry, &query, &sink, flight);
+	ask_upstream(flight);
 	/* What an earlier run left is hashed beside the transfer. */
 	if (ingest_hash_waits(flight->ingest) && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);

@@ -181,12 +181,14 @@ void pull_free(struct pull *pull)
 		return;
 	/* Ends what is still asked upstream; what was fetched whole is still published by the worker threads. */
 	for (size_t i = 0; i < pull->upstream_count; i++)
-		upstream_dispose(&pull->upstreams[i]);
+		registry_close(pull->upstreams[i].registry);
 	pthread_mutex_lock(&pull->lock);
 	while (pull->jobs > 0)
 		pthread_cond_wait(&pull->idle, &pull->lock);
 	assert(!pull->flights && !pull->asks);
 	pthread_mutex_unlock(&pull->lock);
+	for (size_t i = 0; i < pull->upstream_count; i++)
+		upstream_dispose(&pull->upstreams[i]);
 	missing_free(pull);
 	pthread_cond_destroy(&pull->idle);
 	pthread_mutex_destroy(&pull->lock);

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upstream/transfer.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "upstream/registry_internal.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TICK_MS          50
+#define SINGLE_MS        300  /* how long one lane shows what it can */
+#define TRIAL_MS         400  /* how long added lanes do, from their first byte on */
+#define TRIAL_LIMIT_MS   3000 /* they must have had one by then */
+#define WORTH_REMAINING  ((uint64_t)64 << 20)
+#define GAIN_NUMERATOR   5 /* lanes are worth it when the rate is 5/4 of what it was */
+#define GAIN_DENOMINATOR 4
+#define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */
+
+struct lane {
+	struct transfer *transfer;
+	bool running;     /* a call is out; set before it starts, since it may end on another thread's time */
+	uint64_t at, end; /* claimed and not yet here; UINT64_MAX: all that follows */
+	bool retired;     /* takes no further part */
+	bool answered;
+	bool stopped; /* ended by us */
+	int refused;  /* what the sink said no with */
+};
+
+struct transfer {
+	struct registry *registry;
+	const struct transfer_sink *sink;
+	void *arg;
+	char *repository, *digest, *etag;
+	enum pace_priority priority;
+
+	enum { TRANSFER_SINGLE, TRANSFER_TRYING, TRANSFER_SETTLED } state;
+	struct lane lanes[TRANSFER_LANES_MAX];
+	unsigned lane_count;
+	unsigned lanes_before; /* TRYING: how many there were */
+	uint64_t size;
+	bool size_known;
+
+	struct loop_timer timer;
+	uint64_t received;               /* bytes so far, of all lanes */
+	uint64_t mark_ms, mark_received; /* since when, and from how many, the rate is measured; 0: not yet */
+	uint64_t added_ms;               /* when the lanes under trial were added */
+	uint64_t rate_before;            /* bytes a second */
+	struct err err;
+};
+
+static void lane_start(struct lane *lane);
+static void on_tick(struct loop_timer *timer);
+
+/* The end. */
+
+static void transfer_end(struct transfer *transfer)
+{
+	const struct transfer_sink *sink = transfer->sink;
+	void *arg = transfer->arg;
+	struct err err = transfer->err;
+
+	loop_timer_clear(transfer->registry->loop, &transfer->timer);
+	free(transfer->repository);
+	free(transfer->digest);
+	free(transfer->etag);
+	free(transfer);
+	sink->on_done(arg, err.code ? &err : NULL);
+}
+
+static void end_if_idle(struct transfer *transfer)
+{
+	for (unsigned i = 0; i < transfer->lane_count; i++)
+		if (transfer->lanes[i].running)
+			return;
+	transfer_end(transfer);
+}
+
+/* Claims. */
+
+static unsigned active_lanes(const struct transfer *transfer)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < transfer->lane_count; i++)
+		count += !transfer->lanes[i].retired;
+	return count;
+}
+
+/* The lane whose claim holds `offset`; NULL when nobody's does. */
+static struct lane *claimant(struct transfer *transfer, const struct lane *but, uint64_t offset)
+{
+	for (unsigned i = 0; i < transfer->lane_count; i++) {
+		struct lane *lane = &transfer->lanes[i];
+
+		if (lane != but && lane->running && lane->at <= offset && offset < lane->end)
+			return lane;
+	}
+	return NULL;
+}
+
+/* Where the next claim behind `offset` begins. */
+static uint64_t next_claim(struct transfer *transfer, uint64_t offset)
+{
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned i = 0; i < transfer->lane_count; i++) {
+		struct lane *lane = &transfer->lanes[i];
+
+		if (lane->running && lane->at > offset && lane->at < next)
+			next = lane->at;
+	}
+	return next;
+}
+
+/* About a second's worth for one lane; less towards the end, so that the lanes end together. */
+static uint64_t segment_bytes(const struct transfer *transfer)
+{
+	uint64_t lanes = transfer->lane_count;
+	uint64_t segment = transfer->rate_before / (transfer->lanes_before ? transfer->lanes_before : 1);
+	uint64_t remaining = transfer->size > transfer->received ? transfer->size - transfer->received : 0;
+
+	if (segment > remaining / (lanes * 2))
+		segment = remaining / (lanes * 2);
+	if (segment > TRANSFER_SEGMENT_MAX)
+		segment = TRANSFER_SEGMENT_MAX;
+	return segment < TRANSFER_SEGMENT_MIN ? TRANSFER_SEGMENT_MIN : segment;
+}
+
+/* The first missing part that nobody has claimed, as far as one segment goes. */
+static bool claim(struct transfer *transfer, struct lane *lane)
+{
+	uint64_t from = 0, start, end, next;
+	struct lane *other;
+
+	while (transfer->sink->next_gap(transfer->arg, from, &start, &end)) {
+		other = claimant(transfer, lane, start);
+		if (!other) {
+			next = next_claim(transfer, start);
+			lane->at = start;
+			lane->end = end;
+			if (active_lanes(transfer) > 1 && end - start > segment_bytes(transfer))
+				lane->end = start + segment_bytes(transfer);
+			else if (end >= transfer->size)
+				lane->end = UINT64_MAX;
+			if (lane->end > next)
+				lane->end = next;
+			return true;
+		}
+		if (other->end == UINT64_MAX)
+			return false;
+		from = other->end;
+	}
+	return false;
+}
+
+/* A lane that comes to its end, or is there already, takes the next part; without one it rests. */
+static void lane_next(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+
+	if (!transfer->err.code && !lane->retired && claim(transfer, lane))
+		lane_start(lane);
+	else
+		end_if_idle(transfer);
+}
+
+/* Lanes. */
+
+static void give_up_lanes(struct transfer *transfer, unsigned keep)
+{
+	for (unsigned i = keep; i < transfer->lane_count; i++)
+		transfer->lanes[i].retired = true;
+}
+
+static void settle(struct transfer *transfer, unsigned lanes)
+{
+	give_up_lanes(transfer, lanes);
+	transfer->state = TRANSFER_SETTLED;
+	transfer->registry->lanes_hint = lanes;
+	transfer->registry->lanes_hint_until_ms = clock_ms() + HINT_MS;
+}
+
+static int on_answer(void *arg, const struct registry_answer *answer)
+{
+	struct lane *lane = arg;
+	struct transfer *transfer = lane->transfer;
+	bool first = lane == &transfer->lanes[0];
+
+	if (!first && answer->offset != lane->at) {
+		/* The whole instead of a part: this server does not do ranges. One lane it is, to the end. */
+		settle(transfer, 1);
+		transfer->lanes[0].end = UINT64_MAX;
+		lane->stopped = true;
+		return ERR_CANCELLED;
+	}
+	lane->refused = transfer->sink->on_answer(transfer->arg, answer);
+	if (lane->refused)
+		return lane->refused;
+	lane->answered = true;
+	lane->at = answer->offset;
+	if (answer->size != REGISTRY_LENGTH_UNKNOWN && !transfer->size_known) {
+		transfer->size_known = true;
+		transfer->size = answer->size;
+		if (answer->etag && !answer->from_mirror && !transfer->etag)
+			transfer->etag = mem_strdup(answer->etag);
+		transfer->timer.run = on_tick;
+		if (transfer->size > TRANSFER_KNOWN_BYTES && transfer->registry->max_connections > 1)
+			loop_timer_set(transfer->registry->loop, &transfer->timer, TICK_MS);
+	}
+	return 0;
+}
+
+static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
+{
+	struct lane *lane = arg;
+	struct transfer *transfer = lane->transfer;
+	size_t wanted = lane->end - offset < len ? (size_t)(lane->end - offset) : len;
+
+	lane->refused = transfer->sink->on_body(transfer->arg, offset, data, wanted);
+	if (lane->refused)
+		return lane->refused;
+	transfer->received += wanted;
+	lane->at = offset + wanted;
+	if (lane->at >= lane->end && lane->end != UINT64_MAX && wanted < len) {
+		/* The open-ended GET has reached what another lane has. */
+		lane->stopped = true;
+		return ERR_CANCELLED;
+	}
+	return 0;
+}
+
+static void on_done(void *arg, const struct err *err)
+{
+	struct lane *lane = arg;
+	struct transfer *transfer = lane->transfer;
+
+	lane->running = false;
+	if (err && !lane->stopped) {
+		/* What one lane of several could not get, another may: only the last one's failure is the transfer's.
+		 */
+		lane->retired = true;
+		for (unsigned i = 0; i < transfer->lane_count; i++)
+			if (transfer->lanes[i].running && !lane->refused)
+				return;
+		if (!transfer->err.code)
+			transfer->err = *err;
+	}
+	lane->stopped = false;
+	lane_next(lane);
+}
+
+static const struct registry_sink lane_sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
+
+static void lane_start(struct lane *lane)
+{
+	struct transfer *transfer = lane->transfer;
+	struct registry_query query = {
+		.kind = REGISTRY_BLOB,
+		.repository = transfer->repository,
+		.reference = transfer->digest,
+		.offset = lane->at,
+		.etag = transfer->etag,
+		.priority = transfer->priority,
+	};
+
+	query.end = lane->end == UINT64_MAX ? 0 : lane->end;
+	query.own_connection = active_lanes(transfer) > 1;
+	lane->answered = false;
+	lane->refused = 0;
+	lane->running = true;
+	registry_call(transfer->registry, &query, &lane_sink, lane);
+}
+
+/* Trying more lanes. */
+
+static void add_lanes(struct transfer *transfer, unsigned wanted)
+{
+	struct lane *first = &transfer->lanes[0];
+
+	if (wanted > transfer->registry->max_connections)
+		wanted = transfer->registry->max_connections;
+	transfer->lanes_before = transfer->lane_count;
+	if (transfer->lane_count == 1)
+		first->end = first->at + segment_bytes(transfer);
+	while (transfer->lane_count < wanted) {
+		struct lane *lane = &transfer->lanes[transfer->lane_count++];
+
+		*lane = (struct lane){.transfer = transfer};
+		if (claim(transfer, lane))
+			lane_start(lane);
+	}
+	transfer->state = TRANSFER_TRYING;
+	transfer->added_ms = clock_ms();
+	transfer->mark_ms = 0;
+}
+
+static void mark(struct transfer *transfer, uint64_t now)
+{
+	transfer->mark_ms = now;
+	transfer->mark_received = transfer->received;
+}
+
+static uint64_t rate_since_mark(const struct transfer *transfer, uint64_t now)
+{
+	return (transfer->received - transfer->mark_received) * 1000 / (now - transfer->mark_ms);
+}
+
+static void look_single(struct transfer *transfer, uint64_t now)
+{
+	unsigned hint = now < transfer->registry->lanes_hint_until_ms ? transfer->registry->lanes_hint : 0;
+
+	if (hint == 1 || (hint == 0 && transfer->size <= TRANSFER_TRY_BYTES) ||
+	    transfer->size - transfer->lanes[0].at < WORTH_REMAINING) {
+		transfer->state = TRANSFER_SETTLED;
+		return;
+	}
+	if (now - transfer->mark_ms < SINGLE_MS)
+		return;
+	transfer->rate_before = rate_since_mark(transfer, now);
+	add_lanes(transfer, hint > 1 ? hint : 2);
+	if (hint > 1)
+		transfer->state = TRANSFER_SETTLED;
+}
+
+static bool added_lanes_answered(const struct transfer *transfer)
+{
+	for (unsigned i = transfer->lanes_before; i < transfer->lane_count; i++)
+		if (!transfer->lanes[i].answered && transfer->lanes[i].running)
+			return false;
+	return true;
+}
+
+static void look_trying(struct transfer *transfer, uint64_t now)
+{
+	uint64_t rate;
+
+	if (transfer->mark_ms == 0) {
+		if (added_lanes_answered(transfer))
+			mark(transfer, now);
+		else if (now - transfer->added_ms > TRIAL_LIMIT_MS)
+			settle(transfer, transfer->lanes_before);
+		return;
+	}
+	if (now - transfer->mark_ms < TRIAL_MS)
+		return;
+	rate = rate_since_mark(transfer, now);
+	if (rate * GAIN_DENOMINATOR < transfer->rate_before * GAIN_NUMERATOR) {
+		settle(transfer, transfer->lanes_before);
+		return;
+	}
+	transfer->rate_before = rate;
+	if (transfer->lane_count < TRANSFER_LANES_MAX && transfer->lane_count < transfer->registry->max_connections)
+		add_lanes(transfer, TRANSFER_LANES_MAX);
+	else
+		settle(transfer, transfer->lane_count);
+}
+
+static void on_tick(struct loop_timer *timer)
+{
+	struct transfer *transfer = (struct transfer *)((char *)timer - offsetof(struct transfer, timer));
+	uint64_t now = clock_ms();
+
+	if (transfer->state == TRANSFER_SINGLE) {
+		if (transfer->mark_ms == 0)
+			mark(transfer, now);
+		look_single(transfer, now);
+	} else if (transfer->state == TRANSFER_TRYING) {
+		look_trying(transfer, now);
+	}
+	if (transfer->state != TRANSFER_SETTLED)
+		loop_timer_set(transfer->registry->loop, &transfer->timer, TICK_MS);
+}
+
+void transfer_start(struct registry *registry, const struct transfer_query *query, const struct transfer_sink *sink,
+		    void *arg)
+{
+	struct transfer *transfer = mem_alloc(sizeof(*transfer));
+	struct lane *lane = &transfer->lanes[0];
+
+	transfer->registry = registry;
+	transfer->sink = sink;
+	transfer->arg = arg;
+	transfer->repository = mem_strdup(query->repository);
+	transfer->digest = mem_strdup(query->digest);
+	transfer->etag = mem_strdup(query->etag);
+	transfer->priority = query->priority;
+	transfer->lane_count = 1;
+	lane->transfer = transfer;
+	if (!sink->next_gap(arg, 0, &lane->at, &lane->end))
+		lane->at = 0;
+	lane->end = UINT64_MAX;
+	lane_start(lane);
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The transfer of one blob: one call as long as that is best, several side by side where they are faster.
+ *
+ * It begins as one GET of all that is missing, so that a server is asked no question that it is not asked anyway. A
+ * blob that is large and takes its time is tried with a second lane: a lane claims the first part that nobody has, asks
+ * for it by Range over a connection of its own, and claims again. Where the sum is clearly faster (a limit per
+ * connection, as CDNs have), more are added; where it is not, the second is given up. What was found is remembered for
+ * the registry. The first lane then stops at the first part that another has claimed.
+ *
+ * States:
+ *   SINGLE    one lane                          -> TRYING, SETTLED (a small or fast blob, or a server that does not do
+ * ranges) TRYING    lanes were added: are they worth it? -> TRYING (with more), SETTLED SETTLED   the number of lanes
+ * stays
+ *
+ * Loop thread, but for transfer_start().
+ */
+#pragma once
+
+#include "upstream/registry.h"
+
+#define TRANSFER_LANES_MAX   4
+#define TRANSFER_TRY_BYTES   ((uint64_t)256 << 20) /* smaller blobs stay with one lane … */
+#define TRANSFER_KNOWN_BYTES ((uint64_t)64 << 20)  /* … or these, where more lanes are known to help */
+#define TRANSFER_SEGMENT_MIN ((uint64_t)1 << 20)
+#define TRANSFER_SEGMENT_MAX ((uint64_t)32 << 20)
+
+struct transfer;
+
+struct transfer_sink {
+	/* As registry_sink's. on_answer() is called for each lane's answers; one with offset 0 begins anew. */
+	int (*on_answer)(void *arg, const struct registry_answer *answer);
+	int (*on_body)(void *arg, uint64_t offset, const void *data, size_t len);
+	void (*on_done)(void *arg, const struct err *err);
+	/* The first part at or behind `from` that is missing, as ingest_next_gap(). */
+	bool (*next_gap)(void *arg, uint64_t from, uint64_t *start, uint64_t *end);
+};
+
+struct transfer_query {
+	const char *repository;
+	const char *digest;
+	const char *etag; /* of what is there already, or NULL */
+	enum pace_priority priority;
+};
+
+/* Any thread. The transfer frees itself after on_done(), which is called once, when nothing is missing any more or it
+ * cannot go on. */
+void transfer_start(struct registry *registry, const struct transfer_query *query, const struct transfer_sink *sink,
+		    void *arg);
