@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "upstream/retry.h"
 
 #include <assert.h>
@@ -16,6 +17,7 @@
 #include <sys/random.h>
 #include <utlist.h>
 
+#define PROGRESS_BYTES          ((uint64_t)64 << 10) /* less than this, and an attempt counts as one without progress */
 #define START_OVER_MAX          2
 #define RETRY_AFTER_BEARABLE_MS 15000 /* a client that waits for headers gives up soon after */
 #define FAST_HTTP2_RETRIES      3     /* a stream that was refused, or cut by GOAWAY, is asked for again at once */
@@ -97,7 +99,7 @@ static void call_retry(struct registry_call *call, bool unreachable)
 
 	free(call->redirect_url);
 	call->redirect_url = NULL;
-	if (call->progressed)
+	if (call->attempt_bytes >= PROGRESS_BYTES)
 		call->attempt = 0;
 	call->attempt++;
 	/* An endpoint that cannot be reached is left at once where there is another. */
@@ -135,7 +137,7 @@ static void on_token(struct token_waiter *waiter, const char *token, const struc
 
 	if (!token) {
 		call->last = *err;
-		call->progressed = false;
+		call->attempt_bytes = 0;
 		call->retry_after_ms = err->code == ERR_RATE ? (uint64_t)err->retry_after_s * 1000 : 0;
 		if (err->code == ERR_DENIED || err->code == ERR_CANCELLED)
 			call_end(call, err);
@@ -287,6 +289,9 @@ static int on_head(void *arg, struct fetch *fetch, const struct fetch_head *head
 	}
 	if (head->status != 429 && head->status < 500)
 		pace_answered(call->registry->pace, &call->permit);
+	if (call->redirect_url && head->status < 300)
+		pace_release(call->registry->pace,
+			     &call->permit); /* the body comes from elsewhere, and is not the registry's load */
 	if (head->status == 200 || (head->status == 206 && call->ranged))
 		return take_good_head(call, fetch, head);
 	return 0;
@@ -301,7 +306,11 @@ static int on_body(void *arg, struct fetch *fetch, const void *data, size_t len)
 	(void)fetch;
 	if (call->status != 200 && call->status != 206)
 		return 0; /* an error's body says nothing that its status does not */
-	call->progressed = true;
+	if (call->head_by_get) {
+		call->head_known = true; /* the byte itself is of no use */
+		return ERR_CANCELLED;
+	}
+	call->attempt_bytes += len;
 	call->sink_code = call->sink->on_body(call->arg, call->offset, data, len);
 	if (call->sink_code == 0)
 		call->offset += len;
@@ -309,6 +318,19 @@ static int on_body(void *arg, struct fetch *fetch, const void *data, size_t len)
 }
 
 /* FETCH: the end of an answer. */
+
+/* Some registries refuse the HEAD of a blob whose GET they allow (ECR Public): one byte of it tells as much. */
+static bool ask_by_get(struct registry_call *call)
+{
+	if (!call->query.head || call->query.kind != REGISTRY_BLOB || call->head_by_get)
+		return false;
+	call->head_by_get = true;
+	call->query.head = false;
+	call->query.end = 1;
+	call->token_renewed = false;
+	call_begin(call);
+	return true;
+}
 
 static void done_unauthorized(struct registry_call *call, struct fetch *fetch)
 {
@@ -320,7 +342,8 @@ static void done_unauthorized(struct registry_call *call, struct fetch *fetch)
 	if (call->token) {
 		token_drop(endpoint->tokens, &endpoint->challenge, call_scope(call), call->token);
 		if (call->token_renewed) {
-			call_end(call, &call->last);
+			if (!ask_by_get(call))
+				call_end(call, &call->last);
 			return;
 		}
 		call->token_renewed = true;
@@ -405,6 +428,9 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 		pace_release(call->registry->pace, &call->permit);
 		call_retry(call, false);
 	} else if (status == 403) {
+		pace_release(call->registry->pace, &call->permit);
+		if (ask_by_get(call))
+			return;
 		err_set(&call->last, ERR_DENIED, "%s refuses %s: HTTP 403", call->registry->name, call->repository);
 		call_end(call, &call->last);
 	} else {
@@ -428,15 +454,20 @@ static void done_start_over(struct registry_call *call)
 	call_begin(call);
 }
 
-static void note_http2_failure(struct endpoint *endpoint)
+static void note_http2_failure(struct registry_call *call, unsigned weight)
 {
+	struct endpoint *endpoint = call_endpoint(call);
 	uint64_t now = clock_ms();
 
 	if (now - endpoint->http2_failed_ms > HTTP2_FAILURE_WINDOW_MS)
 		endpoint->http2_failures = 0;
 	endpoint->http2_failed_ms = now;
-	if (++endpoint->http2_failures >= HTTP2_FAILURES_MAX)
-		endpoint->http1_until_ms = now + HTTP1_FALLBACK_MS;
+	endpoint->http2_failures += weight;
+	if (endpoint->http2_failures < HTTP2_FAILURES_MAX || now < endpoint->http1_until_ms)
+		return;
+	endpoint->http1_until_ms = now + HTTP1_FALLBACK_MS;
+	log_warn("upstream %s: HTTP/2 fails again and again: HTTP/1.1 for the next %d s", call->registry->name,
+		 HTTP1_FALLBACK_MS / 1000);
 }
 
 static void done_broken(struct registry_call *call, enum fetch_failure failure, const char *why)
@@ -444,20 +475,22 @@ static void done_broken(struct registry_call *call, enum fetch_failure failure, 
 	err_set(&call->last, ERR_UPSTREAM, "%s: %s", call->registry->name, why);
 	pace_release(call->registry->pace, &call->permit);
 	if (failure == FETCH_HTTP2) {
-		note_http2_failure(call_endpoint(call));
+		note_http2_failure(call, HTTP2_FAILURE_PROTOCOL);
 		if (!call->query.impatient && call->attempt < FAST_HTTP2_RETRIES) {
 			call->attempt++;
 			call_begin(call);
 			return;
 		}
 	}
+	if (failure == FETCH_CUT && call->status == 0 && call_endpoint(call)->url.https && !call->redirect_url)
+		note_http2_failure(call, HTTP2_FAILURE_CUT);
 	call_retry(call, failure == FETCH_CONNECT || failure == FETCH_TLS);
 }
 
 /* A server may give less of a range than was asked for (RFC 9110, section 15.3.7): the rest is asked for in turn. */
 static bool range_goes_on(const struct registry_call *call)
 {
-	if (call->status != 206 || !call->progressed || call->size == REGISTRY_LENGTH_UNKNOWN ||
+	if (call->status != 206 || call->attempt_bytes == 0 || call->size == REGISTRY_LENGTH_UNKNOWN ||
 	    call->offset >= call->size)
 		return false;
 	return call->query.end == 0 || call->offset < call->query.end;
@@ -485,6 +518,8 @@ static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, 
 	if (failure == FETCH_REFUSED && call->sink_code) {
 		err_set(&err, call->sink_code, "given up by its receiver");
 		call_end(call, &err);
+	} else if (failure == FETCH_REFUSED && call->head_known) {
+		call_end(call, NULL);
 	} else if (failure == FETCH_REFUSED) {
 		pace_release(call->registry->pace, &call->permit);
 		if (call->start_over)
@@ -527,7 +562,7 @@ static void call_fetch(struct registry_call *call)
 
 	call->state = CALL_FETCH;
 	call->status = 0;
-	call->progressed = false;
+	call->attempt_bytes = 0;
 	call->sink_code = 0;
 	call->asked_offset = call->offset;
 	call->ranged = !call->query.head && (call->offset > 0 || call->query.end > 0);

@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #define FETCH_HEADER_BYTES_MAX ((size_t)64 << 10) /* of one answer; more ends it with FETCH_PROTOCOL */
+#define FETCH_TRICKLE_BYTES_S  1024               /* a body slower than this over idle_timeout counts as stalled */
 #define FETCH_LENGTH_UNKNOWN   UINT64_MAX
 
 struct fetch_pool;

@@ -51,6 +51,7 @@ struct fetch {
 
 	struct loop_timer idle_timer;
 	uint64_t last_byte_ms;
+	uint64_t window_ms, window_bytes; /* since when, and how many bytes came since: a trickle is a stall too */
 	bool sent; /* the connection stands and the request goes out: idle_timeout counts from here */
 	bool stalled;
 
@@ -162,12 +163,18 @@ static int deliver_head(struct fetch *fetch)
 	return refused;
 }
 
+static void note_bytes(struct fetch *fetch, size_t len)
+{
+	fetch->last_byte_ms = clock_ms();
+	fetch->window_bytes += len;
+}
+
 static size_t on_header_line(char *line, size_t size, size_t count, void *arg)
 {
 	struct fetch *fetch = arg;
 	size_t len = size * count;
 
-	fetch->last_byte_ms = clock_ms();
+	note_bytes(fetch, len);
 	fetch->header_bytes += len;
 	if (fetch->header_bytes > FETCH_HEADER_BYTES_MAX) {
 		fetch->nonsense = true;
@@ -196,7 +203,7 @@ static size_t on_body_piece(char *data, size_t size, size_t count, void *arg)
 	size_t len = size * count;
 	int refused;
 
-	fetch->last_byte_ms = clock_ms();
+	note_bytes(fetch, len);
 	fetch->pool->inside_library++;
 	refused = fetch->sink->on_body(fetch->arg, fetch, data, len);
 	fetch->pool->inside_library--;
@@ -216,7 +223,7 @@ static int on_request_goes_out(void *arg, char *to_address, char *from_address, 
 	(void)to_port;
 	(void)from_port;
 	fetch->sent = true;
-	fetch->last_byte_ms = clock_ms();
+	fetch->last_byte_ms = fetch->window_ms = clock_ms();
 	return CURL_PREREQFUNC_OK;
 }
 
@@ -374,18 +381,34 @@ static void on_pool_timer(struct loop_timer *timer)
 	reap(pool);
 }
 
+/* Whether the fetch stands still: no byte for the whole limit, or less than FETCH_TRICKLE_BYTES_S over it. */
+static bool is_stalled(struct fetch *fetch, uint64_t now, uint64_t limit)
+{
+	if (!fetch->sent)
+		return false;
+	if (now - fetch->last_byte_ms >= limit)
+		return true;
+	if (now - fetch->window_ms < limit)
+		return false;
+	if (fetch->head_done && fetch->window_bytes < limit * FETCH_TRICKLE_BYTES_S / 1000)
+		return true;
+	fetch->window_ms = now;
+	fetch->window_bytes = 0;
+	return false;
+}
+
 static void on_idle_timer(struct loop_timer *timer)
 {
 	struct fetch *fetch = (struct fetch *)((char *)timer - offsetof(struct fetch, idle_timer));
-	uint64_t limit = fetch->pool->options.idle_timeout_ms;
-	uint64_t idle = fetch->sent ? clock_ms() - fetch->last_byte_ms : 0;
+	uint64_t limit = fetch->pool->options.idle_timeout_ms, now = clock_ms();
+	uint64_t idle = fetch->sent ? now - fetch->last_byte_ms : 0;
 
-	if (idle < limit) {
+	if (!is_stalled(fetch, now, limit)) {
 		loop_timer_set(fetch->pool->loop, timer, limit - idle);
 		return;
 	}
 	fetch->stalled = true;
-	fetch_end(fetch, FETCH_STALLED, "no byte for idle_timeout");
+	fetch_end(fetch, FETCH_STALLED, "stalled: no byte, or a trickle, for idle_timeout");
 }
 
 /* Pools. */

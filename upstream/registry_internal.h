@@ -8,10 +8,14 @@
 #include "upstream/token.h"
 #include "upstream/url.h"
 
-#define HTTP2_FAILURES_MAX           2 /* within HTTP2_FAILURE_WINDOW_MS make an endpoint speak HTTP/1.1 … */
+/* What goes wrong with HTTP/2 adds up within HTTP2_FAILURE_WINDOW_MS; at the maximum the endpoint is spoken to in
+ * HTTP/1.1 for a while. */
+#define HTTP2_FAILURES_MAX           4
+#define HTTP2_FAILURE_PROTOCOL       2 /* a protocol error, a refused stream */
+#define HTTP2_FAILURE_CUT            1 /* a connection that ended before it answered: perhaps GOAWAY, perhaps just down */
 #define HTTP2_FAILURE_WINDOW_MS      60000
-#define HTTP1_FALLBACK_MS            600000 /* … for so long */
-#define HTTP2_STREAMS_PER_CONNECTION 16     /* how far multiplexing widens the window */
+#define HTTP1_FALLBACK_MS            600000
+#define HTTP2_STREAMS_PER_CONNECTION 16 /* how far multiplexing widens the window */
 
 /* The registry itself or one of its mirrors. */
 struct endpoint {
@@ -70,14 +74,16 @@ struct registry_call {
 
 	/* The answer under way. */
 	int status;
-	bool progressed;       /* body bytes arrived in this attempt */
-	bool ranged;           /* the request that is out has a Range … */
-	uint64_t asked_offset; /* … from here */
-	uint64_t offset;       /* of the next body byte */
-	uint64_t size;         /* of the whole, once an answer told */
-	char *etag;            /* of the version whose bytes were delivered … */
-	size_t etag_endpoint;  /* … by this endpoint */
-	bool start_over;       /* what came does not fit what we have: ask for all of it */
+	uint64_t attempt_bytes; /* of the body, in this attempt */
+	bool head_by_get;       /* a HEAD that was refused is asked as a GET of one byte */
+	bool head_known;        /* … and that told what was wanted */
+	bool ranged;            /* the request that is out has a Range … */
+	uint64_t asked_offset;  /* … from here */
+	uint64_t offset;        /* of the next body byte */
+	uint64_t size;          /* of the whole, once an answer told */
+	char *etag;             /* of the version whose bytes were delivered … */
+	size_t etag_endpoint;   /* … by this endpoint */
+	bool start_over;        /* what came does not fit what we have: ask for all of it */
 	unsigned starts_over;
 	int sink_code;   /* the sink said no */
 	struct err last; /* what the last failure was */
