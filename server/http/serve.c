@@ -258,7 +258,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 		__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
 }
 
-static void on_library_log(void *arg, const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void on_library_log(void *arg, const char *format, va_list arguments)
 {
 	char text[512];
 
