@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/pull/sizes.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -178,6 +179,7 @@ static void run_job(struct work_job *job)
 	learn(ask);
 	pthread_mutex_lock(&pull->lock);
 	HASH_DEL(pull->asks, ask);
+	pull_note_landing(pull);
 	last = ask_unref(ask);
 	pthread_mutex_unlock(&pull->lock);
 	if (last)
@@ -239,6 +241,7 @@ static void check_manifest(struct ask *ask)
 	}
 	result->digest = digest;
 	result->size = result->body.len;
+	sizes_learn(ask->pull->sizes, data, result->body.len);
 }
 
 static void on_done(void *arg, const struct err *err)
@@ -318,6 +321,10 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 		ask->refs++;
 		pthread_mutex_unlock(&pull->lock);
 		return ask;
+	}
+	if (pull_landings(pull) != request->landings) {
+		pthread_mutex_unlock(&pull->lock);
+		return NULL;
 	}
 	known_missing = missing_remembered(pull, key);
 	ask = ask_new(pull, request, take_pointer(key));

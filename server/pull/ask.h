@@ -21,7 +21,8 @@ struct ask_request {
 	const char *reference;
 	const char *accept;
 	uint64_t accept_key;
-	bool impatient; /* there is something to fall back on */
+	bool impatient;    /* there is something to fall back on */
+	unsigned landings; /* pull_landings() before the store was looked into */
 };
 
 struct ask_result {
@@ -32,7 +33,8 @@ struct ask_result {
 	char *link;
 };
 
-/* Joins the running ask for the same, or starts it. `joined` tells which. Release it. */
+/* Joins the running ask for the same, or starts it. `joined` tells which. Release it. NULL: one may just have ended, so
+ * look into the store again. */
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined);
 /* 0: *result is valid until ask_release(). ERR_AGAIN: the waiter was paused. Else the error. */
 int ask_poll(struct ask *ask, struct waiter *waiter, const struct ask_result **result, struct err *err);

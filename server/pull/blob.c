@@ -26,6 +26,7 @@ struct pull_blob {
 	bool head;
 
 	enum blob_state state;
+	unsigned landings; /* before the last look into the store */
 	struct ask *ask;
 	struct flight *flight;
 	struct waiter *waiter; /* the one that poll() or read() may have registered */
@@ -75,11 +76,12 @@ static enum blob_state start_probe(struct pull_blob *blob)
 		.head = true,
 		.repository = blob->repository,
 		.reference = digest_format(&blob->digest, reference),
+		.landings = blob->landings,
 	};
 	bool joined;
 
 	blob->ask = ask_open(blob->pull, &request, &joined);
-	return BLOB_PROBE;
+	return blob->ask ? BLOB_PROBE : BLOB_LOOK;
 }
 
 static enum blob_state open_stored(struct pull_blob *blob)
@@ -96,13 +98,18 @@ static enum blob_state open_stored(struct pull_blob *blob)
 	return BLOB_LOOK; /* not there, or not any more */
 }
 
-/* What flies, or now does. A flight for another repository serves this one only after the upstream confirmed that it
- * has the blob too. */
+/* What flies, or now does. A flight for another repository, or what is held of one, serves this one only after the
+ * upstream confirmed that it has the blob too. This repository's own flight is asked for first: between publishing and
+ * linking, what it fetched looks like another's. */
 static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 {
 	struct flight_key key = {blob->upstream, blob->repository, &blob->digest};
 	struct pull *pull = blob->pull;
 	struct flight *foreign = NULL;
+	uint64_t size;
+	struct err err;
+	bool held = !linked && store_find_blob(pull->store, &blob->digest, &size, &err) == 0;
+	bool again = false;
 
 	pthread_mutex_lock(&pull->lock);
 	blob->flight = flight_find(pull, &blob->digest);
@@ -112,35 +119,45 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 			foreign = blob->flight;
 			blob->flight = NULL;
 		}
-	} else if (!blob->head && !pull->offline && !pull->closing) {
+	} else if (pull_landings(pull) != blob->landings) {
+		again = true;
+	} else if (!held && !blob->head && !pull->offline && !pull->closing) {
 		blob->status.outcome = PULL_MISS;
 		blob->flight = flight_start(pull, &key);
 	}
 	pthread_mutex_unlock(&pull->lock);
 
+	if (foreign)
+		flight_release(foreign, NULL);
 	if (blob->flight)
 		return BLOB_FLIGHT;
+	if (again)
+		return BLOB_LOOK;
 	if (pull->offline)
 		return fail(blob, ERR_OFFLINE, "larder is offline and does not hold this blob");
 	if (pull->closing)
 		return fail(blob, ERR_CANCELLED, "larder is shutting down");
-	if (foreign)
-		flight_release(foreign, NULL);
 	return start_probe(blob);
+}
+
+static enum blob_state look_once(struct pull_blob *blob)
+{
+	bool linked = is_linked(blob);
+
+	if (linked && open_stored(blob) == BLOB_READY)
+		return BLOB_READY;
+	return join_or_start(blob, linked);
 }
 
 static enum blob_state look(struct pull_blob *blob)
 {
-	bool linked = is_linked(blob);
-	uint64_t size;
-	struct err err;
+	enum blob_state next;
 
-	if (linked && open_stored(blob) == BLOB_READY)
-		return BLOB_READY;
-	/* Held, but through another repository: does it belong here too? */
-	if (!linked && !blob->pull->offline && store_find_blob(blob->pull->store, &blob->digest, &size, &err) == 0)
-		return start_probe(blob);
-	return join_or_start(blob, linked);
+	do {
+		blob->landings = pull_landings(blob->pull);
+		next = look_once(blob);
+	} while (next == BLOB_LOOK);
+	return next;
 }
 
 /* PROBE and FLIGHT. */
@@ -170,6 +187,7 @@ static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
 	/* The link is being written: what is held or flies may be had from here on. */
 	ask_release(blob->ask, NULL);
 	blob->ask = NULL;
+	blob->landings = pull_landings(blob->pull);
 	if (open_stored(blob) == BLOB_READY)
 		return BLOB_READY;
 	return join_or_start(blob, true);

@@ -4,12 +4,17 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/pull/sizes.h"
 #include "store/ingest.h"
 #include "upstream/transfer.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define FLIGHT_UNKNOWN_SIZE_MAX                                                                                        \
+	((uint64_t)4 << 30) /* of a blob of which neither manifest nor upstream tells the length */
 
 enum flight_state { FLIGHT_STARTING, FLIGHT_FLYING, FLIGHT_CHECKING, FLIGHT_VERIFIED, FLIGHT_FAILED };
 
@@ -88,6 +93,7 @@ static void leave_table(struct flight *flight)
 
 	pthread_mutex_lock(&pull->lock);
 	HASH_DEL(pull->flights, flight);
+	pull_note_landing(pull);
 	pthread_mutex_unlock(&pull->lock);
 	flight_unref(flight);
 	pull_job_end(pull);
@@ -219,16 +225,31 @@ static int check_version(struct flight *flight, const struct registry_answer *an
 	return 0;
 }
 
+/* The manifest that named this blob told its size: another one is a lie, and none leaves no bound. */
+static int check_size(struct flight *flight, const struct registry_answer *answer, struct err *err)
+{
+	uint64_t told;
+
+	if (!sizes_find(flight->pull->sizes, &flight->digest, &told))
+		return 0;
+	if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size != told)
+		return err_set(err, ERR_UPSTREAM, "the upstream says %" PRIu64 " bytes, and the manifest %" PRIu64,
+			       answer->size, told);
+	return ingest_set_size(flight->ingest, told, err);
+}
+
 static int on_answer(void *arg, const struct registry_answer *answer)
 {
 	struct flight *flight = arg;
 	struct err err = {0};
 	int code = check_version(flight, answer, &err);
 
+	if (code == 0)
+		code = check_size(flight, answer, &err);
 	if (code == 0 && answer->size != REGISTRY_LENGTH_UNKNOWN)
 		code = ingest_set_size(flight->ingest, answer->size, &err);
 	if (code) {
-		log_debug("flight: %s", err.text);
+		log_warn("upstream %s: %s: %s", flight->upstream->name, flight->repository, err.text);
 		return code == ERR_INVALID ? ERR_UPSTREAM : code;
 	}
 	if (answer->etag)
@@ -245,8 +266,12 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 {
 	struct flight *flight = arg;
 	struct err err = {0};
-	int code = ingest_write(flight->ingest, offset, data, len, &err);
+	int code;
 
+	if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN && offset + len > FLIGHT_UNKNOWN_SIZE_MAX)
+		code = err_set(&err, ERR_LIMIT, "the upstream tells no length, and does not end");
+	else
+		code = ingest_write(flight->ingest, offset, data, len, &err);
 	if (code) {
 		log_warn("cannot go on with a blob of %s/%s: %s", flight->upstream->name, flight->repository, err.text);
 		return code == ERR_LIMIT ? ERR_UPSTREAM : code;

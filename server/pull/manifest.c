@@ -28,6 +28,7 @@ struct pull_manifest {
 	bool head;
 
 	enum manifest_state state;
+	unsigned landings; /* before the last look into the store */
 	struct ask *ask;
 	bool ask_joined;
 	bool ask_is_head;
@@ -65,7 +66,8 @@ static enum manifest_state fail(struct pull_manifest *manifest, int code, const 
 	return MANIFEST_FAILED;
 }
 
-static void ask(struct pull_manifest *manifest, const char *reference, bool head, bool impatient)
+/* False: look into the store again. */
+static bool ask(struct pull_manifest *manifest, const char *reference, bool head, bool impatient)
 {
 	struct ask_request request = {
 		.upstream = manifest->upstream,
@@ -76,11 +78,16 @@ static void ask(struct pull_manifest *manifest, const char *reference, bool head
 		.accept = manifest->accept.text,
 		.accept_key = manifest->accept.key,
 		.impatient = impatient,
+		.landings = manifest->landings,
 	};
+	struct ask *opened = ask_open(manifest->pull, &request, &manifest->ask_joined);
 
+	if (!opened)
+		return false;
 	ask_release(manifest->ask, NULL);
 	manifest->ask_is_head = head;
-	manifest->ask = ask_open(manifest->pull, &request, &manifest->ask_joined);
+	manifest->ask = opened;
+	return true;
 }
 
 /* TAG. */
@@ -152,6 +159,7 @@ static enum manifest_state look_at_tag(struct pull_manifest *manifest)
 {
 	struct err offline;
 
+	manifest->landings = pull_landings(manifest->pull);
 	manifest->have_tag = know_tag(manifest, false);
 	if (manifest->have_tag && tag_age_s(manifest) < freshness_s(manifest))
 		return use_tag(manifest);
@@ -163,8 +171,9 @@ static enum manifest_state look_at_tag(struct pull_manifest *manifest)
 	}
 	/* A tag that is known is asked about by HEAD, which costs the upstream nothing; one that is not, is fetched at
 	 * once. */
-	ask(manifest, manifest->reference, manifest->head || manifest->have_tag, manifest->have_tag);
-	return MANIFEST_RESOLVE;
+	return ask(manifest, manifest->reference, manifest->head || manifest->have_tag, manifest->have_tag)
+		       ? MANIFEST_RESOLVE
+		       : MANIFEST_TAG;
 }
 
 /* RESOLVE. */
@@ -196,8 +205,8 @@ static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter
 	}
 	if (manifest->ask_is_head && (result->digest.algorithm == 0 || result->size == REGISTRY_LENGTH_UNKNOWN)) {
 		/* A registry that does not say in a HEAD what a tag means: its bytes do. */
-		ask(manifest, manifest->reference, false, manifest->have_tag);
-		return MANIFEST_RESOLVE;
+		manifest->landings = pull_landings(manifest->pull);
+		return ask(manifest, manifest->reference, false, manifest->have_tag) ? MANIFEST_RESOLVE : MANIFEST_TAG;
 	}
 	take_result(manifest, result);
 	return manifest->ask_is_head ? MANIFEST_HELD : MANIFEST_READY;
@@ -245,6 +254,7 @@ static enum manifest_state look_in_store(struct pull_manifest *manifest)
 	struct index_link link;
 	struct err err;
 
+	manifest->landings = pull_landings(manifest->pull);
 	/* A link without a media type is a blob's: that its bytes may be a manifest's too is for the upstream to say.
 	 */
 	if (index_get_link(manifest->pull->index, &repository, &manifest->digest, &link, &err) == 0 &&
@@ -261,8 +271,8 @@ static enum manifest_state look_in_store(struct pull_manifest *manifest)
 	}
 	if (manifest->pull->offline)
 		return fail(manifest, ERR_OFFLINE, "larder is offline and does not hold this manifest");
-	ask(manifest, digest_format(&manifest->digest, reference), manifest->head, false);
-	return MANIFEST_FETCH;
+	return ask(manifest, digest_format(&manifest->digest, reference), manifest->head, false) ? MANIFEST_FETCH
+												 : MANIFEST_HELD;
 }
 
 static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *waiter)
@@ -282,8 +292,9 @@ static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *
 		if (result->size == REGISTRY_LENGTH_UNKNOWN) {
 			char reference[DIGEST_TEXT_MAX];
 
-			ask(manifest, digest_format(&wanted, reference), false, false);
-			return MANIFEST_FETCH;
+			manifest->landings = pull_landings(manifest->pull);
+			return ask(manifest, digest_format(&wanted, reference), false, false) ? MANIFEST_FETCH
+											      : MANIFEST_HELD;
 		}
 	}
 	return MANIFEST_READY;
@@ -315,7 +326,8 @@ int pull_manifest_poll(struct pull_manifest *manifest, struct waiter *waiter, st
 			*err = manifest->err;
 			return err->code;
 		}
-		if (manifest->state == before && manifest->ask == asked)
+		if (manifest->state == before && manifest->ask == asked &&
+		    (before == MANIFEST_RESOLVE || before == MANIFEST_FETCH))
 			return ERR_AGAIN; /* the waiter was paused */
 	}
 }

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
+#include "server/pull/sizes.h"
 
 #include <assert.h>
 #include <fnmatch.h>
@@ -38,6 +39,16 @@ void waiter_wake_all(struct waiter **list)
 		waiter->listed = false;
 		waiter->wake(waiter);
 	}
+}
+
+unsigned pull_landings(const struct pull *pull)
+{
+	return __atomic_load_n(&pull->landings, __ATOMIC_ACQUIRE);
+}
+
+void pull_note_landing(struct pull *pull)
+{
+	__atomic_add_fetch(&pull->landings, 1, __ATOMIC_RELEASE);
 }
 
 void pull_job_begin(struct pull *pull)
@@ -155,6 +166,7 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->work = options->work;
 	pull->loop = options->loop;
 	pull->offline = options->offline;
+	pull->sizes = sizes_new();
 	pthread_mutex_init(&pull->lock, NULL);
 	pthread_cond_init(&pull->idle, NULL);
 	pull->upstream_count = options->upstream_count;
@@ -190,6 +202,7 @@ void pull_free(struct pull *pull)
 	for (size_t i = 0; i < pull->upstream_count; i++)
 		upstream_dispose(&pull->upstreams[i]);
 	missing_free(pull);
+	sizes_free(pull->sizes);
 	pthread_cond_destroy(&pull->idle);
 	pthread_mutex_destroy(&pull->lock);
 	free(pull->upstreams);

@@ -13,6 +13,7 @@
 struct ask;
 struct flight;
 struct missing;
+struct sizes;
 
 struct pull_upstream {
 	struct pull *pull;
@@ -30,6 +31,7 @@ struct pull {
 	size_t upstream_count;
 	struct pull_upstream *default_upstream;
 	bool offline;
+	struct sizes *sizes; /* what manifests say about their blobs */
 
 	pthread_mutex_t lock; /* guards what follows; taken before a flight's own lock, never after it */
 	bool closing;
@@ -38,12 +40,22 @@ struct pull {
 	struct missing *missing; /* by key: what upstream did not have a moment ago */
 	pthread_cond_t idle;     /* `jobs` became 0 */
 	unsigned jobs;           /* flights and asks that still use the store or an upstream */
+	unsigned landings;       /* atomic: how many left their table, their outcome being in the store */
 };
 
 /* Waiters: the list's lock is held. */
 void waiter_register(struct waiter **list, struct waiter *waiter);
 void waiter_forget(struct waiter **list, struct waiter *waiter);
 void waiter_wake_all(struct waiter **list);
+
+/*
+ * Who looks into the store, and then into the tables of what runs, misses what lands in between, and would fetch it
+ * again. So the landings are noted first, and when they have changed by the time that something new is to be started,
+ * under pull->lock, the look is repeated.
+ */
+unsigned pull_landings(const struct pull *pull);
+/* pull->lock is held. */
+void pull_note_landing(struct pull *pull);
 
 /* Something runs that must end before pull_free() goes on. */
 void pull_job_begin(struct pull *pull);

@@ -29,14 +29,16 @@ struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstre
 	struct pull_tags *tags = mem_alloc(sizeof(*tags));
 	struct ask_request request = {
 		.upstream = upstream, .kind = REGISTRY_TAGS, .repository = repository, .reference = query};
-	bool joined;
+	bool joined = false;
 
 	tags->pull = pull;
 	tags->upstream = upstream;
 	tags->repository = mem_strdup(repository);
 	tags->query = mem_strdup(query);
 	if (!pull->offline) {
-		tags->ask = ask_open(pull, &request, &joined);
+		do
+			request.landings = pull_landings(pull);
+		while (!(tags->ask = ask_open(pull, &request, &joined)));
 		tags->status.outcome = joined ? PULL_COLLAPSED : PULL_PASSED;
 	}
 	return tags;
