@@ -29,7 +29,8 @@ struct scripted_tls;
 #define SCRIPTED_TYPE_CONFIG   "application/vnd.oci.image.config.v1+json"
 #define SCRIPTED_TYPE_LAYER    "application/vnd.oci.image.layer.v1.tar+gzip"
 
-/* What the network in between is like, and how much the registry bears. Zero means unlimited. */
+/* What the network in between is like, and how much the registry bears. Zero means unlimited. Rates are kept to the
+ * byte over time, and may be up to 50 ms ahead after a pause. */
 struct scripted_shape {
 	unsigned latency_ms;      /* one round trip, added to connecting, the TLS handshake and whatever the peer sends,
 				     window updates included */

@@ -18,15 +18,17 @@ static struct larder *script_start(struct wire *wire, const char *text)
 	return wire_larder(wire, &options);
 }
 
+/* Once a program says that it listens, it must be ready for signals too. */
+#define SHELL "#!/bin/sh\n"
 #define LISTENS                                                                                                        \
-	"#!/bin/sh\necho \"info: listening on 127.0.0.1:4711\" >&2; echo \"listening on 127.0.0.1:4712 (admin)\" "     \
-	">&2\n"
+	"echo \"info: listening on 127.0.0.1:4711\" >&2\n"                                                             \
+	"echo \"listening on 127.0.0.1:4712 (admin)\" >&2\n"
 #define STAYS "while :; do read x <\"$5.fifo\"; done\n"
 
 WIRE_TEST(harness_learns_the_ports_from_the_log)
 {
 	struct larder *larder =
-		script_start(wire, LISTENS "echo \"$@\"\ntrap 'exit 0' TERM\nmkfifo \"$5.fifo\"\n" STAYS);
+		script_start(wire, SHELL "trap 'exit 0' TERM\nmkfifo \"$5.fifo\"\n" LISTENS "echo \"$@\"\n" STAYS);
 	_cleanup_free_ char *said = mem_printf("serve --listen 127.0.0.1:0 --store %s/store", wire->directory);
 	assert_int_equal(larder_port(larder), 4711);
 	assert_string_equal(larder_address(larder, 1), "127.0.0.1:4712");
@@ -39,13 +41,13 @@ WIRE_TEST(harness_learns_the_ports_from_the_log)
 
 WIRE_TEST(harness_tells_exit_statuses)
 {
-	struct larder *larder = script_start(wire, LISTENS "exit 5\n");
+	struct larder *larder = script_start(wire, SHELL LISTENS "exit 5\n");
 	assert_int_equal(larder_wait(larder, WIRE_WAIT_MS), 5);
 }
 
 WIRE_TEST(harness_kills_and_starts_again)
 {
-	struct larder *larder = script_start(wire, LISTENS "trap '' TERM\nmkfifo \"$5.fifo\"\n" STAYS);
+	struct larder *larder = script_start(wire, SHELL "trap '' TERM\nmkfifo \"$5.fifo\"\n" LISTENS STAYS);
 	larder_kill(larder);
 	larder_restart(larder);
 	larder_kill(larder);
@@ -65,10 +67,10 @@ static int teardown_after(const char *script)
 WIRE_TEST(harness_fails_a_test_whose_larder_crashes)
 {
 	(void)wire;
-	assert_int_equal(teardown_after(LISTENS "kill -SEGV $$\n"), -1);
-	assert_int_equal(teardown_after(LISTENS "exit 99\n"), -1);
-	assert_int_equal(teardown_after(LISTENS "echo 'x.c:1: runtime error: y' >&2; exit 0\n"), -1);
-	assert_int_equal(teardown_after(LISTENS "exit 0\n"), 0);
+	assert_int_equal(teardown_after(SHELL LISTENS "kill -SEGV $$\n"), -1);
+	assert_int_equal(teardown_after(SHELL LISTENS "exit 99\n"), -1);
+	assert_int_equal(teardown_after(SHELL LISTENS "echo 'x.c:1: runtime error: y' >&2; exit 0\n"), -1);
+	assert_int_equal(teardown_after(SHELL LISTENS "exit 0\n"), 0);
 }
 
 int main(void)
