@@ -543,7 +543,9 @@ static void append_path(struct buf *text, const struct registry_call *call)
 {
 	static const char *const rooms[] = {[REGISTRY_MANIFEST] = "manifests", [REGISTRY_BLOB] = "blobs"};
 
-	if (call->query.kind == REGISTRY_TAGS)
+	if (call->query.kind == REGISTRY_PING)
+		buf_append_text(text, "/v2/");
+	else if (call->query.kind == REGISTRY_TAGS)
 		buf_printf(text, "/v2/%s/tags/list%s%s", call->repository, call->reference[0] ? "?" : "",
 			   call->reference);
 	else

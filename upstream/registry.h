@@ -50,7 +50,7 @@ struct registry_options {
 	uint64_t idle_timeout_ms;
 };
 
-enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB, REGISTRY_TAGS };
+enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB, REGISTRY_TAGS, REGISTRY_PING };
 
 /* What is asked. Strings are copied. */
 struct registry_query {

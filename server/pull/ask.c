@@ -32,6 +32,11 @@ struct ask {
 	struct ask_result result;
 	struct err err;
 	struct work_job job; /* writes what was learnt */
+	bool left;           /* the table already */
+
+	struct loop_task arm;    /* sets the timer; posted before the call */
+	struct loop_timer timer; /* patience ends */
+	bool overdue;            /* it has ended; under pull->lock */
 };
 
 struct missing {
@@ -119,7 +124,33 @@ void ask_release(struct ask *ask, struct waiter *waiter)
 		ask_free(ask);
 }
 
+/* pull->lock is held. */
+static void leave_table(struct ask *ask)
+{
+	if (ask->left)
+		return;
+	ask->left = true;
+	HASH_DEL(ask->pull->asks, ask);
+	pull_note_landing(ask->pull);
+}
+
 /* Writing down what was learnt, on a worker thread. */
+
+/* A HEAD says that the tag has moved to a manifest that is not held yet. Until it is, the tag keeps its old meaning
+ * here: should the fetch be refused (registries count GETs, and not HEADs), there is something to fall back on. */
+static bool forgets_what_is_held(struct ask *ask, const struct index_repository *repository)
+{
+	struct index_tag known;
+	struct err err;
+	uint64_t size;
+
+	if (ask->wanted.algorithm ||
+	    index_get_tag(ask->pull->index, repository, ask->reference, ask->accept_key, &known, &err))
+		return false;
+	return !digest_equal(&known.digest, &ask->result.digest) &&
+	       store_find_blob(ask->pull->store, &known.digest, &size, &err) == 0 &&
+	       store_find_blob(ask->pull->store, &ask->result.digest, &size, &err) != 0;
+}
 
 static void learn_manifest(struct ask *ask)
 {
@@ -131,7 +162,7 @@ static void learn_manifest(struct ask *ask)
 	size_t count = 1;
 	struct err err = {0};
 
-	if (result->digest.algorithm == 0)
+	if (result->digest.algorithm == 0 || (ask->head && forgets_what_is_held(ask, &repository)))
 		return;
 	if (!ask->head && store_put_blob(ask->pull->store, &result->digest, result->body.data ? result->body.data : "",
 					 result->body.len, &err)) {
@@ -178,8 +209,7 @@ static void run_job(struct work_job *job)
 
 	learn(ask);
 	pthread_mutex_lock(&pull->lock);
-	HASH_DEL(pull->asks, ask);
-	pull_note_landing(pull);
+	leave_table(ask);
 	last = ask_unref(ask);
 	pthread_mutex_unlock(&pull->lock);
 	if (last)
@@ -244,10 +274,33 @@ static void check_manifest(struct ask *ask)
 	sizes_learn(ask->pull->sizes, data, result->body.len);
 }
 
+static void on_patience_ended(struct loop_timer *timer)
+{
+	struct ask *ask = (struct ask *)((char *)timer - offsetof(struct ask, timer));
+
+	health_note_silence(ask->upstream);
+	pthread_mutex_lock(&ask->pull->lock);
+	ask->overdue = true;
+	waiter_wake_all(&ask->waiters);
+	pthread_mutex_unlock(&ask->pull->lock);
+}
+
+static void arm_timer(struct loop_task *task)
+{
+	struct ask *ask = (struct ask *)((char *)task - offsetof(struct ask, arm));
+
+	ask->timer.run = on_patience_ended;
+	loop_timer_set(ask->pull->loop, &ask->timer, HEALTH_PATIENCE_MS);
+}
+
 static void on_done(void *arg, const struct err *err)
 {
 	struct ask *ask = arg;
 	struct pull *pull = ask->pull;
+
+	loop_timer_clear(pull->loop, &ask->timer);
+	if (!err || (err->code != ERR_UPSTREAM && err->code != ERR_CANCELLED))
+		health_note_answer(ask->upstream);
 
 	if (err && !ask->err.code)
 		ask->err = *err;
@@ -260,6 +313,9 @@ static void on_done(void *arg, const struct err *err)
 		missing_remember(pull, ask->key, ask->upstream->options.missing_ttl_ms);
 	ask->state = ASK_ANSWERED;
 	waiter_wake_all(&ask->waiters);
+	/* Whoever asks from now on does not get this failure, but may be luckier. */
+	if (ask->err.code)
+		leave_table(ask);
 	pthread_mutex_unlock(&pull->lock);
 	ask->job.run = run_job;
 	work_submit(pull->work, &ask->job);
@@ -305,6 +361,8 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 		.impatient = request->impatient,
 	};
 
+	ask->arm.run = arm_timer;
+	loop_post(ask->pull->loop, &ask->arm);
 	registry_call(request->upstream->registry, &query, &sink, ask);
 }
 
@@ -342,25 +400,34 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 	return ask;
 }
 
-int ask_poll(struct ask *ask, struct waiter *waiter, const struct ask_result **result, struct err *err)
+int ask_poll(struct ask *ask, struct waiter *waiter, bool impatient, const struct ask_result **result, struct err *err)
 {
 	struct pull *pull = ask->pull;
-	bool answered, closing;
+	int code = 0;
 
 	pthread_mutex_lock(&pull->lock);
-	answered = ask->state == ASK_ANSWERED;
-	closing = pull->closing;
-	if (!answered && !closing)
+	if (ask->state == ASK_ANSWERED) {
+		code = ask->err.code;
+		if (code)
+			*err = ask->err;
+	} else if (pull->closing) {
+		code = err_set(err, ERR_CANCELLED, "larder is shutting down");
+	} else if (impatient && ask->overdue) {
+		code = err_set(err, ERR_UPSTREAM, "%s does not answer", ask->upstream->name);
+	} else {
 		waiter_register(&ask->waiters, waiter);
-	pthread_mutex_unlock(&pull->lock);
-	if (!answered)
-		return closing ? err_set(err, ERR_CANCELLED, "larder is shutting down") : ERR_AGAIN;
-	if (ask->err.code) {
-		*err = ask->err;
-		return err->code;
+		code = ERR_AGAIN;
 	}
+	pthread_mutex_unlock(&pull->lock);
 	*result = &ask->result;
-	return 0;
+	return code;
+}
+
+void ask_in_background(struct pull *pull, const struct ask_request *request)
+{
+	bool joined;
+
+	ask_release(ask_open(pull, request, &joined), NULL);
 }
 
 void asks_fail_all(struct pull *pull)

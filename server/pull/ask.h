@@ -3,7 +3,7 @@
  * A small question to an upstream whose whole answer fits in memory: a manifest, its head, a blob's head, a page of
  * tags. One runs however many clients have it: they join by its key, under pull->lock, which also guards the waiters.
  * When it is answered, the waiters are woken at once; a worker thread then writes what was learnt into the store, and
- * only after that does the ask leave the table: whoever comes later finds it there.
+ * only after that does the ask leave the table: whoever comes later finds it there. One that failed leaves at once.
  *
  * States: RUNNING (the call is out) -> ANSWERED (result or error is final; readable without the lock by those who saw
  * it under the lock)
@@ -36,8 +36,11 @@ struct ask_result {
 /* Joins the running ask for the same, or starts it. `joined` tells which. Release it. NULL: one may just have ended, so
  * look into the store again. */
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined);
-/* 0: *result is valid until ask_release(). ERR_AGAIN: the waiter was paused. Else the error. */
-int ask_poll(struct ask *ask, struct waiter *waiter, const struct ask_result **result, struct err *err);
+/* 0: *result is valid until ask_release(). ERR_AGAIN: the waiter was paused. Else the error. An impatient client is
+ * told ERR_UPSTREAM when the upstream keeps it waiting for HEALTH_PATIENCE_MS; the ask goes on. */
+int ask_poll(struct ask *ask, struct waiter *waiter, bool impatient, const struct ask_result **result, struct err *err);
+/* Asks without waiting for the answer: what is learnt is written down as ever. */
+void ask_in_background(struct pull *pull, const struct ask_request *request);
 /* Takes NULL; `waiter` may be NULL. */
 void ask_release(struct ask *ask, struct waiter *waiter);
 

@@ -165,7 +165,7 @@ static enum blob_state look(struct pull_blob *blob)
 static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
 {
 	const struct ask_result *result;
-	int code = ask_poll(blob->ask, waiter, &result, &blob->err);
+	int code = ask_poll(blob->ask, waiter, false, &result, &blob->err);
 	uint64_t size;
 	struct err err;
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define REFRESH_TTL_MIN_S 30 /* a tag with a shorter life is not asked about ahead of its end */
+
 enum manifest_state {
 	MANIFEST_TAG,     /* what does the tag mean, as far as we know? -> HELD, RESOLVE, FAILED */
 	MANIFEST_RESOLVE, /* the upstream is asked what it means now    -> HELD, READY, RESOLVE (by GET), FAILED */
@@ -33,7 +35,8 @@ struct pull_manifest {
 	bool ask_joined;
 	bool ask_is_head;
 	struct waiter *waiter;
-	bool have_tag;
+	bool have_tag;        /* known under this client's Accept */
+	bool have_fallback;   /* known under one whose answer it takes */
 	struct index_tag tag; /* what is known of the tag */
 
 	struct digest digest;
@@ -66,10 +69,10 @@ static enum manifest_state fail(struct pull_manifest *manifest, int code, const 
 	return MANIFEST_FAILED;
 }
 
-/* False: look into the store again. */
-static bool ask(struct pull_manifest *manifest, const char *reference, bool head, bool impatient)
+static struct ask_request ask_about(const struct pull_manifest *manifest, const char *reference, bool head,
+				    bool impatient)
 {
-	struct ask_request request = {
+	return (struct ask_request){
 		.upstream = manifest->upstream,
 		.kind = REGISTRY_MANIFEST,
 		.head = head,
@@ -80,6 +83,12 @@ static bool ask(struct pull_manifest *manifest, const char *reference, bool head
 		.impatient = impatient,
 		.landings = manifest->landings,
 	};
+}
+
+/* False: look into the store again. */
+static bool ask(struct pull_manifest *manifest, const char *reference, bool head, bool impatient)
+{
+	struct ask_request request = ask_about(manifest, reference, head, impatient);
 	struct ask *opened = ask_open(manifest->pull, &request, &manifest->ask_joined);
 
 	if (!opened)
@@ -155,23 +164,42 @@ static bool use_stale(struct pull_manifest *manifest, const struct err *why)
 	return true;
 }
 
+/* Served while it is fresh, and asked about before it is not: a tag in use never makes its clients wait. */
+static void refresh_ahead(struct pull_manifest *manifest)
+{
+	struct ask_request request = ask_about(manifest, manifest->reference, true, true);
+	int64_t ttl = (int64_t)(manifest->upstream->options.tag_ttl_ms / 1000);
+
+	if (ttl >= REFRESH_TTL_MIN_S && tag_age_s(manifest) >= ttl - ttl / 5 && freshness_s(manifest) == ttl &&
+	    !manifest->pull->offline && !health_is_ailing(manifest->upstream))
+		ask_in_background(manifest->pull, &request);
+}
+
 static enum manifest_state look_at_tag(struct pull_manifest *manifest)
 {
-	struct err offline;
+	struct err why;
 
 	manifest->landings = pull_landings(manifest->pull);
-	manifest->have_tag = know_tag(manifest, false);
-	if (manifest->have_tag && tag_age_s(manifest) < freshness_s(manifest))
+	manifest->have_fallback = know_tag(manifest, true);
+	manifest->have_tag = manifest->have_fallback && manifest->tag.accept == manifest->accept.key;
+	if (manifest->have_tag && tag_age_s(manifest) < freshness_s(manifest)) {
+		refresh_ahead(manifest);
 		return use_tag(manifest);
+	}
 	if (manifest->pull->offline) {
-		err_set(&offline, ERR_OFFLINE, "larder is offline");
-		if (use_stale(manifest, &offline))
+		err_set(&why, ERR_OFFLINE, "larder is offline");
+		if (use_stale(manifest, &why))
 			return MANIFEST_HELD;
 		return fail(manifest, ERR_OFFLINE, "larder is offline and does not hold this tag");
 	}
+	if (manifest->have_fallback && health_is_ailing(manifest->upstream)) {
+		err_set(&why, ERR_UPSTREAM, "%s does not answer", manifest->upstream->name);
+		if (use_stale(manifest, &why))
+			return MANIFEST_HELD;
+	}
 	/* A tag that is known is asked about by HEAD, which costs the upstream nothing; one that is not, is fetched at
 	 * once. */
-	return ask(manifest, manifest->reference, manifest->head || manifest->have_tag, manifest->have_tag)
+	return ask(manifest, manifest->reference, manifest->head || manifest->have_tag, manifest->have_fallback)
 		       ? MANIFEST_RESOLVE
 		       : MANIFEST_TAG;
 }
@@ -193,7 +221,7 @@ static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter
 {
 	const struct ask_result *result;
 	struct err err = {0};
-	int code = ask_poll(manifest->ask, waiter, &result, &err);
+	int code = ask_poll(manifest->ask, waiter, manifest->have_fallback, &result, &err);
 
 	if (code == ERR_AGAIN)
 		return MANIFEST_RESOLVE;
@@ -275,16 +303,32 @@ static enum manifest_state look_in_store(struct pull_manifest *manifest)
 												 : MANIFEST_HELD;
 }
 
+/* The tag has moved, and its new manifest cannot be had: what it meant before is held. */
+static bool fall_back(struct pull_manifest *manifest, const struct err *why)
+{
+	struct digest wanted = manifest->digest;
+
+	if (!manifest->have_fallback || manifest->status.outcome == PULL_STALE || why->code == ERR_CANCELLED ||
+	    !use_stale(manifest, why))
+		return false;
+	return !digest_equal(&wanted, &manifest->digest);
+}
+
 static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *waiter)
 {
 	const struct ask_result *result;
 	struct digest wanted = manifest->digest;
-	int code = ask_poll(manifest->ask, waiter, &result, &manifest->err);
+	struct err err = {0};
+	int code = ask_poll(manifest->ask, waiter, manifest->have_fallback, &result, &err);
 
 	if (code == ERR_AGAIN)
 		return MANIFEST_FETCH;
-	if (code)
+	if (code) {
+		if (fall_back(manifest, &err))
+			return MANIFEST_HELD;
+		manifest->err = err;
 		return MANIFEST_FAILED;
+	}
 	take_result(manifest, result);
 	if (manifest->ask_is_head) {
 		manifest->digest = wanted;

@@ -194,6 +194,8 @@ void pull_free(struct pull *pull)
 	/* Ends what is still asked upstream; what was fetched whole is still published by the worker threads. */
 	for (size_t i = 0; i < pull->upstream_count; i++)
 		registry_close(pull->upstreams[i].registry);
+	for (size_t i = 0; i < pull->upstream_count; i++)
+		health_stop(&pull->upstreams[i]);
 	pthread_mutex_lock(&pull->lock);
 	while (pull->jobs > 0)
 		pthread_cond_wait(&pull->idle, &pull->lock);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/work.h"
+#include "server/pull/health.h"
 #include "server/pull/pull.h"
 #include "store/index.h"
 #include "store/store.h"
@@ -20,6 +21,7 @@ struct pull_upstream {
 	char *name;
 	struct pull_upstream_options options; /* lists are the upstream's own */
 	struct registry *registry;
+	struct health health;
 };
 
 struct pull {

@@ -105,7 +105,7 @@ int pull_tags_poll(struct pull_tags *tags, struct waiter *waiter, struct err *er
 		err_set(&why, ERR_OFFLINE, "larder is offline and knows no tags of this repository");
 		return list_known(tags, &why, err);
 	}
-	code = ask_poll(tags->ask, waiter, &result, &why);
+	code = ask_poll(tags->ask, waiter, false, &result, &why);
 	if (code == ERR_AGAIN)
 		return code;
 	if (code == ERR_NOT_FOUND || code == ERR_CANCELLED) {
