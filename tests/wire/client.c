@@ -190,7 +190,7 @@ bool client_read_head(struct client *client, struct client_reply *reply)
 		size_t before = head.len;
 		if (!read_line(client, &head))
 			return false;
-		if (head.len - before <= 2 && head.data[head.len - 1] == '\n' && before > 0)
+		if (before > 0 && head.len - before <= 2)
 			break;
 	}
 	if (sscanf(head.data, "HTTP/1.%*d %d", &reply->status) != 1)
@@ -213,7 +213,7 @@ static bool next_chunk(struct client *client)
 	buf_clear(&line);
 	if (!read_line(client, &line))
 		return false;
-	if (!isxdigit((unsigned char)line.data[0]))
+	if (!line.data || !isxdigit((unsigned char)line.data[0]))
 		return fail(client, "malformed chunk");
 	client->left = strtoull(line.data, NULL, 16);
 	client->chunk_open = true;

@@ -92,9 +92,9 @@ struct larder_options {
 struct larder *wire_larder(struct wire *wire, const struct larder_options *options);
 /* larder_options for the usual case: `name` means this upstream's first listener. */
 struct larder *wire_larder_for(struct wire *wire, struct scripted *upstream, const char *name);
-/* Runs `larder` with these arguments (ended by NULL) to its end, and returns its exit status; `output`, unless NULL,
- * gets what it wrote on both streams, for the caller to free. */
-int wire_run(struct wire *wire, const char *const *arguments, char **output);
+/* Runs `larder` with the `given` arguments (ended by NULL) to its end, and returns its exit status; `output`, unless
+ * NULL, gets what it wrote on both streams, for the caller to free. */
+int wire_run(struct wire *wire, const char *const *given, char **output);
 
 uint16_t larder_port(const struct larder *larder);
 /* The n-th "listening on" line's address, "127.0.0.1:4711", from 0 on. Borrowed until the larder is restarted. */

@@ -97,9 +97,9 @@ enum scripted_state {
 	SCRIPTED_MUTE, /* connections are accepted, and nothing is ever read or said */
 };
 
-/* Changes a listener (0: all of them) for new connections; with `cut`, open ones are reset too. When this returns, it
- * holds. */
-void scripted_set_state(struct scripted *scripted, int listener, enum scripted_state state, bool cut);
+/* Changes the listener `id` (0: all of them) for new connections; with `cut`, open ones are reset too. When this
+ * returns, it holds. */
+void scripted_set_state(struct scripted *scripted, int id, enum scripted_state state, bool cut);
 
 /* Replace shape and auth; tokens given out stay good. */
 void scripted_set_shape(struct scripted *scripted, const struct scripted_shape *shape);

@@ -67,7 +67,9 @@ void connection_accept(struct listener *listener, uint64_t now_us)
 {
 	struct scripted *scripted = listener->scripted;
 	for (;;) {
-		int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		struct sockaddr_in peer;
+		socklen_t len = sizeof(peer);
+		int fd = accept4(listener->fd, (struct sockaddr *)&peer, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd < 0)
 			return;
 		struct connection *connection = mem_alloc(sizeof(*connection));

@@ -89,8 +89,10 @@ static char *percent_decode(const char *text, size_t len)
 	char *out = mem_alloc(len + 1);
 	size_t n = 0;
 	for (size_t i = 0; i < len; i++) {
-		if (text[i] == '%' && i + 2 < len && hex_value(text[i + 1]) >= 0 && hex_value(text[i + 2]) >= 0) {
-			out[n++] = (char)(hex_value(text[i + 1]) << 4 | hex_value(text[i + 2]));
+		int high = text[i] == '%' && i + 2 < len ? hex_value(text[i + 1]) : -1;
+		int low = high >= 0 ? hex_value(text[i + 2]) : -1;
+		if (low >= 0) {
+			out[n++] = (char)(high * 16 + low);
 			i += 2;
 		} else {
 			out[n++] = text[i] == '+' ? ' ' : text[i];

@@ -14,6 +14,8 @@
 #define RUN_BYTES_MAX ((size_t)4 << 20) /* then it is others' turn */
 #define CHUNK_HEAD    10                /* "%08zx\r\n" */
 
+#define FIELD_SIZE 1024 /* of an endless header */
+
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 static void http1_read(struct connection *connection, uint64_t now_us)
@@ -151,13 +153,11 @@ static bool http1_put_other(struct exchange *exchange)
 
 static enum step http1_put_field(struct exchange *exchange, uint64_t now_us, uint64_t *wake_us)
 {
-	char field[1024];
-	memset(field, 'a', sizeof(field));
-	memcpy(field, "X-Endless: ", 11);
-	memcpy(field + sizeof(field) - 2, "\r\n", 2);
-	enum step step = exchange_step_header(exchange, now_us, sizeof(field), wake_us);
+	char field[FIELD_SIZE + 1];
+	size_t len = (size_t)snprintf(field, sizeof(field), "X-Endless: %01011d\r\n", 0);
+	enum step step = exchange_step_header(exchange, now_us, len, wake_us);
 	if (step == STEP_BYTES)
-		connection_put(exchange->connection, field, sizeof(field));
+		connection_put(exchange->connection, field, len);
 	return step;
 }
 
@@ -174,7 +174,8 @@ static enum step http1_put_body(struct exchange *exchange, uint64_t now_us, size
 		char head[CHUNK_HEAD + 1];
 		snprintf(head, sizeof(head), "%08x\r\n", (unsigned)*len);
 		memcpy(room, head, CHUNK_HEAD);
-		memcpy(room + CHUNK_HEAD + *len, "\r\n", 2);
+		room[CHUNK_HEAD + *len] = '\r';
+		room[CHUNK_HEAD + *len + 1] = '\n';
 	}
 	if (step == STEP_BYTES)
 		connection->out_len += *len + around;

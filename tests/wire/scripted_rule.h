@@ -65,13 +65,13 @@ struct scripted_rule {
 };
 
 /* Adds a rule, copied. Returns its id, from 1 on. */
-int scripted_add_rule(struct scripted *scripted, const struct scripted_rule *rule);
+int scripted_add_rule(struct scripted *scripted, const struct scripted_rule *script);
 
 /* How many requests the rule was applied to. */
-unsigned scripted_rule_applied(struct scripted *scripted, int rule);
+unsigned scripted_rule_applied(struct scripted *scripted, int id);
 
 /* Lets go what a rule holds or stalls, now and from now on. */
-void scripted_release(struct scripted *scripted, int rule);
+void scripted_release(struct scripted *scripted, int id);
 
 /* The rule matches nothing any more; what it does to running answers goes on. 0: all rules. */
-void scripted_remove_rule(struct scripted *scripted, int rule);
+void scripted_remove_rule(struct scripted *scripted, int id);
