@@ -24,6 +24,8 @@ struct flight {
 	UT_hash_handle hh;
 	unsigned refs; /* the table's, one a reader, one a worker's job; under pull->lock, like `parked` */
 	bool parked;   /* verified and could not be published: the last reader takes it out of the table */
+	/* FAILED: took its place in the table, and opens the partial once this one is closed. */
+	struct flight *successor;
 
 	struct pull_upstream *upstream;
 	char *repository;
@@ -36,7 +38,7 @@ struct flight {
 	enum flight_state state;
 	bool closing; /* larder ends: nobody waits any more */
 	struct waiter *waiters;
-	unsigned inside; /* readers that use the ingest without the lock */
+	unsigned inside; /* readers, and the opening job, that use the ingest without the lock */
 	uint64_t size;   /* INGEST_SIZE_UNKNOWN until it is known */
 	struct err err;  /* FAILED: why */
 };
@@ -92,7 +94,10 @@ static void leave_table(struct flight *flight)
 	struct pull *pull = flight->pull;
 
 	pthread_mutex_lock(&pull->lock);
-	HASH_DEL(pull->flights, flight);
+	if (flight->successor)
+		work_submit(pull->work, &flight->successor->open_job);
+	else
+		HASH_DEL(pull->flights, flight);
 	pull_note_landing(pull);
 	pthread_mutex_unlock(&pull->lock);
 	flight_unref(flight);
@@ -344,6 +349,14 @@ static void ask_upstream(struct flight *flight)
 	}
 }
 
+static void leave_ingest(struct flight *flight)
+{
+	pthread_mutex_lock(&flight->lock);
+	if (--flight->inside == 0)
+		pthread_cond_signal(&flight->nobody_inside);
+	pthread_mutex_unlock(&flight->lock);
+}
+
 static void open_job(struct work_job *job)
 {
 	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, open_job));
@@ -354,11 +367,25 @@ static void open_job(struct work_job *job)
 		flight_unref(flight);
 		return;
 	}
+	pthread_mutex_lock(&flight->lock);
+	flight->inside++;
+	pthread_mutex_unlock(&flight->lock);
 	ask_upstream(flight);
 	/* What an earlier run left is hashed beside the transfer. */
 	if (ingest_hash_waits(flight->ingest) && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);
+	leave_ingest(flight);
 	flight_unref(flight);
+}
+
+static bool has_failed(struct flight *flight)
+{
+	bool failed;
+
+	pthread_mutex_lock(&flight->lock);
+	failed = flight->state == FLIGHT_FAILED;
+	pthread_mutex_unlock(&flight->lock);
+	return failed;
 }
 
 struct flight *flight_find(struct pull *pull, const struct digest *digest)
@@ -366,14 +393,15 @@ struct flight *flight_find(struct pull *pull, const struct digest *digest)
 	struct flight *flight;
 
 	HASH_FIND(hh, pull->flights, digest, sizeof(*digest), flight);
-	if (flight)
-		flight->refs++;
+	if (!flight || has_failed(flight))
+		return NULL;
+	flight->refs++;
 	return flight;
 }
 
 struct flight *flight_start(struct pull *pull, const struct flight_key *key)
 {
-	struct flight *flight = mem_alloc(sizeof(*flight));
+	struct flight *flight = mem_alloc(sizeof(*flight)), *failed;
 
 	flight->pull = pull;
 	flight->digest = *key->digest;
@@ -383,10 +411,17 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key)
 	flight->refs = 3; /* the table, the opening job, the caller */
 	pthread_mutex_init(&flight->lock, NULL);
 	pthread_cond_init(&flight->nobody_inside, NULL);
+	flight->open_job.run = open_job;
+	HASH_FIND(hh, pull->flights, key->digest, sizeof(*key->digest), failed);
+	if (failed) {
+		assert(has_failed(failed));
+		HASH_DEL(pull->flights, failed);
+		failed->successor = flight;
+	} else {
+		work_submit(pull->work, &flight->open_job);
+	}
 	HASH_ADD(hh, pull->flights, digest, sizeof(flight->digest), flight);
 	pull->jobs++;
-	flight->open_job.run = open_job;
-	work_submit(pull->work, &flight->open_job);
 	return flight;
 }
 
@@ -450,10 +485,7 @@ ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t m
 
 	got = ingest_read(flight->ingest, offset, data, readable < max ? (size_t)readable : max);
 
-	pthread_mutex_lock(&flight->lock);
-	if (--flight->inside == 0)
-		pthread_cond_signal(&flight->nobody_inside);
-	pthread_mutex_unlock(&flight->lock);
+	leave_ingest(flight);
 	return got;
 }
 

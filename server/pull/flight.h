@@ -9,8 +9,8 @@
  *   CHECKING   all bytes are there, the hash catches up               -> VERIFIED, FAILED
  *   VERIFIED   the digest is right: the last byte may go out; a worker thread publishes it
  *   FAILED     `err` says why; what arrived stays in partial/ for the next flight, unless it proved wrong
- * In the last two it leaves the table once the worker thread is done; readers that still have it finish from its
- * descriptor.
+ * In the last two it leaves the table once the worker thread is done, a failed one also when the next takes its place;
+ * readers that still have it finish from its descriptor.
  *
  * Locks: the table and `refs` are under pull->lock; all else that threads share is under the flight's own lock, and a
  * reader looks for bytes and registers its waiter under that one lock, so no wake-up is lost. Order: pull->lock, then a
@@ -28,9 +28,10 @@ struct flight_key {
 	const struct digest *digest;
 };
 
-/* pull->lock is held: the running flight of a digest, with a reference for the caller; NULL when there is none. */
+/* pull->lock is held: the running flight of a digest, with a reference for the caller; NULL when there is none, or it
+ * has failed: then whoever comes may start another. */
 struct flight *flight_find(struct pull *pull, const struct digest *digest);
-/* pull->lock is held: starts one, with a reference for the caller. There must be none for this digest. */
+/* pull->lock is held: starts one, with a reference for the caller. flight_find() must have said that there is none. */
 struct flight *flight_start(struct pull *pull, const struct flight_key *key);
 /* Whether it is fetched from this repository, so that who may read there may read it. */
 bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository);
