@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 unit_test(store store store)
 unit_test(store blob store)
 unit_test(store index store)
