@@ -18,12 +18,16 @@
 #define GAIN_DENOMINATOR 4
 #define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */
 
+#define SKIP_BYTES ((uint64_t)2 << 20) /* a shorter part that is there already is passed over with the rest */
+#define LANE_SLOTS (TRANSFER_LANES_MAX + TRANSFER_FAR_LANES_MAX)
+
 struct lane {
 	struct transfer *transfer;
 	bool running;     /* a call is out; set before it starts, since it may end on another thread's time */
 	uint64_t at, end; /* claimed and not yet here; UINT64_MAX: all that follows */
 	bool retired;     /* takes no further part */
 	bool answered;
+	bool far;     /* fetches what readers far ahead want */
 	bool stopped; /* ended by us */
 	int refused;  /* what the sink said no with */
 };
@@ -36,7 +40,7 @@ struct transfer {
 	enum pace_priority priority;
 
 	enum { TRANSFER_SINGLE, TRANSFER_TRYING, TRANSFER_SETTLED } state;
-	struct lane lanes[TRANSFER_LANES_MAX];
+	struct lane lanes[LANE_SLOTS]; /* the far ones behind the others */
 	unsigned lane_count;
 	unsigned lanes_before; /* TRYING: how many there were */
 	uint64_t size;
@@ -48,6 +52,13 @@ struct transfer {
 	uint64_t added_ms;               /* when the lanes under trial were added */
 	uint64_t rate_before;            /* bytes a second */
 	struct err err;
+
+	uint64_t wants[TRANSFER_WANTS_MAX]; /* offsets that wait for a far lane */
+	unsigned want_count;
+	uint64_t began_ms; /* when the first answer came */
+	bool whole_only;   /* the server does not do ranges */
+	bool ended;
+	unsigned refs; /* atomic: one of its own, one of each transfer_want() on its way */
 };
 
 static void lane_start(struct lane *lane);
@@ -55,26 +66,30 @@ static void on_tick(struct loop_timer *timer);
 
 /* The end. */
 
-static void transfer_end(struct transfer *transfer)
+static void transfer_unref(struct transfer *transfer)
 {
-	const struct transfer_sink *sink = transfer->sink;
-	void *arg = transfer->arg;
-	struct err err = transfer->err;
-
-	loop_timer_clear(transfer->registry->loop, &transfer->timer);
+	if (__atomic_sub_fetch(&transfer->refs, 1, __ATOMIC_ACQ_REL) > 0)
+		return;
 	free(transfer->repository);
 	free(transfer->digest);
 	free(transfer->etag);
 	free(transfer);
-	sink->on_done(arg, err.code ? &err : NULL);
 }
 
-static void end_if_idle(struct transfer *transfer)
+static void transfer_end(struct transfer *transfer)
 {
-	for (unsigned i = 0; i < transfer->lane_count; i++)
+	loop_timer_clear(transfer->registry->loop, &transfer->timer);
+	transfer->ended = true;
+	transfer->sink->on_done(transfer->arg, transfer->err.code ? &transfer->err : NULL);
+	transfer_unref(transfer);
+}
+
+static bool any_running(const struct transfer *transfer)
+{
+	for (unsigned i = 0; i < LANE_SLOTS; i++)
 		if (transfer->lanes[i].running)
-			return;
-	transfer_end(transfer);
+			return true;
+	return false;
 }
 
 /* Claims. */
@@ -91,7 +106,7 @@ static unsigned active_lanes(const struct transfer *transfer)
 /* The lane whose claim holds `offset`; NULL when nobody's does. */
 static struct lane *claimant(struct transfer *transfer, const struct lane *but, uint64_t offset)
 {
-	for (unsigned i = 0; i < transfer->lane_count; i++) {
+	for (unsigned i = 0; i < LANE_SLOTS; i++) {
 		struct lane *lane = &transfer->lanes[i];
 
 		if (lane != but && lane->running && lane->at <= offset && offset < lane->end)
@@ -105,7 +120,7 @@ static uint64_t next_claim(struct transfer *transfer, uint64_t offset)
 {
 	uint64_t next = UINT64_MAX;
 
-	for (unsigned i = 0; i < transfer->lane_count; i++) {
+	for (unsigned i = 0; i < LANE_SLOTS; i++) {
 		struct lane *lane = &transfer->lanes[i];
 
 		if (lane->running && lane->at > offset && lane->at < next)
@@ -155,15 +170,100 @@ static bool claim(struct transfer *transfer, struct lane *lane)
 	return false;
 }
 
-/* A lane that comes to its end, or is there already, takes the next part; without one it rests. */
-static void lane_next(struct lane *lane)
-{
-	struct transfer *transfer = lane->transfer;
+/* Readers far ahead. */
 
-	if (!transfer->err.code && !lane->retired && claim(transfer, lane))
-		lane_start(lane);
-	else
-		end_if_idle(transfer);
+/* Whether the lane will be at `offset` soon by itself. */
+static bool comes_soon(const struct transfer *transfer, const struct lane *lane, uint64_t offset)
+{
+	uint64_t elapsed_ms = clock_ms() - transfer->began_ms + 1;
+	uint64_t lanes = transfer->lane_count;
+
+	if (lane->far || offset - lane->at <= TRANSFER_SEGMENT_MIN)
+		return true;
+	return (offset - lane->at) / (transfer->received / lanes / elapsed_ms + 1) < TRANSFER_FAR_MS;
+}
+
+/* Claims a segment at `offset` for a far lane, out of whoever's claim it lies in. False when it is there, or comes
+ * soon. */
+static bool claim_far(struct transfer *transfer, struct lane *lane, uint64_t offset)
+{
+	uint64_t start, end, next = next_claim(transfer, offset);
+	struct lane *other = claimant(transfer, NULL, offset);
+
+	if (!transfer->sink->next_gap(transfer->arg, offset, &start, &end) || start != offset ||
+	    (other && comes_soon(transfer, other, offset)))
+		return false;
+	*lane = (struct lane){.transfer = transfer, .far = true, .at = offset, .end = offset + TRANSFER_FAR_SEGMENT};
+	if (lane->end > end)
+		lane->end = end;
+	if (lane->end > next)
+		lane->end = next;
+	if (other && lane->end - lane->at >= SKIP_BYTES)
+		other->end = offset;
+	return true;
+}
+
+static void start_far_lanes(struct transfer *transfer)
+{
+	for (unsigned i = TRANSFER_LANES_MAX; i < LANE_SLOTS && transfer->want_count > 0; i++) {
+		struct lane *lane = &transfer->lanes[i];
+
+		while (!lane->running && transfer->want_count > 0) {
+			uint64_t offset = transfer->wants[0];
+
+			memmove(transfer->wants, transfer->wants + 1,
+				--transfer->want_count * sizeof(transfer->wants[0]));
+			if (claim_far(transfer, lane, offset))
+				lane_start(lane);
+		}
+	}
+}
+
+struct want {
+	struct loop_task task;
+	struct transfer *transfer;
+	uint64_t offset;
+};
+
+static void run_want(struct loop_task *task)
+{
+	struct want *want = (struct want *)task;
+	struct transfer *transfer = want->transfer;
+
+	if (!transfer->ended && !transfer->err.code && transfer->size_known && !transfer->whole_only &&
+	    want->offset < transfer->size && transfer->want_count < TRANSFER_WANTS_MAX) {
+		transfer->wants[transfer->want_count++] = want->offset;
+		start_far_lanes(transfer);
+	}
+	transfer_unref(transfer);
+	free(want);
+}
+
+void transfer_want(struct transfer *transfer, uint64_t offset)
+{
+	struct want *want = mem_alloc(sizeof(*want));
+
+	want->task.run = run_want;
+	want->transfer = transfer;
+	want->offset = offset;
+	__atomic_add_fetch(&transfer->refs, 1, __ATOMIC_RELAXED);
+	loop_post(transfer->registry->loop, &want->task);
+}
+
+/* Lanes that rest take what is left; when nothing runs and nothing is left, that is the end. */
+static void go_on(struct transfer *transfer)
+{
+	if (!transfer->err.code) {
+		start_far_lanes(transfer);
+		for (unsigned i = 0; i < transfer->lane_count; i++) {
+			struct lane *lane = &transfer->lanes[i];
+
+			if (!lane->running && !lane->retired && claim(transfer, lane))
+				lane_start(lane);
+		}
+	}
+	if (!any_running(transfer))
+		transfer_end(transfer);
 }
 
 /* Lanes. */
@@ -191,6 +291,8 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	if (!first && answer->offset != lane->at) {
 		/* The whole instead of a part: this server does not do ranges. One lane it is, to the end. */
 		settle(transfer, 1);
+		transfer->whole_only = true;
+		transfer->want_count = 0;
 		transfer->lanes[0].end = UINT64_MAX;
 		lane->stopped = true;
 		return ERR_CANCELLED;
@@ -202,6 +304,7 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	lane->at = answer->offset;
 	if (answer->size != REGISTRY_LENGTH_UNKNOWN && !transfer->size_known) {
 		transfer->size_known = true;
+		transfer->began_ms = clock_ms();
 		transfer->size = answer->size;
 		if (answer->etag && !answer->from_mirror && !transfer->etag)
 			transfer->etag = mem_strdup(answer->etag);
@@ -237,18 +340,15 @@ static void on_done(void *arg, const struct err *err)
 	struct transfer *transfer = lane->transfer;
 
 	lane->running = false;
-	if (err && !lane->stopped) {
-		/* What one lane of several could not get, another may: only the last one's failure is the transfer's.
-		 */
+	/* What one lane could not get, another may: the failure is the transfer's when the last of the ordinary lanes
+	 * has failed. */
+	if (err && !lane->stopped && !lane->far) {
 		lane->retired = true;
-		for (unsigned i = 0; i < transfer->lane_count; i++)
-			if (transfer->lanes[i].running && !lane->refused)
-				return;
-		if (!transfer->err.code)
+		if (active_lanes(transfer) == 0)
 			transfer->err = *err;
 	}
 	lane->stopped = false;
-	lane_next(lane);
+	go_on(transfer);
 }
 
 static const struct registry_sink lane_sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
@@ -266,7 +366,7 @@ static void lane_start(struct lane *lane)
 	};
 
 	query.end = lane->end == UINT64_MAX ? 0 : lane->end;
-	query.own_connection = active_lanes(transfer) > 1;
+	query.own_connection = active_lanes(transfer) > 1 && !lane->far;
 	lane->answered = false;
 	lane->refused = 0;
 	lane->running = true;
@@ -374,7 +474,7 @@ static void on_tick(struct loop_timer *timer)
 }
 
 void transfer_start(struct registry *registry, const struct transfer_query *query, const struct transfer_sink *sink,
-		    void *arg)
+		    void *arg, struct transfer **handle)
 {
 	struct transfer *transfer = mem_alloc(sizeof(*transfer));
 	struct lane *lane = &transfer->lanes[0];
@@ -387,6 +487,8 @@ void transfer_start(struct registry *registry, const struct transfer_query *quer
 	transfer->etag = mem_strdup(query->etag);
 	transfer->priority = query->priority;
 	transfer->lane_count = 1;
+	transfer->refs = 1;
+	*handle = transfer;
 	lane->transfer = transfer;
 	if (!sink->next_gap(arg, 0, &lane->at, &lane->end))
 		lane->at = 0;

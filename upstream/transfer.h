@@ -13,17 +13,24 @@
  * ranges) TRYING    lanes were added: are they worth it? -> TRYING (with more), SETTLED SETTLED   the number of lanes
  * stays
  *
- * Loop thread, but for transfer_start().
+ * Readers may stand far ahead of all lanes: what they want is fetched by a lane of its own first (transfer_want), in
+ * short segments; the lane that would have come there stops before it and goes on behind it.
+ *
+ * Loop thread, but for transfer_start() and transfer_want().
  */
 #pragma once
 
 #include "upstream/registry.h"
 
-#define TRANSFER_LANES_MAX   4
-#define TRANSFER_TRY_BYTES   ((uint64_t)256 << 20) /* smaller blobs stay with one lane … */
-#define TRANSFER_KNOWN_BYTES ((uint64_t)64 << 20)  /* … or these, where more lanes are known to help */
-#define TRANSFER_SEGMENT_MIN ((uint64_t)1 << 20)
-#define TRANSFER_SEGMENT_MAX ((uint64_t)32 << 20)
+#define TRANSFER_LANES_MAX     4
+#define TRANSFER_FAR_LANES_MAX 2 /* beside those, for readers far ahead */
+#define TRANSFER_FAR_SEGMENT   ((uint64_t)4 << 20)
+#define TRANSFER_WANTS_MAX     64  /* that wait for a far lane; more are served when the others come there */
+#define TRANSFER_FAR_MS        300 /* what comes sooner by itself is not far */
+#define TRANSFER_TRY_BYTES     ((uint64_t)256 << 20) /* smaller blobs stay with one lane … */
+#define TRANSFER_KNOWN_BYTES   ((uint64_t)64 << 20)  /* … or these, where more lanes are known to help */
+#define TRANSFER_SEGMENT_MIN   ((uint64_t)1 << 20)
+#define TRANSFER_SEGMENT_MAX   ((uint64_t)32 << 20)
 
 struct transfer;
 
@@ -43,7 +50,11 @@ struct transfer_query {
 	enum pace_priority priority;
 };
 
-/* Any thread. The transfer frees itself after on_done(), which is called once, when nothing is missing any more or it
- * cannot go on. */
+/* Any thread. The transfer ends itself with on_done(), which is called once, when nothing is missing any more or it
+ * cannot go on. *handle is set before anything is called. */
 void transfer_start(struct registry *registry, const struct transfer_query *query, const struct transfer_sink *sink,
-		    void *arg);
+		    void *arg, struct transfer **handle);
+
+/* Any thread: a reader waits for the byte at `offset`. The caller makes sure, by a lock that its on_done takes, that
+ * on_done has not returned yet. */
+void transfer_want(struct transfer *transfer, uint64_t offset);

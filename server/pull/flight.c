@@ -30,6 +30,7 @@ struct flight {
 	struct pull_upstream *upstream;
 	char *repository;
 	struct work_job open_job, end_job;
+	struct transfer *transfer; /* while it runs; set before FLYING, then under the lock */
 	struct ingest
 		*ingest; /* set by the opening job before FLYING; NULL again once a failed flight has left the table */
 
@@ -293,6 +294,9 @@ static void on_done(void *arg, const struct err *err)
 	uint64_t start, end;
 	struct err failed = {0};
 
+	pthread_mutex_lock(&flight->lock);
+	flight->transfer = NULL; /* it ends */
+	pthread_mutex_unlock(&flight->lock);
 	if (err) {
 		flight_fail(flight, err);
 		return;
@@ -341,7 +345,7 @@ static void ask_upstream(struct flight *flight)
 	if (ingest_next_gap(flight->ingest, 0, &start, &end)) {
 		ingest_etag(flight->ingest, etag);
 		transfer.etag = etag[0] ? etag : NULL;
-		transfer_start(flight->upstream->registry, &transfer, &transfer_sink, flight);
+		transfer_start(flight->upstream->registry, &transfer, &transfer_sink, flight, &flight->transfer);
 	} else {
 		/* All there, and not published: a crash came between. The upstream still has to say that this
 		 * repository has it. */
@@ -470,6 +474,13 @@ static uint64_t readable_from(struct flight *flight, uint64_t offset)
 	return present < limit - offset ? present : limit - offset;
 }
 
+/* Whether a reader stands before a gap that the bytes from the start will not fill at once. The lock is held. */
+static bool is_ahead(struct flight *flight, uint64_t offset)
+{
+	return offset > ingest_present_from(flight->ingest, 0) + TRANSFER_SEGMENT_MIN &&
+	       ingest_present_from(flight->ingest, offset) == 0;
+}
+
 ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t max, struct waiter *waiter)
 {
 	uint64_t readable;
@@ -478,6 +489,8 @@ ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t m
 
 	pthread_mutex_lock(&flight->lock);
 	readable = flight->state == FLIGHT_FAILED ? 0 : readable_from(flight, offset);
+	if (readable == 0 && flight->transfer && is_ahead(flight, offset))
+		transfer_want(flight->transfer, offset);
 	if (readable == 0)
 		return wait_here(flight, waiter, &err);
 	flight->inside++;
