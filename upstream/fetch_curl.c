@@ -22,6 +22,8 @@
 #include <utlist.h>
 
 #define BODY_BUFFER_BYTES (256L << 10)
+#define NUDGE_MIN_MS      30
+#define NUDGE_MAX_MS      1000
 #define IDLE_EASIES_MAX   16
 
 struct fetch_pool {
@@ -31,6 +33,7 @@ struct fetch_pool {
 	CURLM *multi;
 	struct fetch_pool_options options;
 	char *client_cert, *client_key, *proxy;
+	bool proxied;     /* a proxy may stand in between: the peer's address says nothing of the server's */
 	int ca_fd;        /* the system's bundle and the extra one, in memory */
 	char ca_path[32]; /* its name for the library; "" when there is none */
 	struct fetch *running;
@@ -50,9 +53,12 @@ struct fetch {
 	char curl_error[CURL_ERROR_SIZE];
 
 	struct loop_timer idle_timer;
+	struct loop_timer nudge_timer; /* of one that may speak HTTP/2 */
+	uint64_t nudge_ms;
 	uint64_t last_byte_ms;
 	uint64_t window_ms, window_bytes; /* since when, and how many bytes came since: a trickle is a stall too */
-	bool sent; /* the connection stands and the request goes out: idle_timeout counts from here */
+	bool dialled; /* its turn for a connection of its own came: connect_timeout means something from here */
+	bool sent;    /* the connection stands and the request goes out: idle_timeout counts from here */
 	bool stalled;
 
 	struct buf header_text; /* the final answer's header lines, NUL-terminated each, as name NUL value NUL */
@@ -147,7 +153,7 @@ static int deliver_head(struct fetch *fetch)
 	curl_easy_getinfo(fetch->easy, CURLINFO_HTTP_VERSION, &version);
 	curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	curl_easy_getinfo(fetch->easy, CURLINFO_PRIMARY_IP, &peer);
-	head.peer_private = peer && url_host_private(peer);
+	head.peer_private = peer && !fetch->pool->proxied && url_host_private(peer);
 	head.http2 = version == CURL_HTTP_VERSION_2_0;
 	head.content_length = length >= 0 ? (uint64_t)length : FETCH_LENGTH_UNKNOWN;
 	if (head.http2)
@@ -227,20 +233,33 @@ static int on_request_goes_out(void *arg, char *to_address, char *from_address, 
 	return CURL_PREREQFUNC_OK;
 }
 
+static int on_resolve(void *state, void *reserved, void *arg)
+{
+	(void)state;
+	(void)reserved;
+	((struct fetch *)arg)->dialled = true;
+	return 0;
+}
+
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	(void)purpose;
+	((struct fetch *)arg)->dialled = true;
+	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
 /* A name that a stranger gave us may resolve to where only we can reach: the address decides, not the name. */
 static curl_socket_t open_public_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
 	char text[INET6_ADDRSTRLEN] = "";
 
-	(void)arg;
-	(void)purpose;
 	if (address->family == AF_INET)
 		inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&address->addr)->sin_addr, text, sizeof(text));
 	else if (address->family == AF_INET6)
 		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&address->addr)->sin6_addr, text, sizeof(text));
 	if (text[0] == '\0' || url_host_private(text))
 		return CURL_SOCKET_BAD;
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	return open_socket(arg, purpose, address);
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
@@ -327,6 +346,7 @@ static void fetch_end(struct fetch *fetch, enum fetch_failure failure, const cha
 	long connects = 0;
 
 	loop_timer_clear(pool->loop, &fetch->idle_timer);
+	loop_timer_clear(pool->loop, &fetch->nudge_timer);
 	curl_easy_getinfo(fetch->easy, CURLINFO_NUM_CONNECTS, &connects);
 	pool->stats.connections_opened += (uint64_t)connects;
 	DL_DELETE(pool->running, fetch);
@@ -352,6 +372,14 @@ static void reap(struct fetch_pool *pool)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
+		if (code == CURLE_OPERATION_TIMEDOUT && !fetch->dialled) {
+			/* The library's clock ran while others held all connections that there may be: its turn is yet
+			 * to come. */
+			curl_multi_remove_handle(pool->multi, fetch->easy);
+			fetch->curl_error[0] = '\0';
+			curl_multi_add_handle(pool->multi, fetch->easy);
+			continue;
+		}
 		failure = failure_of(fetch, code);
 		fetch_end(fetch, failure, fetch->curl_error[0] ? fetch->curl_error : curl_easy_strerror(code));
 	}
@@ -411,6 +439,26 @@ static void on_idle_timer(struct loop_timer *timer)
 	fetch_end(fetch, FETCH_STALLED, "stalled: no byte, or a trickle, for idle_timeout");
 }
 
+/*
+ * libcurl 7.88 may leave the end of a multiplexed answer in a buffer of its own and then wait for a socket that stays
+ * silent. Pausing and resuming the transfer makes it look there. A fetch that makes no way is nudged so, at once and
+ * then more and more seldom; where the server is just slow this costs nothing.
+ */
+static void on_nudge_timer(struct loop_timer *timer)
+{
+	struct fetch *fetch = (struct fetch *)((char *)timer - offsetof(struct fetch, nudge_timer));
+	uint64_t idle = clock_ms() - fetch->last_byte_ms;
+
+	if (!fetch->sent || idle < NUDGE_MIN_MS) {
+		fetch->nudge_ms = NUDGE_MIN_MS;
+	} else {
+		curl_easy_pause(fetch->easy, CURLPAUSE_RECV);
+		curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
+		fetch->nudge_ms = fetch->nudge_ms * 2 < NUDGE_MAX_MS ? fetch->nudge_ms * 2 : NUDGE_MAX_MS;
+	}
+	loop_timer_set(fetch->pool->loop, timer, fetch->nudge_ms);
+}
+
 /* Pools. */
 
 #define SYSTEM_CA_BUNDLE "/etc/ssl/certs/ca-certificates.crt"
@@ -450,6 +498,20 @@ static int ca_bundle_make(const char *extra)
 	return -1;
 }
 
+/* The library reads these where no proxy is configured. */
+static bool environment_names_proxy(void)
+{
+	static const char *const names[] = {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		const char *value = getenv(names[i]);
+
+		if (value && *value)
+			return true;
+	}
+	return false;
+}
+
 struct fetch_pool *fetch_pool_new(struct loop *loop, const struct fetch_pool_options *options)
 {
 	struct fetch_pool *pool = mem_alloc(sizeof(*pool));
@@ -465,6 +527,7 @@ struct fetch_pool *fetch_pool_new(struct loop *loop, const struct fetch_pool_opt
 	pool->client_cert = mem_strdup(options->client_cert);
 	pool->client_key = mem_strdup(options->client_key);
 	pool->proxy = mem_strdup(options->proxy);
+	pool->proxied = options->proxy || environment_names_proxy();
 	pool->multi = curl_multi_init();
 	assert(pool->multi);
 	curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -538,8 +601,11 @@ static void set_request_options(CURL *easy, struct fetch *fetch, const struct fe
 	/* Wait for a connection that is being opened rather than open a second: it may turn out to multiplex. */
 	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, http1 ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
-	if (request->public_only && !fetch->pool->proxy)
-		curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_public_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
+			 request->public_only && !fetch->pool->proxied ? open_public_socket : open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
+	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, on_resolve);
+	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, fetch);
 	for (size_t i = 0; i < request->header_count; i++)
 		fetch->request_headers = curl_slist_append(fetch->request_headers, request->headers[i]);
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, fetch->request_headers);
@@ -570,6 +636,11 @@ struct fetch *fetch_start(struct fetch_pool *pool, const struct fetch_request *r
 	set_request_options(fetch->easy, fetch, request);
 	DL_APPEND(pool->running, fetch);
 	loop_timer_set(pool->loop, &fetch->idle_timer, pool->options.idle_timeout_ms);
+	if (!request->http1 && !request->own_connection && strncasecmp(request->url, "https:", 6) == 0) {
+		fetch->nudge_timer.run = on_nudge_timer;
+		fetch->nudge_ms = NUDGE_MIN_MS;
+		loop_timer_set(pool->loop, &fetch->nudge_timer, NUDGE_MIN_MS);
+	}
 	curl_multi_add_handle(pool->multi, fetch->easy);
 	return fetch;
 }
