@@ -3,4 +3,4 @@
 # Every C file below the folder $1 is as clang-format leaves it.
 set -euo pipefail
 cd "${1:?is the source tree}"
-find base store upstream server tests bench -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror
+find . -path './build*' -prune -o -name '*.[ch]' -print0 | xargs -0 clang-format --dry-run -Werror

@@ -3,7 +3,7 @@
 # Runs shellcheck over every shell script below the folder $1, known by its first lines.
 set -euo pipefail
 cd "${1:?is the source tree}"
-mapfile -t scripts < <(find .ci tests deploy bench -type f -exec awk '
+mapfile -t scripts < <(find . \( -path ./.git -o -path './build*' \) -prune -o -type f -exec awk '
   FNR > 3 { nextfile }
   FNR == 1 && /^#!.*(bash|\/sh)/ || /^# shellcheck shell=/ { print FILENAME; nextfile }' {} + | sort -u)
 [ ${#scripts[@]} -gt 10 ] || {

@@ -3,8 +3,8 @@
 # Each source file below the folder $1 names its licence in one of its first three lines.
 set -euo pipefail
 cd "${1:?is the source tree}"
-missing=$(find .ci base server upstream store tests deploy bench CMakeLists.txt -type f \
-  ! -name '*.json' ! -name '*.md' -exec sh -c '
+missing=$(find . \( -path ./.git -o -path './build*' \) -prune -o -type f \
+  ! -name '*.json' ! -name '*.md' ! -name LICENSE ! -name NEWS ! -path './.[!c]*' ! -name .clang-format -exec sh -c '
     for file; do head -n 3 "$file" | grep -q "SPDX-License-Identifier: Apache-2.0" || echo "$file"; done' sh {} +)
 [ -z "$missing" ] || {
   echo "no SPDX line in:"
