@@ -37,6 +37,13 @@ int64_t clock_wall_s(void)
 	return now.tv_sec;
 }
 
+int64_t clock_wall_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 /* Breaks down a time into fields of known width, whatever the number was. */
 static void break_down(int64_t wall_s, struct tm *tm)
 {

@@ -8,6 +8,7 @@
 uint64_t clock_ms(void);    /* monotonic milliseconds */
 uint64_t clock_us(void);    /* monotonic microseconds */
 int64_t clock_wall_s(void); /* seconds since 1970 */
+int64_t clock_wall_ms(void);
 
 #define CLOCK_HTTP_DATE_MAX 32
 /* "Sat, 21 Nov 2026 05:28:34 GMT" */

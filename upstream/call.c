@@ -126,8 +126,9 @@ static const char *call_scope(const struct registry_call *call)
 {
 	const char *scope = call_endpoint(call)->challenge.scope;
 
-	/* The challenge that we remember was for another repository: its form is what counts ("aws" at ECR Public). */
-	return scope[0] && strncmp(scope, "repository:", 11) != 0 ? scope : call->scope;
+	/* A scope in a form of its own ("aws" at ECR Public) is taken as it is. Of a repository it is ours: the
+	 * challenge that we remember may have been for another, or ask for more than a pull needs. */
+	return scope[0] && !strchr(scope, ':') && !strchr(scope, ' ') ? scope : call->scope;
 }
 
 static void on_token(struct token_waiter *waiter, const char *token, const struct err *err)
@@ -136,6 +137,10 @@ static void on_token(struct token_waiter *waiter, const char *token, const struc
 		(struct registry_call *)((char *)waiter - offsetof(struct registry_call, token_waiter));
 
 	if (!token) {
+		/* What led here may have been a passing mistake: the registry is asked again where its tokens come
+		 * from. */
+		if (err->code != ERR_CANCELLED)
+			call_endpoint(call)->challenge.scheme = CHALLENGE_NONE;
 		call->last = *err;
 		call->attempt_bytes = 0;
 		call->retry_after_ms = err->code == ERR_RATE ? (uint64_t)err->retry_after_s * 1000 : 0;
@@ -172,9 +177,27 @@ void call_begin(struct registry_call *call)
 
 /* PERMIT. */
 
+/* Whether an answer to another call told, while this one waited, that it needs credentials which can be had. */
+static bool challenge_came(const struct registry_call *call)
+{
+	const struct endpoint *endpoint = call_endpoint(call);
+
+	if (call->authorization || call->redirect_url)
+		return false;
+	return endpoint->challenge.scheme == CHALLENGE_BEARER ||
+	       (endpoint->challenge.scheme == CHALLENGE_BASIC && tokens_basic(endpoint->tokens));
+}
+
 static void on_permit(struct pace_permit *permit)
 {
-	call_fetch((struct registry_call *)((char *)permit - offsetof(struct registry_call, permit)));
+	struct registry_call *call = (struct registry_call *)((char *)permit - offsetof(struct registry_call, permit));
+
+	if (challenge_came(call)) {
+		pace_release(call->registry->pace, permit);
+		call_begin(call);
+		return;
+	}
+	call_fetch(call);
 }
 
 static void call_permit(struct registry_call *call)
@@ -385,7 +408,7 @@ static void done_overloaded(struct registry_call *call, struct fetch *fetch)
 	const char *header = fetch_header(fetch, "Retry-After");
 	uint64_t after_ms = 0;
 
-	if (header && retry_after_parse(header, clock_wall_s(), &after_ms))
+	if (header && retry_after_parse(header, clock_wall_ms(), &after_ms))
 		after_ms = 0;
 	call->retry_after_ms = after_ms;
 	err_set(&call->last, call->status == 429 ? ERR_RATE : ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name,
@@ -398,6 +421,23 @@ static void done_overloaded(struct registry_call *call, struct fetch *fetch)
 		call_end(call, &call->last);
 	else
 		call_retry(call, false);
+}
+
+/* What came does not continue what we have: the next attempt asks for all of it. */
+static void done_start_over(struct registry_call *call)
+{
+	call->start_over = false;
+	if (++call->starts_over > START_OVER_MAX) {
+		call_end(call, &call->last);
+		return;
+	}
+	call->offset = call->query.end > 0 ? call->query.offset : 0;
+	call->size = REGISTRY_LENGTH_UNKNOWN;
+	free(call->etag);
+	call->etag = NULL;
+	free(call->redirect_url);
+	call->redirect_url = NULL;
+	call_begin(call);
 }
 
 static void done_status(struct registry_call *call, struct fetch *fetch)
@@ -433,25 +473,15 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 			return;
 		err_set(&call->last, ERR_DENIED, "%s refuses %s: HTTP 403", call->registry->name, call->repository);
 		call_end(call, &call->last);
+	} else if (status == 416 && call->ranged && call->query.end == 0) {
+		/* What we hold is longer than what there is now. */
+		err_set(&call->last, ERR_UPSTREAM, "%s has another version now: HTTP 416", call->registry->name);
+		pace_release(call->registry->pace, &call->permit);
+		done_start_over(call);
 	} else {
 		err_set(&call->last, ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name, status);
 		call_end(call, &call->last);
 	}
-}
-
-/* What came does not continue what we have: the next attempt asks for all of it. */
-static void done_start_over(struct registry_call *call)
-{
-	call->start_over = false;
-	if (++call->starts_over > START_OVER_MAX) {
-		call_end(call, &call->last);
-		return;
-	}
-	call->offset = call->query.end > 0 ? call->query.offset : 0;
-	call->size = REGISTRY_LENGTH_UNKNOWN;
-	free(call->etag);
-	call->etag = NULL;
-	call_begin(call);
 }
 
 static void note_http2_failure(struct registry_call *call, unsigned weight)

@@ -25,7 +25,7 @@ static bool parse_seconds(const char *text, uint64_t *seconds)
 	return true;
 }
 
-int retry_after_parse(const char *value, int64_t now_wall_s, uint64_t *ms)
+int retry_after_parse(const char *value, int64_t now_wall_ms, uint64_t *ms)
 {
 	char text[64];
 	value += strspn(value, " \t");
@@ -38,16 +38,17 @@ int retry_after_parse(const char *value, int64_t now_wall_s, uint64_t *ms)
 	text[len] = '\0';
 
 	uint64_t seconds = 0;
-	int64_t date = 0;
-	if (!parse_seconds(text, &seconds)) {
-		int rc = clock_parse_http(text, &date);
-		if (rc)
-			return rc;
-		seconds = date > now_wall_s ? (uint64_t)date - (uint64_t)now_wall_s : 0;
-		if (seconds > DELAY_MAX_S)
-			seconds = DELAY_MAX_S;
+	if (parse_seconds(text, &seconds)) {
+		*ms = seconds * 1000;
+		return 0;
 	}
-	*ms = seconds * 1000;
+	int64_t date = 0;
+	int rc = clock_parse_http(text, &date);
+	if (rc)
+		return rc;
+	*ms = date > now_wall_ms / 1000 ? (uint64_t)date * 1000 - (uint64_t)now_wall_ms : 0;
+	if (*ms > DELAY_MAX_S * 1000)
+		*ms = DELAY_MAX_S * 1000;
 	return 0;
 }
 

@@ -4,10 +4,12 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "upstream/retry.h"
 
 #include <assert.h>
 #include <gnutls/gnutls.h>
 #include <jansson.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -218,8 +220,10 @@ static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, 
 		take_answer(entry, &err);
 	if (err.code == ERR_RATE) {
 		const char *after = fetch_header(fetch, "Retry-After");
+		uint64_t after_ms = 0;
 
-		err.retry_after_s = after ? atoi(after) : 0;
+		if (after && retry_after_parse(after, clock_wall_ms(), &after_ms) == 0)
+			err.retry_after_s = after_ms < INT_MAX ? (int)((after_ms + 999) / 1000) : INT_MAX / 1000;
 	}
 	entry_tell(entry, err.code ? &err : NULL);
 }

@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#define EXAMPLE 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
+#define EXAMPLE INT64_C(784111777000) /* Sun, 06 Nov 1994 08:49:37 GMT, in milliseconds */
 
 static void retry_after_reads_seconds(void **state)
 {
@@ -27,11 +27,11 @@ static void retry_after_reads_dates(void **state)
 {
 	(void)state;
 	uint64_t ms = 1;
-	assert_int_equal(retry_after_parse("Sun, 06 Nov 1994 08:49:37 GMT", EXAMPLE - 90, &ms), 0);
+	assert_int_equal(retry_after_parse("Sun, 06 Nov 1994 08:49:37 GMT", EXAMPLE - 90000, &ms), 0);
 	assert_int_equal(ms, 90000);
 	assert_int_equal(retry_after_parse("Sunday, 06-Nov-94 08:49:37 GMT ", EXAMPLE - 1, &ms), 0);
-	assert_int_equal(ms, 1000);
-	assert_int_equal(retry_after_parse("Sun, 06 Nov 1994 08:49:37 GMT", EXAMPLE + 90, &ms), 0);
+	assert_int_equal(ms, 1);
+	assert_int_equal(retry_after_parse("Sun, 06 Nov 1994 08:49:37 GMT", EXAMPLE + 90000, &ms), 0);
 	assert_int_equal(ms, 0);
 }
 
