@@ -22,6 +22,7 @@
 #include <utlist.h>
 
 #define BODY_BUFFER_BYTES (256L << 10)
+#define GATHER_BYTES      ((size_t)256 << 10)
 #define NUDGE_MIN_MS      30
 #define NUDGE_MAX_MS      1000
 #define IDLE_EASIES_MAX   16
@@ -37,6 +38,13 @@ struct fetch_pool {
 	int ca_fd;        /* the system's bundle and the extra one, in memory */
 	char ca_path[32]; /* its name for the library; "" when there is none */
 	struct fetch *running;
+
+	/* The library hands out 16 KiB at most. What comes for one fetch within a turn of the loop is put together, so
+	 * that its sink writes, hashes and wakes less often. */
+	struct fetch *gatherer;
+	char *gathered;
+	size_t gathered_len;
+	bool any_refused;                   /* some sink refused while another fetch was under way */
 	CURL *idle_easies[IDLE_EASIES_MAX]; /* kept for their buffers */
 	unsigned idle_easy_count;
 	unsigned inside_library; /* depth of curl callbacks: starting and cancelling are bugs there */
@@ -203,20 +211,37 @@ static size_t on_header_line(char *line, size_t size, size_t count, void *arg)
 	return len;
 }
 
+/* Hands what was gathered to its sink. */
+static void deliver_gathered(struct fetch_pool *pool)
+{
+	struct fetch *fetch = pool->gatherer;
+
+	pool->gatherer = NULL;
+	if (!fetch || fetch->refused)
+		return;
+	pool->inside_library++;
+	if (fetch->sink->on_body(fetch->arg, fetch, pool->gathered, pool->gathered_len))
+		fetch->refused = pool->any_refused = true;
+	pool->inside_library--;
+}
+
 static size_t on_body_piece(char *data, size_t size, size_t count, void *arg)
 {
 	struct fetch *fetch = arg;
+	struct fetch_pool *pool = fetch->pool;
 	size_t len = size * count;
-	int refused;
 
 	note_bytes(fetch, len);
-	fetch->pool->inside_library++;
-	refused = fetch->sink->on_body(fetch->arg, fetch, data, len);
-	fetch->pool->inside_library--;
-	if (refused) {
-		fetch->refused = true;
-		return 0;
+	assert(len <= GATHER_BYTES);
+	if (pool->gatherer != fetch || pool->gathered_len + len > GATHER_BYTES) {
+		deliver_gathered(pool);
+		pool->gathered_len = 0;
 	}
+	if (fetch->refused)
+		return 0;
+	memcpy(pool->gathered + pool->gathered_len, data, len);
+	pool->gathered_len += len;
+	pool->gatherer = fetch;
 	return len;
 }
 
@@ -349,6 +374,8 @@ static void fetch_end(struct fetch *fetch, enum fetch_failure failure, const cha
 	loop_timer_clear(pool->loop, &fetch->nudge_timer);
 	curl_easy_getinfo(fetch->easy, CURLINFO_NUM_CONNECTS, &connects);
 	pool->stats.connections_opened += (uint64_t)connects;
+	if (pool->gatherer == fetch)
+		pool->gatherer = NULL;
 	DL_DELETE(pool->running, fetch);
 	curl_multi_remove_handle(pool->multi, fetch->easy);
 	fetch->sink->on_done(fetch->arg, fetch, failure, why);
@@ -385,6 +412,21 @@ static void reap(struct fetch_pool *pool)
 	}
 }
 
+/* After the library ran: what it brought goes to the sinks, and fetches that are over end. */
+static void turn_end(struct fetch_pool *pool)
+{
+	struct fetch *fetch, *next;
+
+	deliver_gathered(pool);
+	if (pool->any_refused) {
+		pool->any_refused = false;
+		DL_FOREACH_SAFE (pool->running, fetch, next)
+			if (fetch->refused)
+				fetch_end(fetch, FETCH_REFUSED, "refused by its receiver");
+	}
+	reap(pool);
+}
+
 static void on_pool_event(struct loop_watch *watch, int fd, uint32_t epoll_events)
 {
 	struct fetch_pool *pool = (struct fetch_pool *)watch;
@@ -397,7 +439,7 @@ static void on_pool_event(struct loop_watch *watch, int fd, uint32_t epoll_event
 	if (epoll_events & (EPOLLERR | EPOLLHUP))
 		what |= CURL_CSELECT_ERR;
 	curl_multi_socket_action(pool->multi, fd, what, &running);
-	reap(pool);
+	turn_end(pool);
 }
 
 static void on_pool_timer(struct loop_timer *timer)
@@ -406,7 +448,7 @@ static void on_pool_timer(struct loop_timer *timer)
 	int running;
 
 	curl_multi_socket_action(pool->multi, CURL_SOCKET_TIMEOUT, 0, &running);
-	reap(pool);
+	turn_end(pool);
 }
 
 /* Whether the fetch stands still: no byte for the whole limit, or less than FETCH_TRICKLE_BYTES_S over it. */
@@ -448,15 +490,17 @@ static void on_nudge_timer(struct loop_timer *timer)
 {
 	struct fetch *fetch = (struct fetch *)((char *)timer - offsetof(struct fetch, nudge_timer));
 	uint64_t idle = clock_ms() - fetch->last_byte_ms;
+	bool nudge = fetch->sent && idle >= NUDGE_MIN_MS;
 
-	if (!fetch->sent || idle < NUDGE_MIN_MS) {
-		fetch->nudge_ms = NUDGE_MIN_MS;
-	} else {
+	fetch->nudge_ms = nudge ? fetch->nudge_ms * 2 : NUDGE_MIN_MS;
+	if (fetch->nudge_ms > NUDGE_MAX_MS)
+		fetch->nudge_ms = NUDGE_MAX_MS;
+	loop_timer_set(fetch->pool->loop, timer, fetch->nudge_ms);
+	if (nudge) {
 		curl_easy_pause(fetch->easy, CURLPAUSE_RECV);
 		curl_easy_pause(fetch->easy, CURLPAUSE_CONT);
-		fetch->nudge_ms = fetch->nudge_ms * 2 < NUDGE_MAX_MS ? fetch->nudge_ms * 2 : NUDGE_MAX_MS;
+		turn_end(fetch->pool);
 	}
-	loop_timer_set(fetch->pool->loop, timer, fetch->nudge_ms);
 }
 
 /* Pools. */
@@ -528,6 +572,7 @@ struct fetch_pool *fetch_pool_new(struct loop *loop, const struct fetch_pool_opt
 	pool->client_key = mem_strdup(options->client_key);
 	pool->proxy = mem_strdup(options->proxy);
 	pool->proxied = options->proxy || environment_names_proxy();
+	pool->gathered = mem_alloc(GATHER_BYTES);
 	pool->multi = curl_multi_init();
 	assert(pool->multi);
 	curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
@@ -553,6 +598,7 @@ void fetch_pool_free(struct fetch_pool *pool)
 	loop_timer_clear(pool->loop, &pool->timer);
 	if (pool->ca_fd >= 0)
 		close(pool->ca_fd);
+	free(pool->gathered);
 	free(pool->client_cert);
 	free(pool->client_key);
 	free(pool->proxy);
