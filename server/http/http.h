@@ -28,7 +28,7 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DE
 struct http_request {
 	enum http_method method;
 	const char *method_text;
-	const char *path;                  /* as sent, up to the '?' */
+	const char *path;                  /* as sent, without scheme and host, up to the '?' */
 	const char *query;                 /* behind it, as sent; "" when there is none */
 	char client[HTTP_CLIENT_TEXT_MAX]; /* address without port */
 	uint64_t began_us;                 /* clock_us() */
@@ -49,7 +49,7 @@ enum http_body_kind { HTTP_BODY_MEMORY, HTTP_BODY_FILE, HTTP_BODY_STREAM };
 struct http_body {
 	enum http_body_kind kind;
 	uint64_t len;     /* what Content-Length says; of a HEAD's reply too, which carries no body */
-	const void *data; /* MEMORY; NULL is allowed for HEAD */
+	const void *data; /* MEMORY; NULL is allowed for HEAD and for a 304 */
 	int fd;           /* FILE: taken over, closed by the reply */
 	uint64_t offset;  /* FILE */
 	/* STREAM: gives up to `max` bytes from `position` of this body: the count; 0 after pausing the request's

@@ -32,8 +32,9 @@ struct http_server_thread {
 	size_t accepted_len, accepted_cap;
 	enum { HTTP_RUNNING, HTTP_DRAINING, HTTP_STOPPING } phase;
 
-	unsigned connections; /* atomic: those handed over and not yet closed */
-	unsigned requests;    /* atomic: begun and not yet ended */
+	unsigned connections;    /* atomic: those handed over and not yet closed */
+	unsigned requests;       /* atomic: begun and not yet ended */
+	bool connection_started; /* the thread's own: the library has announced the one being added */
 };
 
 struct http_listener {

@@ -24,8 +24,9 @@ struct exchange {
 	struct http_request request; /* first: handlers get this */
 	struct http_server_thread *thread;
 	struct MHD_Connection *connection;
-	char *target; /* path NUL query NUL */
-	bool begun;   /* handle() was called */
+	char *target;   /* path NUL query NUL */
+	bool announced; /* the library has read the head */
+	bool begun;     /* it was read to its end, and handle() called */
 	bool replied;
 	struct http_body body;
 	char *joined_header; /* what http_request_header() put together */
@@ -88,6 +89,15 @@ static void write_client(struct exchange *exchange)
 			  HTTP_CLIENT_TEXT_MAX);
 }
 
+/* "http://host/path" is what a client sends that takes us for a proxy; a server must take it too (RFC 9112, section
+ * 3.2.2). Whom it names does not matter here. */
+static const char *skip_authority(const char *target)
+{
+	size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+
+	return scheme ? target + scheme + strcspn(target + scheme, "/?") : target;
+}
+
 /* The library calls this with the request line's target, before it decodes anything. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
@@ -97,8 +107,8 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 	exchange->thread = arg;
 	exchange->connection = connection;
 	exchange->target = mem_strdup(target);
-	question = strchr(exchange->target, '?');
-	exchange->request.path = exchange->target;
+	exchange->request.path = skip_authority(exchange->target);
+	question = strchr(exchange->request.path, '?');
 	exchange->request.query = question ? question + 1 : "";
 	if (question)
 		*question = '\0';
@@ -119,12 +129,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 	(void)url;
 	(void)version;
 	(void)upload_data;
-	if (!exchange->begun) {
-		exchange->begun = true;
-		exchange->request.method_text = method;
-		exchange->request.method = method_of(method);
-		write_client(exchange);
-		__atomic_add_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
+	if (!exchange->announced) {
+		exchange->announced = true;
 		/* Replying now would make the library close the connection behind the reply: wait until the request is
 		 * read to its end. */
 		return MHD_YES;
@@ -132,6 +138,13 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 	if (*upload_data_size > 0) {
 		*upload_data_size = 0; /* a body that nobody asked for */
 		return MHD_YES;
+	}
+	if (!exchange->begun) {
+		exchange->begun = true;
+		exchange->request.method_text = method;
+		exchange->request.method = method_of(method);
+		write_client(exchange);
+		__atomic_add_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
 	if (!exchange->replied)
 		handler->handle(handler->arg, &exchange->request);
@@ -151,7 +164,8 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	if (exchange->begun) {
 		bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 
-		if (complete && exchange->body.kind != HTTP_BODY_STREAM && exchange->request.method != HTTP_HEAD)
+		if (complete && exchange->body.kind != HTTP_BODY_STREAM && exchange->request.method != HTTP_HEAD &&
+		    exchange->request.status != MHD_HTTP_NOT_MODIFIED)
 			exchange->request.body_bytes = exchange->body.len;
 		handler->ended(handler->arg, &exchange->request, complete);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
@@ -218,7 +232,7 @@ static struct MHD_Response *response_make(struct exchange *exchange)
 		return MHD_create_response_from_callback(body->len, HTTP_STREAM_BLOCK, on_read, exchange, NULL);
 	case HTTP_BODY_MEMORY:
 	default:
-		if (!body->data && body->len > 0) /* of a HEAD */
+		if (!body->data && body->len > 0) /* of a HEAD, or a 304 */
 			return MHD_create_response_from_callback(body->len, 1, on_read, exchange, NULL);
 		return MHD_create_response_from_buffer(body->len, (void *)(uintptr_t)body->data, MHD_RESPMEM_MUST_COPY);
 	}
@@ -254,7 +268,9 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 
 	(void)connection;
 	(void)state;
-	if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+		thread->connection_started = true;
+	else if (code == MHD_CONNECTION_NOTIFY_CLOSED)
 		__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
 }
 
@@ -279,10 +295,15 @@ static void take_accepted(struct http_server_thread *thread)
 	thread->accepted = NULL;
 	thread->accepted_len = thread->accepted_cap = 0;
 	pthread_mutex_unlock(&thread->lock);
-	for (size_t i = 0; i < len; i++)
+	for (size_t i = 0; i < len; i++) {
+		thread->connection_started = false;
+		/* When it fails the library has closed the socket, and on_connection() may or may not have heard of it.
+		 */
 		if (MHD_add_connection(thread->daemon, accepted[i].fd, (struct sockaddr *)&accepted[i].address,
-				       accepted[i].address_len) != MHD_YES)
-			__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED); /* the library closed it */
+				       accepted[i].address_len) != MHD_YES &&
+		    !thread->connection_started)
+			__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
+	}
 	free(accepted);
 }
 
