@@ -109,9 +109,10 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	uint64_t size;
 	struct err err;
 	bool held = !linked && store_find_blob(pull->store, &blob->digest, &size, &err) == 0;
-	bool again = false;
+	bool again = false, closing;
 
 	pthread_mutex_lock(&pull->lock);
+	closing = pull->closing;
 	blob->flight = flight_find(pull, &blob->digest);
 	if (blob->flight) {
 		blob->status.outcome = PULL_COLLAPSED;
@@ -121,7 +122,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		}
 	} else if (pull_landings(pull) != blob->landings) {
 		again = true;
-	} else if (!held && !blob->head && !pull->offline && !pull->closing) {
+	} else if (!held && !blob->head && !pull->offline && !closing) {
 		blob->status.outcome = PULL_MISS;
 		blob->flight = flight_start(pull, &key);
 	}
@@ -135,7 +136,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		return BLOB_LOOK;
 	if (pull->offline)
 		return fail(blob, ERR_OFFLINE, "larder is offline and does not hold this blob");
-	if (pull->closing)
+	if (closing)
 		return fail(blob, ERR_CANCELLED, "larder is shutting down");
 	return start_probe(blob);
 }

@@ -257,6 +257,11 @@ static int read_stored(struct pull_manifest *manifest)
 	code = store_open_blob(manifest->pull->store, &manifest->digest, &fd, &size, &err);
 	if (code)
 		return code;
+	if (size > PULL_MANIFEST_MAX) {
+		/* An upstream's word can make any blob a manifest. */
+		close(fd);
+		return ERR_LIMIT;
+	}
 	manifest->own_data = mem_alloc(size + 1);
 	while (done < size) {
 		ssize_t got = pread(fd, manifest->own_data + done, size - done, (off_t)done);
