@@ -13,7 +13,7 @@ static void send_manifest(struct visit *visit)
 		.len = pull_manifest_size(visit->manifest),
 		.data = visit->head ? NULL : pull_manifest_data(visit->manifest),
 	};
-	struct http_body nothing = {.kind = HTTP_BODY_MEMORY};
+	struct http_body nothing = {.kind = HTTP_BODY_MEMORY, .len = body.len}; /* the length is that of a 200 */
 	const char *if_none_match = http_request_header(visit->request, "If-None-Match");
 
 	digest_format(pull_manifest_digest(visit->manifest), digest);

@@ -89,6 +89,7 @@ static int upstream_from_query(struct pull *pull, const char *query, struct rout
 	if (!route->upstream)
 		return refuse(route, err, ERR_NOT_FOUND, "NAME_UNKNOWN",
 			      "no upstream of the name in ?ns= is configured");
+	route->by_ns = true;
 	return 0;
 }
 
@@ -125,6 +126,7 @@ static int set_repository(struct route *route, const char *name, struct err *err
 int route_parse(struct pull *pull, const char *path, const char *query, struct route *route, struct err *err)
 {
 	char decoded[TARGET_MAX], *rest, *name;
+	bool prefixed;
 	int code;
 
 	memset(route, 0, sizeof(*route));
@@ -133,6 +135,7 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 	if (!strip_version(pull, decoded, &rest, &route->upstream))
 		return refuse(route, err, ERR_NOT_FOUND, "NAME_UNKNOWN",
 			      "there is nothing at this path; the registry API is under /v2/");
+	prefixed = route->upstream != NULL;
 	if (rest[0] == '\0') {
 		route->kind = ROUTE_PING;
 		return 0;
@@ -143,7 +146,10 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 		return refuse(route, err, ERR_INVALID, "NAME_INVALID", "the repository's name is too long");
 	memcpy(route->asked_name, name, strlen(name) + 1);
 	code = upstream_from_query(pull, query, route, err);
-	if (code)
-		return code;
-	return set_repository(route, upstream_from_name(pull, route, name), err);
+	if (code == 0)
+		code = set_repository(route, upstream_from_name(pull, route, name), err);
+	if (code == 0 && prefixed && !route->by_ns)
+		snprintf(route->asked_name, sizeof(route->asked_name), "%s/%s", pull_upstream_name(route->upstream),
+			 route->repository);
+	return code;
 }

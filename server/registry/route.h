@@ -26,7 +26,8 @@ struct route {
 	enum route_kind kind;
 	struct pull_upstream *upstream;
 	char repository[REF_REPOSITORY_MAX + 1];                    /* as the upstream knows it */
-	char asked_name[REF_UPSTREAM_MAX + REF_REPOSITORY_MAX + 2]; /* as the client wrote it behind /v2/ */
+	char asked_name[REF_UPSTREAM_MAX + REF_REPOSITORY_MAX + 2]; /* behind /v2/, what leads here again … */
+	bool by_ns;                                                 /* … with ?ns= and the upstream's name */
 	char reference[ROUTE_REFERENCE_MAX + 1];                    /* unchecked */
 	const char *error;                                          /* with an error: the OCI error code to answer */
 };

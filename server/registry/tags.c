@@ -41,7 +41,9 @@ static void send_tags(struct visit *visit)
 	reply_header(visit, "Content-Type", "application/json");
 	reply_cache_status(visit, pull_tags_status(visit->tags));
 	if (next && strlen(next) < PAGE_PARAMETER_MAX * 2)
-		reply_header(visit, "Link", "</v2/%s/tags/list?%s>; rel=\"next\"", visit->route.asked_name, next);
+		reply_header(visit, "Link", "</v2/%s/tags/list?%s%s%s>; rel=\"next\"", visit->route.asked_name, next,
+			     visit->route.by_ns ? "&ns=" : "",
+			     visit->route.by_ns ? pull_upstream_name(visit->route.upstream) : "");
 	reply_send(visit, 200, &body);
 }
 
