@@ -21,9 +21,11 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define WORK_THREADS    3
-#define CONNECTIONS_MAX 8192
-#define STOP_GRACE_MS   25000
+#define WORK_THREADS              3
+#define CONNECTIONS_MAX           8192
+#define DESCRIPTORS_KEPT          256 /* for flights, upstream connections, the index and the logs */
+#define DESCRIPTORS_OF_CONNECTION 2   /* its socket, and the blob that it sends */
+#define STOP_GRACE_MS             25000
 
 struct serving {
 	struct config *config;
@@ -202,22 +204,7 @@ static struct pull *start_pull(struct serving *serving)
 	return pull;
 }
 
-static int start_http(struct serving *serving, struct err *err)
-{
-	struct http_options options = {
-		.listen = (const char *const *)serving->config->listen.items,
-		.listen_count = serving->config->listen.count,
-		.connections_max = CONNECTIONS_MAX,
-		.handler = registry_handler(serving->pull),
-	};
-	int code = http_start(&options, &serving->http, err);
-
-	for (size_t i = 0; code == 0 && i < options.listen_count; i++)
-		log_info("listening on %s", http_address(serving->http, i));
-	return code;
-}
-
-/* As many descriptors as may be had: each connection and each blob being sent takes one. */
+/* As many descriptors as may be had. */
 static void raise_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -226,6 +213,35 @@ static void raise_descriptor_limit(void)
 		limit.rlim_cur = limit.rlim_max < 65536 ? limit.rlim_max : 65536;
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
+}
+
+/* Where few may be had, fewer connections are taken: a client that is refused one tries again, and one that is told
+ * that the store fails gives up. */
+static unsigned connections_max(void)
+{
+	struct rlimit limit;
+	rlim_t kept;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return CONNECTIONS_MAX;
+	kept = limit.rlim_cur / 2 < DESCRIPTORS_KEPT ? limit.rlim_cur / 2 : DESCRIPTORS_KEPT;
+	limit.rlim_cur = (limit.rlim_cur - kept) / DESCRIPTORS_OF_CONNECTION;
+	return limit.rlim_cur < CONNECTIONS_MAX ? (unsigned)limit.rlim_cur : CONNECTIONS_MAX;
+}
+
+static int start_http(struct serving *serving, struct err *err)
+{
+	struct http_options options = {
+		.listen = (const char *const *)serving->config->listen.items,
+		.listen_count = serving->config->listen.count,
+		.connections_max = connections_max(),
+		.handler = registry_handler(serving->pull),
+	};
+	int code = http_start(&options, &serving->http, err);
+
+	for (size_t i = 0; code == 0 && i < options.listen_count; i++)
+		log_info("listening on %s", http_address(serving->http, i));
+	return code;
 }
 
 static int start(struct serving *serving, struct err *err)
