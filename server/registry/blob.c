@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET and HEAD of a blob. */
-#include "server/registry/range.h"
+#include "server/registry/multipart.h"
 #include "server/registry/visit.h"
 
 #include <inttypes.h>
@@ -12,18 +12,26 @@ static bool etag_listed(const char *header, const char *etag)
 	return header && (strcmp(header, "*") == 0 || strstr(header, etag) != NULL);
 }
 
-static ssize_t read_flight(void *arg, uint64_t position, void *data, size_t max)
+static ssize_t read_flight(void *arg, uint64_t offset, void *data, size_t max)
 {
 	struct visit *visit = arg;
-	ssize_t got = pull_blob_read(visit->blob, visit->body_offset + position, data, max, &visit->request->waiter);
+	ssize_t got = pull_blob_read(visit->blob, offset, data, max, &visit->request->waiter);
 
 	return got == ERR_AGAIN ? 0 : got;
+}
+
+static ssize_t read_body(void *arg, uint64_t position, void *data, size_t max)
+{
+	struct visit *visit = arg;
+
+	return read_flight(visit, visit->body_offset + position, data, max);
 }
 
 static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t len)
 {
 	struct http_body body = {.len = len};
 
+	reply_header(visit, "Content-Type", "application/octet-stream");
 	if (visit->head) {
 		body.kind = HTTP_BODY_MEMORY;
 		reply_send(visit, status, &body);
@@ -35,21 +43,61 @@ static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t
 		body.offset = start;
 	} else {
 		body.kind = HTTP_BODY_STREAM;
-		body.read = read_flight;
+		body.read = read_body;
 		body.arg = visit;
 		visit->body_offset = start;
 	}
 	reply_send(visit, status, &body);
 }
 
-static void send_blob(struct visit *visit)
+static ssize_t read_parts(void *arg, uint64_t position, void *data, size_t max)
+{
+	struct visit *visit = arg;
+
+	return multipart_read(visit->parts, position, data, max);
+}
+
+static void send_parts(struct visit *visit, const struct range_set *set)
+{
+	struct multipart_source source = {.fd = pull_blob_take_fd(visit->blob), .read = read_flight, .arg = visit};
+	struct http_body body = {.kind = HTTP_BODY_STREAM, .read = read_parts, .arg = visit};
+
+	visit->parts = multipart_new(set, pull_blob_size(visit->blob), &source);
+	body.len = multipart_length(visit->parts);
+	reply_header(visit, "Content-Type", "%s", multipart_type(visit->parts));
+	reply_send(visit, 206, &body);
+}
+
+static void send_ranges(struct visit *visit, const char *header)
 {
 	uint64_t size = pull_blob_size(visit->blob);
-	const char *if_range = http_request_header(visit->request, "If-Range");
-	const char *range_header = http_request_header(visit->request, "Range");
 	struct http_body nothing = {.kind = HTTP_BODY_MEMORY};
-	struct range range = {0};
-	enum range_verdict verdict;
+	struct range_set set;
+
+	switch (range_parse(header, size, &set)) {
+	case RANGE_UNSATISFIABLE:
+		reply_header(visit, "Content-Range", "bytes */%" PRIu64, size);
+		reply_send(visit, 416, &nothing);
+		break;
+	case RANGE_PART:
+		reply_header(visit, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, set.ranges[0].start,
+			     set.ranges[0].start + set.ranges[0].len - 1, size);
+		send_bytes(visit, 206, set.ranges[0].start, set.ranges[0].len);
+		break;
+	case RANGE_PARTS:
+		send_parts(visit, &set);
+		break;
+	case RANGE_WHOLE:
+		send_bytes(visit, 200, 0, size);
+		break;
+	}
+}
+
+static void send_blob(struct visit *visit)
+{
+	const char *if_range = http_request_header(visit->request, "If-Range");
+	const char *range = http_request_header(visit->request, "Range");
+	struct http_body nothing = {.kind = HTTP_BODY_MEMORY};
 	char etag[ROUTE_REFERENCE_MAX + 3];
 
 	snprintf(etag, sizeof(etag), "\"%s\"", visit->route.reference);
@@ -62,23 +110,10 @@ static void send_blob(struct visit *visit)
 		reply_send(visit, 304, &nothing);
 		return;
 	}
-	verdict = if_range && strcmp(if_range, etag) != 0 ? RANGE_WHOLE : range_parse(range_header, size, &range);
-	switch (verdict) {
-	case RANGE_UNSATISFIABLE:
-		reply_header(visit, "Content-Range", "bytes */%" PRIu64, size);
-		reply_send(visit, 416, &nothing);
-		break;
-	case RANGE_PART:
-		reply_header(visit, "Content-Type", "application/octet-stream");
-		reply_header(visit, "Content-Range", "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range.start,
-			     range.start + range.len - 1, size);
-		send_bytes(visit, 206, range.start, range.len);
-		break;
-	case RANGE_WHOLE:
-		reply_header(visit, "Content-Type", "application/octet-stream");
-		send_bytes(visit, 200, 0, size);
-		break;
-	}
+	/* Ranges are defined for GET alone (RFC 9110, section 14.2). */
+	if (visit->head || (if_range && strcmp(if_range, etag) != 0))
+		range = NULL;
+	send_ranges(visit, range);
 }
 
 void visit_blob(struct visit *visit)

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/registry/multipart.h"
 #include "server/registry/visit.h"
 
 #include <stdlib.h>
@@ -109,6 +110,7 @@ static void ended(void *arg, struct http_request *request, bool complete)
 	if (!visit)
 		return; /* it ended before it was read whole */
 	log_visit(visit, complete);
+	multipart_free(visit->parts);
 	pull_blob_close(visit->blob);
 	pull_manifest_close(visit->manifest);
 	pull_tags_close(visit->tags);

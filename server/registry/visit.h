@@ -7,6 +7,8 @@
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
 
+struct multipart;
+
 #define VISIT_HEADERS_MAX 16
 
 struct visit {
@@ -19,7 +21,8 @@ struct visit {
 	struct pull_blob *blob;
 	struct pull_manifest *manifest;
 	struct pull_tags *tags;
-	uint64_t body_offset; /* where a streamed body begins in the blob */
+	uint64_t body_offset;    /* where a streamed body begins in the blob */
+	struct multipart *parts; /* a body of several ranges */
 
 	const char *outcome; /* for the log */
 	struct err err;      /* likewise: why, when it is not good */
