@@ -30,6 +30,14 @@ static struct endpoint *call_endpoint(const struct registry_call *call)
 	return &call->registry->endpoints[call->endpoint];
 }
 
+static void forget_authorization(struct registry_call *call)
+{
+	if (call->authorization)
+		explicit_bzero(call->authorization, strlen(call->authorization));
+	free(call->authorization);
+	call->authorization = NULL;
+}
+
 /* DONE. */
 
 static void call_free(struct registry_call *call)
@@ -39,8 +47,7 @@ static void call_free(struct registry_call *call)
 	free(call->accept);
 	free(call->scope);
 	free(call->redirect_url);
-	free(call->authorization);
-	free(call->token);
+	forget_authorization(call);
 	free(call->etag);
 	/* A cancellation on its way still names this call: its task frees it then. */
 	if (!__atomic_load_n(&call->cancel_wanted, __ATOMIC_ACQUIRE))
@@ -65,22 +72,21 @@ void call_end(struct registry_call *call, const struct err *err)
 
 /* RETRY. */
 
+/* A path that is no repository's is another API than the registry's: its tokens mean nothing there, and its mirrors do
+ * not have it. */
+static bool beside_registry(const struct registry_call *call)
+{
+	return call->query.kind == REGISTRY_RAW && call->repository[0] == '\0';
+}
+
 static void on_retry_timer(struct loop_timer *timer)
 {
 	call_begin((struct registry_call *)((char *)timer - offsetof(struct registry_call, retry_timer)));
 }
 
-static void forget_authorization(struct registry_call *call)
-{
-	free(call->authorization);
-	call->authorization = NULL;
-	free(call->token);
-	call->token = NULL;
-}
-
 static bool next_endpoint(struct registry_call *call)
 {
-	if (call->endpoint + 1 >= call->registry->endpoint_count)
+	if (call->endpoint + 1 >= call->registry->endpoint_count || beside_registry(call))
 		return false;
 	call->endpoint++;
 	call->attempt = 0;
@@ -131,12 +137,12 @@ static const char *call_scope(const struct registry_call *call)
 	return scope[0] && !strchr(scope, ':') && !strchr(scope, ' ') ? scope : call->scope;
 }
 
-static void on_token(struct token_waiter *waiter, const char *token, const struct err *err)
+static void on_token(struct token_waiter *waiter, const char *authorization, const struct err *err)
 {
 	struct registry_call *call =
 		(struct registry_call *)((char *)waiter - offsetof(struct registry_call, token_waiter));
 
-	if (!token) {
+	if (err) {
 		/* What led here may have been a passing mistake: the registry is asked again where its tokens come
 		 * from. */
 		if (err->code != ERR_CANCELLED)
@@ -151,8 +157,15 @@ static void on_token(struct token_waiter *waiter, const char *token, const struc
 		return;
 	}
 	forget_authorization(call);
-	call->token = mem_strdup(token);
-	call->authorization = mem_printf("Bearer %s", token);
+	if (!authorization) {
+		/* Nothing to answer a Basic challenge with; it may have been another repository's. */
+		call_endpoint(call)->challenge.scheme = CHALLENGE_NONE;
+		if (call->last.code == ERR_DENIED) {
+			call_end(call, &call->last);
+			return;
+		}
+	}
+	call->authorization = mem_strdup(authorization);
 	call_permit(call);
 }
 
@@ -162,7 +175,7 @@ void call_begin(struct registry_call *call)
 
 	call->state = CALL_NEXT;
 	call->retry_after_ms = 0;
-	if (endpoint->challenge.scheme == CHALLENGE_BEARER && !call->redirect_url) {
+	if (endpoint->challenge.scheme != CHALLENGE_NONE && !call->redirect_url && !beside_registry(call)) {
 		call->state = CALL_TOKEN;
 		call->token_waiter.ready = on_token;
 		token_get(endpoint->tokens, &endpoint->challenge, call_scope(call), endpoint->is_private,
@@ -170,8 +183,6 @@ void call_begin(struct registry_call *call)
 		return;
 	}
 	forget_authorization(call);
-	if (endpoint->challenge.scheme == CHALLENGE_BASIC && tokens_basic(endpoint->tokens))
-		call->authorization = mem_strdup(tokens_basic(endpoint->tokens));
 	call_permit(call);
 }
 
@@ -180,12 +191,8 @@ void call_begin(struct registry_call *call)
 /* Whether an answer to another call told, while this one waited, that it needs credentials which can be had. */
 static bool challenge_came(const struct registry_call *call)
 {
-	const struct endpoint *endpoint = call_endpoint(call);
-
-	if (call->authorization || call->redirect_url)
-		return false;
-	return endpoint->challenge.scheme == CHALLENGE_BEARER ||
-	       (endpoint->challenge.scheme == CHALLENGE_BASIC && tokens_basic(endpoint->tokens));
+	return !call->authorization && !call->redirect_url && !beside_registry(call) &&
+	       call_endpoint(call)->challenge.scheme != CHALLENGE_NONE;
 }
 
 static void on_permit(struct pace_permit *permit)
@@ -275,6 +282,7 @@ static int take_good_head(struct registry_call *call, struct fetch *fetch, const
 		.content_type = fetch_header(fetch, "Content-Type"),
 		.content_digest = fetch_header(fetch, "Docker-Content-Digest"),
 		.link = fetch_header_all(fetch, "Link"),
+		.base = call_endpoint(call)->base,
 	};
 	const char *encoding = fetch_header(fetch, "Content-Encoding");
 	int code;
@@ -355,29 +363,51 @@ static bool ask_by_get(struct registry_call *call)
 	return true;
 }
 
+/* What the registry refused is dropped; once, another is tried where one may be had. */
+static bool try_other_authorization(struct registry_call *call)
+{
+	struct endpoint *endpoint = call_endpoint(call);
+
+	if (!token_drop(endpoint->tokens, &endpoint->challenge, call_scope(call), call->authorization) ||
+	    call->token_renewed)
+		return false;
+	call->token_renewed = true;
+	return true;
+}
+
 static void done_unauthorized(struct registry_call *call, struct fetch *fetch)
 {
 	struct endpoint *endpoint = call_endpoint(call);
 	const char *header = fetch_header_all(fetch, "WWW-Authenticate");
-	bool had_authorization = call->authorization != NULL;
 
 	err_set(&call->last, ERR_DENIED, "%s refuses %s: HTTP 401", call->registry->name, call->repository);
-	if (call->token) {
-		token_drop(endpoint->tokens, &endpoint->challenge, call_scope(call), call->token);
-		if (call->token_renewed) {
-			if (!ask_by_get(call))
-				call_end(call, &call->last);
-			return;
-		}
-		call->token_renewed = true;
+	if (call->authorization && !try_other_authorization(call)) {
+		if (!ask_by_get(call))
+			call_end(call, &call->last);
+		return;
 	}
-	if (!header || challenge_parse(header, &endpoint->challenge) || endpoint->challenge.scheme == CHALLENGE_NONE ||
-	    (endpoint->challenge.scheme == CHALLENGE_BASIC && (!tokens_basic(endpoint->tokens) || had_authorization))) {
+	if (beside_registry(call)) {
+		call_end(call, &call->last);
+		return;
+	}
+	if (!header || challenge_parse(header, &endpoint->challenge) || endpoint->challenge.scheme == CHALLENGE_NONE) {
 		endpoint->challenge.scheme = CHALLENGE_NONE;
 		call_end(call, &call->last);
 		return;
 	}
 	call_begin(call);
+}
+
+static void done_forbidden(struct registry_call *call)
+{
+	pace_release(call->registry->pace, &call->permit);
+	err_set(&call->last, ERR_DENIED, "%s refuses %s: HTTP 403", call->registry->name, call->repository);
+	/* ECR says so of a password that expired. */
+	if (call->authorization && call_endpoint(call)->challenge.scheme == CHALLENGE_BASIC &&
+	    try_other_authorization(call))
+		call_begin(call);
+	else if (!ask_by_get(call))
+		call_end(call, &call->last);
 }
 
 /* To another place (RFC 9110, section 15.4): bounded, and never from public ground to private. Authorization stays
@@ -468,11 +498,7 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 		pace_release(call->registry->pace, &call->permit);
 		call_retry(call, false);
 	} else if (status == 403) {
-		pace_release(call->registry->pace, &call->permit);
-		if (ask_by_get(call))
-			return;
-		err_set(&call->last, ERR_DENIED, "%s refuses %s: HTTP 403", call->registry->name, call->repository);
-		call_end(call, &call->last);
+		done_forbidden(call);
 	} else if (status == 416 && call->ranged && call->query.end == 0) {
 		/* What we hold is longer than what there is now. */
 		err_set(&call->last, ERR_UPSTREAM, "%s has another version now: HTTP 416", call->registry->name);
@@ -575,6 +601,8 @@ static void append_path(struct buf *text, const struct registry_call *call)
 
 	if (call->query.kind == REGISTRY_PING)
 		buf_append_text(text, "/v2/");
+	else if (call->query.kind == REGISTRY_RAW)
+		buf_append_text(text, call->reference);
 	else if (call->query.kind == REGISTRY_TAGS)
 		buf_printf(text, "/v2/%s/tags/list%s%s", call->repository, call->reference[0] ? "?" : "",
 			   call->reference);
@@ -596,6 +624,8 @@ static void call_fetch(struct registry_call *call)
 	call->status = 0;
 	call->attempt_bytes = 0;
 	call->sink_code = 0;
+	if (call->query.kind == REGISTRY_RAW)
+		call->offset = 0; /* a listing is of one moment, and never put together from two */
 	call->asked_offset = call->offset;
 	call->ranged = !call->query.head && (call->offset > 0 || call->query.end > 0);
 	if (call->redirect_url) {
@@ -630,5 +660,6 @@ static void call_fetch(struct registry_call *call)
 	request.http1 = clock_ms() < endpoint->http1_until_ms;
 	request.own_connection = call->query.own_connection;
 	request.public_only = call->redirect_url && !endpoint->is_private;
+	request.no_client_cert = call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));
 	call->fetch = fetch_start(call->registry->pool, &request, &fetch_sink, call);
 }

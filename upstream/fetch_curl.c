@@ -612,6 +612,20 @@ struct fetch_pool_stats fetch_pool_stats(const struct fetch_pool *pool)
 
 /* Fetches. */
 
+static void set_proxy_options(CURL *easy, const struct fetch_pool *pool)
+{
+	/* The headers of its answer to CONNECT are not the server's. */
+	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	if (pool->ca_path[0]) {
+		curl_easy_setopt(easy, CURLOPT_PROXY_CAINFO, pool->ca_path);
+		curl_easy_setopt(easy, CURLOPT_PROXY_CAPATH, NULL);
+	}
+	if (pool->proxy) {
+		curl_easy_setopt(easy, CURLOPT_PROXY, pool->proxy);
+		curl_easy_setopt(easy, CURLOPT_NOPROXY, ""); /* the environment's exceptions are the environment's proxy's */
+	}
+}
+
 static void set_connection_options(CURL *easy, const struct fetch_pool *pool)
 {
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -627,12 +641,7 @@ static void set_connection_options(CURL *easy, const struct fetch_pool *pool)
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
 	}
-	if (pool->client_cert) {
-		curl_easy_setopt(easy, CURLOPT_SSLCERT, pool->client_cert);
-		curl_easy_setopt(easy, CURLOPT_SSLKEY, pool->client_key);
-	}
-	if (pool->proxy)
-		curl_easy_setopt(easy, CURLOPT_PROXY, pool->proxy);
+	set_proxy_options(easy, pool);
 }
 
 static void set_request_options(CURL *easy, struct fetch *fetch, const struct fetch_request *request)
@@ -647,6 +656,12 @@ static void set_request_options(CURL *easy, struct fetch *fetch, const struct fe
 	/* Wait for a connection that is being opened rather than open a second: it may turn out to multiplex. */
 	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, http1 ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
+	if (fetch->pool->client_cert && !request->no_client_cert) {
+		curl_easy_setopt(easy, CURLOPT_SSLCERT, fetch->pool->client_cert);
+		curl_easy_setopt(easy, CURLOPT_SSLKEY, fetch->pool->client_key);
+	}
+	if (request->post)
+		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->post);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 			 request->public_only && !fetch->pool->proxied ? open_public_socket : open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);

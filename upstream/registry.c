@@ -6,10 +6,12 @@
 #include <string.h>
 #include <utlist.h>
 
-static void endpoint_init(struct registry *registry, struct endpoint *endpoint, const char *url, const char *username,
-			  const char *password)
+/* The first is the registry itself. A mirror gets credentials of its own, or none. */
+static void endpoint_init(struct registry *registry, size_t nth, const char *url,
+			  const struct registry_options *options)
 {
-	struct tokens_options options = {.upstream_url = url, .username = username, .password = password};
+	struct endpoint *endpoint = &registry->endpoints[nth];
+	struct tokens_options tokens = {.upstream_name = options->name, .docker_config = options->docker_config};
 	size_t len = strlen(url);
 	int invalid;
 
@@ -19,8 +21,14 @@ static void endpoint_init(struct registry *registry, struct endpoint *endpoint, 
 	invalid = url_parse(endpoint->base, &endpoint->url);
 	assert(!invalid); /* the configuration was checked */
 	endpoint->is_private = url_host_private(endpoint->url.host);
-	options.upstream_url = endpoint->base;
-	endpoint->tokens = tokens_new(registry->loop, registry->pool, &options);
+	tokens.upstream_url = endpoint->base;
+	if (nth == 0) {
+		tokens.username = options->username;
+		tokens.password = options->password;
+		tokens.services = options->token_services;
+		tokens.service_count = options->token_service_count;
+	}
+	endpoint->tokens = tokens_new(registry->loop, registry->pool, &tokens);
 }
 
 struct registry *registry_new(struct loop *loop, const struct registry_options *options)
@@ -46,9 +54,9 @@ struct registry *registry_new(struct loop *loop, const struct registry_options *
 	registry->pace = pace_new(loop, &pace);
 	registry->endpoint_count = 1 + options->mirror_count;
 	registry->endpoints = mem_alloc(registry->endpoint_count * sizeof(*registry->endpoints));
-	endpoint_init(registry, &registry->endpoints[0], options->url, options->username, options->password);
+	endpoint_init(registry, 0, options->url, options);
 	for (size_t i = 0; i < options->mirror_count; i++)
-		endpoint_init(registry, &registry->endpoints[1 + i], options->mirrors[i], NULL, NULL);
+		endpoint_init(registry, 1 + i, options->mirrors[i], options);
 	return registry;
 }
 

@@ -38,6 +38,9 @@ struct registry_options {
 	size_t mirror_count;
 	const char *username;
 	const char *password;
+	const char *docker_config;         /* where there is no username, and for the mirrors (credentials.h) */
+	const char *const *token_services; /* trusted besides the upstream's own, "HOST[:PORT]" (token.h) */
+	size_t token_service_count;
 	const char *ca;
 	bool insecure;
 	const char *client_cert;
@@ -50,14 +53,15 @@ struct registry_options {
 	uint64_t idle_timeout_ms;
 };
 
-enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB, REGISTRY_TAGS, REGISTRY_PING };
+enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB, REGISTRY_TAGS, REGISTRY_PING, REGISTRY_RAW };
 
 /* What is asked. Strings are copied. */
 struct registry_query {
 	enum registry_kind kind;
 	bool head;
 	const char *repository;
-	const char *reference; /* tag or digest; for REGISTRY_TAGS the query string without '?', or "" */
+	const char *reference; /* tag or digest; for REGISTRY_TAGS the query string without '?', or ""; for REGISTRY_RAW
+				* path and query, of the repository's API, or where the repository is "" of another */
 	const char *accept;    /* NULL: none is sent */
 	uint64_t offset;       /* GET of a blob: the first byte wanted … */
 	uint64_t end;          /* … and the first that is not; 0: all to the end */
@@ -75,6 +79,7 @@ struct registry_answer {
 	const char *content_digest; /* Docker-Content-Digest, as sent; a claim, never trusted for content */
 	const char *etag;           /* a strong one, or NULL */
 	const char *link;           /* of a listing */
+	const char *base;           /* URL of the registry or mirror that was asked */
 	bool from_mirror;           /* not from the registry itself */
 };
 

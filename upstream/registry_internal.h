@@ -60,14 +60,13 @@ struct registry_call {
 
 	size_t endpoint;
 	unsigned attempt;   /* failures in a row without progress, on this endpoint */
-	bool token_renewed; /* a 401 with a token was answered by one new token already */
+	bool token_renewed; /* a 401 was answered by one new token, or by credentials read anew, already */
 	unsigned redirects;
 	char *redirect_url; /* where the next fetch goes instead of to the endpoint */
 	uint64_t retry_after_ms;
 
 	struct token_waiter token_waiter;
 	char *authorization; /* "Bearer …" or "Basic …" for the endpoint's own host */
-	char *token;         /* the bearer token in it */
 	struct pace_permit permit;
 	struct fetch *fetch;
 	struct loop_timer retry_timer;

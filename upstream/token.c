@@ -4,10 +4,10 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "upstream/retry.h"
 
 #include <assert.h>
-#include <gnutls/gnutls.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -22,65 +22,74 @@ struct token_entry {
 	UT_hash_handle hh;
 	char *key; /* realm, service and scope, by newlines */
 	struct tokens *tokens;
-	char *token; /* NULL while none is held */
+	char *authorization; /* "Bearer …"; NULL while none is held */
 	uint64_t fresh_until_ms;
-	struct fetch *fetch; /* set while asking */
 	struct token_waiter *waiters;
+
+	/* The asking: first for credentials, where the service may have them, then for the token. */
+	bool asking;
+	char *realm, *query; /* query: "service=…&scope=…" */
+	bool public_only;
+	bool stranger; /* a service that gets no credentials */
+	struct credentials_waiter credentials;
+	char *shown;      /* what it was asked with: "Basic …" or an identity token; NULL: as nobody */
+	bool shown_again; /* after what was shown first was refused */
+	struct fetch *fetch;
 	struct buf body;
 	int status;
 };
 
 struct tokens {
-	struct loop *loop;
 	struct fetch_pool *pool;
 	struct url upstream;
 	char *upstream_url; /* what `upstream` points into */
-	char *basic;
+	char *upstream_name;
+	char **services;
+	size_t service_count;
+	bool told_untrusted;
+	struct credentials *credentials;
 	struct token_entry *entries;
 };
-
-static char *basic_make(const char *username, const char *password)
-{
-	_cleanup_free_ char *pair = mem_printf("%s:%s", username, password ? password : "");
-	gnutls_datum_t in = {.data = (unsigned char *)pair, .size = (unsigned)strlen(pair)};
-	gnutls_datum_t out = {0};
-	char *basic;
-
-	if (gnutls_base64_encode2(&in, &out) < 0)
-		return NULL;
-	basic = mem_printf("Basic %.*s", (int)out.size, (const char *)out.data);
-	gnutls_memset(out.data, 0, out.size);
-	gnutls_free(out.data);
-	gnutls_memset(pair, 0, strlen(pair));
-	return basic;
-}
 
 struct tokens *tokens_new(struct loop *loop, struct fetch_pool *pool, const struct tokens_options *options)
 {
 	struct tokens *tokens = mem_alloc(sizeof(*tokens));
+	const struct credentials_options credentials = {
+		.registry_url = options->upstream_url,
+		.username = options->username,
+		.password = options->password,
+		.docker_config = options->docker_config,
+	};
 	int invalid;
 
-	tokens->loop = loop;
 	tokens->pool = pool;
 	tokens->upstream_url = mem_strdup(options->upstream_url);
+	tokens->upstream_name = mem_strdup(options->upstream_name);
 	invalid = url_parse(tokens->upstream_url, &tokens->upstream);
 	assert(!invalid); /* the configuration was checked */
-	if (options->username)
-		tokens->basic = basic_make(options->username, options->password);
+	tokens->services = mem_alloc((options->service_count + 1) * sizeof(char *));
+	for (size_t i = 0; i < options->service_count; i++)
+		tokens->services[i] = mem_strdup(options->services[i]);
+	tokens->service_count = options->service_count;
+	tokens->credentials = credentials_new(loop, &credentials);
 	return tokens;
 }
 
-const char *tokens_basic(const struct tokens *tokens)
+static void wipe(char **text)
 {
-	return tokens->basic;
+	if (*text)
+		explicit_bzero(*text, strlen(*text));
+	free(*text);
+	*text = NULL;
 }
 
 static void entry_free(struct token_entry *entry)
 {
-	if (entry->token)
-		gnutls_memset(entry->token, 0, strlen(entry->token));
-	free(entry->token);
+	wipe(&entry->authorization);
+	wipe(&entry->shown);
 	free(entry->key);
+	free(entry->realm);
+	free(entry->query);
 	buf_dispose(&entry->body);
 	free(entry);
 }
@@ -90,12 +99,14 @@ static void entry_tell(struct token_entry *entry, const struct err *err)
 	struct token_waiter *waiter;
 	unsigned count = 0;
 
+	entry->asking = false;
+	wipe(&entry->shown);
 	/* ready() may ask again or cancel another: who comes now stands behind, and waits for the next answer. */
 	DL_COUNT(entry->waiters, waiter, count);
 	while (count-- > 0 && (waiter = entry->waiters)) {
 		DL_DELETE(entry->waiters, waiter);
 		waiter->entry = NULL;
-		waiter->ready(waiter, err ? NULL : entry->token, err);
+		waiter->ready(waiter, err ? NULL : entry->authorization, err);
 	}
 }
 
@@ -108,15 +119,18 @@ void tokens_free(struct tokens *tokens)
 		return;
 	err_set(&err, ERR_CANCELLED, "larder is shutting down");
 	HASH_ITER (hh, tokens->entries, entry, next) {
+		credentials_cancel(tokens->credentials, &entry->credentials);
 		if (entry->fetch)
 			fetch_cancel(entry->fetch);
 		entry_tell(entry, &err);
 		HASH_DEL(tokens->entries, entry);
 		entry_free(entry);
 	}
-	if (tokens->basic)
-		gnutls_memset(tokens->basic, 0, strlen(tokens->basic));
-	free(tokens->basic);
+	credentials_free(tokens->credentials);
+	for (size_t i = 0; i < tokens->service_count; i++)
+		free(tokens->services[i]);
+	free(tokens->services);
+	free(tokens->upstream_name);
 	free(tokens->upstream_url);
 	free(tokens);
 }
@@ -130,7 +144,17 @@ static const struct {
 	{"registry.gitlab.com", "gitlab.com"},
 };
 
-bool token_service_trusted(const struct url *upstream, const struct url *service)
+/* "HOST" means its port 443. */
+static bool service_is(const struct url *service, const char *allowed)
+{
+	_cleanup_free_ char *text = mem_printf("https://%s", allowed);
+	struct url url;
+
+	return url_parse(text, &url) == 0 && url_same_host(&url, service) && url.port == service->port;
+}
+
+bool token_service_trusted(const struct url *upstream, const struct url *service, const char *const *allowed,
+			   size_t allowed_count)
 {
 	if (!service->https && upstream->https)
 		return false;
@@ -139,6 +163,9 @@ bool token_service_trusted(const struct url *upstream, const struct url *service
 	for (size_t i = 0; i < sizeof(known_services) / sizeof(known_services[0]); i++)
 		if (strcmp(known_services[i].upstream, upstream->host) == 0 &&
 		    strcmp(known_services[i].service, service->host) == 0 && service->https && service->port == 443)
+			return true;
+	for (size_t i = 0; i < allowed_count; i++)
+		if (service_is(service, allowed[i]))
 			return true;
 	return false;
 }
@@ -176,8 +203,8 @@ static int take_answer(struct token_entry *entry, struct err *err)
 	life_ms = (uint64_t)life_s * 1000;
 	/* The margin must stay below the shortest life there is, or no token would ever be fresh. */
 	margin_ms = life_ms / 4 < LIFE_MARGIN_MAX_MS ? life_ms / 4 : LIFE_MARGIN_MAX_MS;
-	free(entry->token);
-	entry->token = mem_strdup(token);
+	wipe(&entry->authorization);
+	entry->authorization = mem_printf("Bearer %s", token);
 	entry->fresh_until_ms = clock_ms() + life_ms - margin_ms;
 	json_decref(answer);
 	return 0;
@@ -200,6 +227,18 @@ static int on_body(void *arg, struct fetch *fetch, const void *data, size_t len)
 	return buf_append(&entry->body, data, len);
 }
 
+static void entry_ask(struct token_entry *entry);
+
+/* 401 or 403. Credentials that may have changed since are read again, and a refusal of new ones is final. */
+static bool ask_again(struct token_entry *entry)
+{
+	if (!entry->shown || entry->shown_again || !credentials_refused(entry->tokens->credentials, entry->shown))
+		return false;
+	entry->shown_again = true;
+	entry_ask(entry);
+	return true;
+}
+
 static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, const char *why)
 {
 	struct token_entry *entry = arg;
@@ -210,6 +249,8 @@ static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, 
 		err_set(&err, ERR_CANCELLED, "given up");
 	else if (failure != FETCH_OK)
 		err_set(&err, ERR_UPSTREAM, "the token service cannot be asked: %s", why);
+	else if ((entry->status == 401 || entry->status == 403) && ask_again(entry))
+		return;
 	else if (entry->status == 401 || entry->status == 403)
 		err_set(&err, ERR_DENIED, "the token service refuses: HTTP %d", entry->status);
 	else if (entry->status == 429)
@@ -232,32 +273,112 @@ static const struct fetch_sink token_sink = {.on_head = on_head, .on_body = on_b
 
 /* Asking. */
 
-static void entry_ask(struct token_entry *entry, const struct challenge *challenge, const char *scope,
-		      const struct url *service, bool upstream_private)
+/* As nobody, or by Basic. */
+static void entry_get(struct token_entry *entry, const char *basic)
 {
-	struct tokens *tokens = entry->tokens;
-	_cleanup_free_ char *service_value = url_escape(challenge->service);
-	_cleanup_free_ char *scope_value = url_escape(scope);
-	_cleanup_free_ char *url = NULL;
-	_cleanup_free_ char *authorization = NULL;
-	const char *headers[2] = {"Accept: application/json"};
-	struct fetch_request request = {.headers = headers, .header_count = 1, .public_only = !upstream_private};
-	struct buf text = {0};
+	_cleanup_free_ char *url =
+		mem_printf("%s%s%s", entry->realm, strchr(entry->realm, '?') ? "&" : "?", entry->query);
+	_cleanup_(wipe) char *authorization = basic ? mem_printf("Authorization: %s", basic) : NULL;
+	const char *headers[2] = {"Accept: application/json", authorization};
+	const struct fetch_request request = {
+		.url = url,
+		.headers = headers,
+		.header_count = basic ? 2 : 1,
+		.public_only = entry->public_only,
+		.no_client_cert = entry->stranger,
+	};
 
-	buf_printf(&text, "%s%s", challenge->realm, strchr(challenge->realm, '?') ? "&" : "?");
-	if (challenge->service[0])
-		buf_printf(&text, "service=%s&", service_value);
-	buf_printf(&text, "scope=%s", scope_value);
-	url = text.data;
-	if (tokens->basic && token_service_trusted(&tokens->upstream, service)) {
-		authorization = mem_printf("Authorization: %s", tokens->basic);
-		headers[request.header_count++] = authorization;
+	entry->fetch = fetch_start(entry->tokens->pool, &request, &token_sink, entry);
+}
+
+static void entry_post(struct token_entry *entry, const char *identity_token)
+{
+	_cleanup_(wipe) char *token_value = url_escape(identity_token);
+	_cleanup_(wipe) char *form =
+		mem_printf("grant_type=refresh_token&client_id=larder&%s&refresh_token=%s", entry->query, token_value);
+	const char *headers[2] = {"Accept: application/json", "Content-Type: application/x-www-form-urlencoded"};
+	const struct fetch_request request = {
+		.url = entry->realm,
+		.post = form,
+		.headers = headers,
+		.header_count = 2,
+		.public_only = entry->public_only,
+	};
+
+	entry->fetch = fetch_start(entry->tokens->pool, &request, &token_sink, entry);
+}
+
+static void entry_fetch(struct token_entry *entry, const struct credential *credential)
+{
+	const char *shown = credential->identity_token ? credential->identity_token : credential->basic;
+	bool same = entry->shown_again && shown && strcmp(shown, entry->shown) == 0;
+	struct err err;
+
+	if (same) {
+		err_set(&err, ERR_DENIED, "the token service refuses the credentials: HTTP %d", entry->status);
+		entry_tell(entry, &err);
+		return;
 	}
-	request.url = url;
+	wipe(&entry->shown);
+	entry->shown = mem_strdup(shown);
 	buf_clear(&entry->body);
 	entry->body.max = TOKEN_BYTES_MAX;
 	entry->status = 0;
-	entry->fetch = fetch_start(tokens->pool, &request, &token_sink, entry);
+	if (credential->identity_token)
+		entry_post(entry, credential->identity_token);
+	else
+		entry_get(entry, credential->basic);
+}
+
+static void on_credentials(struct credentials_waiter *waiter, const struct credential *credential,
+			   const struct err *err)
+{
+	struct token_entry *entry = (struct token_entry *)((char *)waiter - offsetof(struct token_entry, credentials));
+
+	if (err)
+		entry_tell(entry, err);
+	else
+		entry_fetch(entry, credential);
+}
+
+static void tell_untrusted(struct tokens *tokens, const struct url *service)
+{
+	if (tokens->told_untrusted || !credentials_configured(tokens->credentials))
+		return;
+	tokens->told_untrusted = true;
+	log_warn("upstream %s: its challenge names a token service at %s:%u, which does not get the credentials; if it "
+		 "should, add it to upstreams.%s.token_services",
+		 tokens->upstream_name, service->host, service->port, tokens->upstream_name);
+}
+
+static void entry_ask(struct token_entry *entry)
+{
+	static const struct credential nobody = {0};
+	struct tokens *tokens = entry->tokens;
+
+	entry->asking = true;
+	if (entry->stranger) {
+		entry_fetch(entry, &nobody);
+		return;
+	}
+	entry->credentials.ready = on_credentials;
+	credentials_get(tokens->credentials, &entry->credentials);
+}
+
+static struct token_entry *entry_new(struct tokens *tokens, const struct challenge *challenge, const char *scope,
+				     char *key)
+{
+	_cleanup_free_ char *service_value = url_escape(challenge->service);
+	_cleanup_free_ char *scope_value = url_escape(scope);
+	struct token_entry *entry = mem_alloc(sizeof(*entry));
+
+	entry->tokens = tokens;
+	entry->key = key;
+	entry->realm = mem_strdup(challenge->realm);
+	entry->query = challenge->service[0] ? mem_printf("service=%s&scope=%s", service_value, scope_value)
+					     : mem_printf("scope=%s", scope_value);
+	HASH_ADD_KEYPTR(hh, tokens->entries, entry->key, strlen(entry->key), entry);
+	return entry;
 }
 
 /* Forgets the entry that ends first, among those nobody waits for. */
@@ -268,7 +389,7 @@ static void make_room(struct tokens *tokens)
 	if (HASH_COUNT(tokens->entries) < TOKEN_SCOPES_MAX)
 		return;
 	HASH_ITER (hh, tokens->entries, entry, next)
-		if (!entry->fetch && !entry->waiters && (!victim || entry->fresh_until_ms < victim->fresh_until_ms))
+		if (!entry->asking && !entry->waiters && (!victim || entry->fresh_until_ms < victim->fresh_until_ms))
 			victim = entry;
 	if (victim) {
 		HASH_DEL(tokens->entries, victim);
@@ -281,6 +402,34 @@ static char *key_make(const struct challenge *challenge, const char *scope)
 	return mem_printf("%s\n%s\n%s", challenge->realm, challenge->service, scope);
 }
 
+/* For Basic. */
+static void on_basic(struct credentials_waiter *credentials, const struct credential *credential, const struct err *err)
+{
+	struct token_waiter *waiter =
+		(struct token_waiter *)((char *)credentials - offsetof(struct token_waiter, credentials));
+	struct err useless;
+
+	if (!err && !credential->basic && credential->identity_token) {
+		err_set(&useless, ERR_DENIED,
+			"the upstream asks for a password, and docker_config has an identity token");
+		err = &useless;
+	}
+	waiter->ready(waiter, err ? NULL : credential->basic, err);
+}
+
+/* Of whom a token is not even asked for as nobody. */
+static int service_check(const struct tokens *tokens, const struct challenge *challenge, bool upstream_private,
+			 struct url *service, struct err *err)
+{
+	if (url_parse(challenge->realm, service))
+		return err_set(err, ERR_UPSTREAM, "the challenge names no usable token service");
+	if ((!service->https && tokens->upstream.https) || (!upstream_private && url_host_private(service->host)))
+		return err_set(err, ERR_UPSTREAM,
+			       "the challenge names a token service that is not to be trusted: %s://%s",
+			       service->https ? "https" : "http", service->host);
+	return 0;
+}
+
 void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, bool upstream_private,
 	       struct token_waiter *waiter)
 {
@@ -289,52 +438,55 @@ void token_get(struct tokens *tokens, const struct challenge *challenge, const c
 	struct url service;
 	struct err err;
 
-	if (url_parse(challenge->realm, &service)) {
-		err_set(&err, ERR_UPSTREAM, "the challenge names no usable token service");
-		waiter->ready(waiter, NULL, &err);
+	if (challenge->scheme == CHALLENGE_BASIC) {
+		waiter->credentials.ready = on_basic;
+		credentials_get(tokens->credentials, &waiter->credentials);
 		return;
 	}
-	if ((!service.https && tokens->upstream.https) || (!upstream_private && url_host_private(service.host))) {
-		err_set(&err, ERR_UPSTREAM, "the challenge names a token service that is not to be trusted: %s://%s",
-			service.https ? "https" : "http", service.host);
+	if (service_check(tokens, challenge, upstream_private, &service, &err)) {
 		waiter->ready(waiter, NULL, &err);
 		return;
 	}
 	HASH_FIND_STR(tokens->entries, key, entry);
-	if (entry && entry->token && clock_ms() < entry->fresh_until_ms) {
-		waiter->ready(waiter, entry->token, NULL);
+	if (entry && entry->authorization && clock_ms() < entry->fresh_until_ms) {
+		waiter->ready(waiter, entry->authorization, NULL);
 		return;
 	}
 	if (!entry) {
 		make_room(tokens);
-		entry = mem_alloc(sizeof(*entry));
-		entry->tokens = tokens;
-		entry->key = take_pointer(key);
-		HASH_ADD_KEYPTR(hh, tokens->entries, entry->key, strlen(entry->key), entry);
+		entry = entry_new(tokens, challenge, scope, take_pointer(key));
 	}
 	waiter->entry = entry;
 	DL_APPEND(entry->waiters, waiter);
-	if (!entry->fetch)
-		entry_ask(entry, challenge, scope, &service, upstream_private);
+	if (entry->asking)
+		return;
+	entry->public_only = !upstream_private;
+	entry->stranger = !token_service_trusted(&tokens->upstream, &service, (const char *const *)tokens->services,
+						 tokens->service_count);
+	entry->shown_again = false;
+	if (entry->stranger)
+		tell_untrusted(tokens, &service);
+	entry_ask(entry);
 }
 
 void token_cancel(struct tokens *tokens, struct token_waiter *waiter)
 {
-	(void)tokens;
+	credentials_cancel(tokens->credentials, &waiter->credentials);
 	if (!waiter->entry)
 		return;
 	DL_DELETE(waiter->entry->waiters, waiter);
 	waiter->entry = NULL;
 }
 
-void token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope, const char *token)
+bool token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope, const char *authorization)
 {
 	_cleanup_free_ char *key = key_make(challenge, scope);
 	struct token_entry *entry;
 
+	if (challenge->scheme == CHALLENGE_BASIC)
+		return credentials_refused(tokens->credentials, authorization);
 	HASH_FIND_STR(tokens->entries, key, entry);
-	if (entry && entry->token && strcmp(entry->token, token) == 0) {
-		free(entry->token);
-		entry->token = NULL;
-	}
+	if (entry && entry->authorization && strcmp(entry->authorization, authorization) == 0)
+		wipe(&entry->authorization);
+	return true;
 }

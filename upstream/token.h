@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bearer tokens of one upstream: fetched from the token service that a challenge names, kept per service and scope
- * until shortly before they end, and asked for once however many wait. A refusal is never remembered.
+ * What answers an upstream's challenges. For Bearer, tokens: fetched from the token service that the challenge names,
+ * kept per service and scope until shortly before they end, and asked for once however many wait. For Basic, the
+ * credentials themselves. A refusal is never remembered, and of credentials that may have changed (credentials.h) it
+ * makes them be read again, once.
  *
  * A challenge is a stranger's word. The service must be on the upstream's own host, on one that is known or configured
  * to serve it, or else is asked without credentials; it is never asked over plain HTTP or at a private address unless
- * the upstream itself is there.
+ * the upstream itself is there. An identity token (`docker login`'s OAuth2 refresh token) is posted, as
+ * docs/spec/auth/oauth says.
  *
  * Loop thread only.
  */
@@ -13,6 +16,7 @@
 
 #include "base/err.h"
 #include "upstream/challenge.h"
+#include "upstream/credentials.h"
 #include "upstream/fetch.h"
 #include "upstream/url.h"
 
@@ -23,33 +27,38 @@
 struct tokens;
 
 struct tokens_options {
-	const char *upstream_url; /* decides which services get credentials */
-	const char *username;     /* NULL: anonymous */
+	const char *upstream_name;   /* for messages */
+	const char *upstream_url;    /* decides which services get credentials … */
+	const char *const *services; /* … together with these, as "HOST" or "HOST:PORT" */
+	size_t service_count;
+	const char *username; /* NULL: docker_config's, or none */
 	const char *password;
+	const char *docker_config;
 };
 
 struct token_waiter {
-	/* `token` is borrowed during the call; NULL when `err` says why there is none. */
-	void (*ready)(struct token_waiter *waiter, const char *token, const struct err *err);
-	struct token_waiter *prev, *next; /* tokens' own */
+	/* `authorization` is "Bearer …" or "Basic …", borrowed during the call; NULL when `err` says why there is none,
+	 * or, without `err`, when there are no credentials for a Basic challenge. */
+	void (*ready)(struct token_waiter *waiter, const char *authorization, const struct err *err);
+	struct token_waiter *prev, *next; /* tokens' own, as all below */
 	struct token_entry *entry;
+	struct credentials_waiter credentials;
 };
 
 struct tokens *tokens_new(struct loop *loop, struct fetch_pool *pool, const struct tokens_options *options);
 /* Waiters are told ERR_CANCELLED. Takes NULL. */
 void tokens_free(struct tokens *tokens);
 
-/* Gets a token for the challenge's realm and service and this scope; ready() may be called before this returns.
- * `upstream_private`: the upstream was seen at a private address, so its service may be at one. */
+/* Gets what answers the challenge: for Bearer a token for its realm and service and this scope. ready() may be called
+ * before this returns. `upstream_private`: the upstream was seen at a private address, so its service may be at one. */
 void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, bool upstream_private,
 	       struct token_waiter *waiter);
 /* Gives up waiting. */
 void token_cancel(struct tokens *tokens, struct token_waiter *waiter);
-/* The upstream refused this token: it is dropped, unless a newer one took its place. */
-void token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope, const char *token);
+/* The upstream refused what ready() gave: it is dropped, unless a newer one took its place. True when another may be
+ * had. */
+bool token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope, const char *authorization);
 
-/* "Basic <base64>" of the credentials; NULL when there are none. Borrowed. */
-const char *tokens_basic(const struct tokens *tokens);
-
-/* Whether credentials may go to `service` on behalf of `upstream`. */
-bool token_service_trusted(const struct url *upstream, const struct url *service);
+/* Whether credentials may go to `service` on behalf of `upstream`; `allowed` are the configured ones. */
+bool token_service_trusted(const struct url *upstream, const struct url *service, const char *const *allowed,
+			   size_t allowed_count);
