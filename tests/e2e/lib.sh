@@ -106,6 +106,8 @@ service_ended() {
 start() {
   local name=$1
   shift
+  # What an earlier service of this name has said must not be taken for this one's.
+  : >"$T/$name.log"
   "$@" >"$T/$name.log" 2>&1 </dev/null &
   pids[$name]=$!
   started+=("$name")
@@ -134,7 +136,10 @@ ready_or_dead() {
 # wait_log NAME PATTERN: until the service has said so; fails when it ends instead.
 wait_log() {
   wait_for 30 "'$2' in $1.log" ready_or_dead "$1" "$2"
-  grep -q -- "$2" "$T/$1.log" || fail "$1 ended instead of saying '$2'"
+  grep -q -- "$2" "$T/$1.log" || {
+    collect "$1"
+    fail "$1 ended with status $STATUS instead of saying '$2'"
+  }
 }
 
 # port_of NAME: the port that a service said it listens on.
