@@ -26,6 +26,7 @@
 #define DESCRIPTORS_KEPT          256 /* for flights, upstream connections, the index and the logs */
 #define DESCRIPTORS_OF_CONNECTION 2   /* its socket, and the blob that it sends */
 #define STOP_GRACE_MS             25000
+#define TLS_FILE_MAX              ((size_t)1 << 20)
 
 struct serving {
 	struct config *config;
@@ -34,6 +35,7 @@ struct serving {
 	struct loop *loop;
 	struct pull *pull;
 	struct http_server *http;
+	char *tls_cert, *tls_key; /* PEM text, while http uses it */
 };
 
 /* Options. */
@@ -144,6 +146,19 @@ static int make_config(const struct serve_options *options, struct config **conf
 	return EXIT_DONE;
 }
 
+/* What a configuration may say and this version does not do yet is refused rather than passed over: who asks for access
+ * control must not get a server without. */
+static int check_supported(const struct config *config)
+{
+	const char *key = config->access.htpasswd ? "access.htpasswd" : config->tls.client_ca ? "tls.client_ca" : NULL;
+
+	if (!key)
+		return EXIT_DONE;
+	fprintf(stderr, "larder: %s: this version cannot do it yet; leave it out, or put a proxy in front that does\n",
+		key);
+	return EXIT_CONFIG;
+}
+
 /* Putting together. */
 
 static void upstream_options(const struct config_upstream *from, struct pull_upstream_options *to)
@@ -157,6 +172,9 @@ static void upstream_options(const struct config_upstream *from, struct pull_ups
 				.mirror_count = from->mirrors.count,
 				.username = from->username,
 				.password = from->password,
+				.docker_config = from->docker_config,
+				.token_services = (const char *const *)from->token_services.items,
+				.token_service_count = from->token_services.count,
 				.ca = from->ca,
 				.insecure = from->insecure,
 				.client_cert = from->client_cert,
@@ -229,6 +247,40 @@ static unsigned connections_max(void)
 	return limit.rlim_cur < CONNECTIONS_MAX ? (unsigned)limit.rlim_cur : CONNECTIONS_MAX;
 }
 
+static char *read_text(const char *path, struct err *err)
+{
+	_cleanup_(buf_dispose) struct buf text = {.max = TLS_FILE_MAX};
+	char piece[4096];
+	size_t got;
+	FILE *file = fopen(path, "re");
+
+	if (!file) {
+		err_set_errno(err, ERR_IO, errno, "cannot read %s", path);
+		return NULL;
+	}
+	while ((got = fread(piece, 1, sizeof(piece), file)) > 0 && buf_append(&text, piece, got) == 0)
+		;
+	fclose(file);
+	if (text.len == 0) {
+		err_set(err, ERR_INVALID, "%s is empty", path);
+		return NULL;
+	}
+	return take_pointer(text.data);
+}
+
+static int read_tls(struct serving *serving, struct http_options *options, struct err *err)
+{
+	const struct config *config = serving->config;
+
+	if (!config->tls.cert)
+		return 0;
+	serving->tls_cert = read_text(config->tls.cert, err);
+	serving->tls_key = serving->tls_cert ? read_text(config->tls.key, err) : NULL;
+	options->tls_cert = serving->tls_cert;
+	options->tls_key = serving->tls_key;
+	return serving->tls_key ? 0 : err->code;
+}
+
 static int start_http(struct serving *serving, struct err *err)
 {
 	struct http_options options = {
@@ -237,7 +289,10 @@ static int start_http(struct serving *serving, struct err *err)
 		.connections_max = connections_max(),
 		.handler = registry_handler(serving->pull),
 	};
-	int code = http_start(&options, &serving->http, err);
+	int code = read_tls(serving, &options, err);
+
+	if (code == 0)
+		code = http_start(&options, &serving->http, err);
 
 	for (size_t i = 0; code == 0 && i < options.listen_count; i++)
 		log_info("listening on %s", http_address(serving->http, i));
@@ -277,6 +332,10 @@ static void stop(struct serving *serving)
 	loop_stop(serving->loop);
 	work_stop(serving->work);
 	store_close(serving->store);
+	free(serving->tls_cert);
+	if (serving->tls_key)
+		explicit_bzero(serving->tls_key, strlen(serving->tls_key));
+	free(serving->tls_key);
 	config_free(serving->config);
 }
 
@@ -301,6 +360,8 @@ int cmd_serve(int argc, char **argv)
 	status = parse_options(argc, argv, &options);
 	if (status == EXIT_DONE)
 		status = make_config(&options, &serving.config);
+	if (status == EXIT_DONE)
+		status = check_supported(serving.config);
 	if (status != EXIT_DONE) {
 		config_free(serving.config);
 		return status;

@@ -67,7 +67,9 @@ struct http_handler {
 struct http_options {
 	const char *const *listen; /* "127.0.0.1:5000", "[::1]:0" */
 	size_t listen_count;
-	unsigned threads;         /* 0: one a core */
+	unsigned threads;     /* 0: one a core */
+	const char *tls_cert; /* PEM text: certificate chain and key; NULL: plain HTTP */
+	const char *tls_key;
 	unsigned connections_max; /* in all */
 	struct http_handler handler;
 };

@@ -12,6 +12,7 @@
 #define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
 #define HTTP_CONNECTION_MEMORY (32 << 10) /* per connection: request line, headers, reply headers */
 #define HTTP_STREAM_BLOCK      (64 << 10)
+#define HTTP_TLS_BLOCK         (256 << 10)
 
 struct http_accepted {
 	int fd;

@@ -170,6 +170,8 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 		handler->ended(handler->arg, &exchange->request, complete);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
+	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && exchange->thread->server->options.tls_cert)
+		close(exchange->body.fd);
 	free(exchange->joined_header);
 	free(exchange->target);
 	free(exchange);
@@ -221,12 +223,27 @@ static ssize_t on_read(void *arg, uint64_t position, char *data, size_t max)
 	return got;
 }
 
+static ssize_t on_read_file(void *arg, uint64_t position, char *data, size_t max)
+{
+	struct exchange *exchange = arg;
+	ssize_t got = pread(exchange->body.fd, data, max, (off_t)(exchange->body.offset + position));
+
+	if (got <= 0)
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	exchange->request.body_bytes += (uint64_t)got;
+	return got;
+}
+
 static struct MHD_Response *response_make(struct exchange *exchange)
 {
 	const struct http_body *body = &exchange->body;
 
 	switch (body->kind) {
 	case HTTP_BODY_FILE:
+		/* Under TLS every byte passes through us anyway, and the library reads a descriptor in small pieces. */
+		if (exchange->thread->server->options.tls_cert)
+			return MHD_create_response_from_callback(body->len, HTTP_TLS_BLOCK, on_read_file, exchange,
+								 NULL);
 		return MHD_create_response_from_fd_at_offset64(body->len, body->fd, body->offset);
 	case HTTP_BODY_STREAM:
 		return MHD_create_response_from_callback(body->len, HTTP_STREAM_BLOCK, on_read, exchange, NULL);
@@ -372,15 +389,29 @@ void http_thread_join(struct http_server_thread *thread)
 
 static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
 {
-	return MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-		on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL, MHD_OPTION_URI_LOG_CALLBACK,
-		on_target, thread, MHD_OPTION_NOTIFY_COMPLETED, on_ended, thread, MHD_OPTION_NOTIFY_CONNECTION,
-		on_connection, thread, MHD_OPTION_CONNECTION_LIMIT, thread->server->options.connections_max,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_SIGPIPE_HANDLED_BY_APP,
-		1, /* without it, no sendfile */
-		MHD_OPTION_END);
+	const struct http_options *options = &thread->server->options;
+	unsigned flags = MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)options->tls_cert},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)options->tls_key},
+		/* TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and an AEAD. */
+		{MHD_OPTION_HTTPS_PRIORITIES, 0,
+		 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-AES-128-CBC:-AES-256-CBC:-SHA1"},
+		{MHD_OPTION_END, 0, NULL},
+	};
+
+	if (options->tls_cert)
+		flags |= MHD_USE_TLS;
+	else
+		tls[0].option = MHD_OPTION_END;
+	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log,
+				NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, thread, MHD_OPTION_NOTIFY_COMPLETED,
+				on_ended, thread, MHD_OPTION_NOTIFY_CONNECTION, on_connection, thread,
+				MHD_OPTION_CONNECTION_LIMIT, options->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
+				(unsigned)HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+				(size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+				/* without it, no sendfile */
+				MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 static int watch(struct http_server_thread *thread, int fd)
@@ -400,6 +431,9 @@ int http_thread_start(struct http_server *server, struct http_server_thread *thr
 	thread->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	thread->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	thread->daemon = daemon_start(thread);
+	if (!thread->daemon && server->options.tls_cert)
+		return err_set(err, ERR_INVALID,
+			       "cannot serve TLS with this certificate and key; they must be PEM, and belong together");
 	info = thread->daemon ? MHD_get_daemon_info(thread->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (thread->epoll_fd < 0 || thread->wake_fd < 0 || !info || watch(thread, thread->wake_fd) ||
 	    watch(thread, info->epoll_fd))
