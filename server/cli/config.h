@@ -34,9 +34,11 @@ struct config_upstream {
 	struct config_list aliases;
 	char *username;
 	char *password_file;
-	char *password;    /* from password_file or LARDER_PASSWORD_<NAME>; never printed */
-	char *ca;          /* extra CA bundle */
-	char *client_cert; /* certificate shown to the upstream, with its key */
+	char *password;                    /* from password_file or LARDER_PASSWORD_<NAME>; never printed */
+	char *docker_config;               /* config.json of `docker login` */
+	struct config_list token_services; /* "HOST[:PORT]" */
+	char *ca;                          /* extra CA bundle */
+	char *client_cert;                 /* certificate shown to the upstream, with its key */
 	char *client_key;
 	bool insecure; /* no TLS verification */
 	uint64_t tag_ttl_ms;

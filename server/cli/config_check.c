@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "server/cli/config_keys.h"
 #include "server/cli/config_text.h"
+#include "upstream/docker_config.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -92,6 +93,17 @@ static char *read_secret(const char *path, struct err *err)
 	return NULL;
 }
 
+/* Only whether it can be understood: helpers are asked once they are needed. */
+static void check_docker_config(const struct config_upstream *upstream, const struct teller *teller)
+{
+	struct docker_login found;
+	struct err err = {0};
+	if (upstream->docker_config && docker_config_find(upstream->docker_config, upstream->url, &found, &err))
+		tell(teller, upstream->name, "docker_config", "%s", err.text);
+	else if (upstream->docker_config)
+		docker_login_dispose(&found);
+}
+
 static void complete_password(struct config_upstream *upstream, const struct teller *teller)
 {
 	if (upstream->password_file) {
@@ -116,6 +128,7 @@ void config_complete(struct config *config, config_report_fn *report, void *cont
 		if (!upstream->url)
 			upstream->url = mem_printf("https://%s", upstream->name);
 		complete_password(upstream, &teller);
+		check_docker_config(upstream, &teller);
 	}
 }
 

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "server/cli/config.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -121,6 +122,7 @@ static void every_key_arrives_in_its_field(void **state)
 	(void)state;
 	_cleanup_free_ char *file = write_file("some.pem", "x\n", 2);
 	_cleanup_free_ char *password = write_file("password", "s3cret: \"x\"\n", 12);
+	_cleanup_free_ char *login = write_file("config.json", "{}", 2);
 	_cleanup_free_ char *text = mem_printf(
 		"listen: [ '[::1]:0', 0.0.0.0:80 ]\n"
 		"tls: { cert: %s, key: %s, client_ca: %s }\n"
@@ -136,8 +138,9 @@ static void every_key_arrives_in_its_field(void **state)
 		"      password_file: %s, ca: %s, client_cert: %s, client_key: %s, insecure: true, tag_ttl: 0,\n"
 		"      immutable_tags: [ 'v[0-9]*' ], stale_for: 7d, missing_ttl: 0, allow: [ 'a/*' ], deny: [ b ],\n"
 		"      rate_limit: 100/6h, max_connections: 256, retries: 0, connect_timeout: 1500ms,\n"
-		"      idle_timeout: 1h30m, proxy: 'socks5h://p:1080' }\n",
-		file, file, file, file, file, password, file, file, file);
+		"      idle_timeout: 1h30m, proxy: 'socks5h://p:1080', docker_config: %s, token_services: [ Auth.Host, "
+		"a:8 ] }\n",
+		file, file, file, file, file, password, file, file, file, login);
 	_cleanup_config_ struct config *config = parse(text);
 	assert_int_equal(config->listen.count, 2);
 	assert_string_equal(config->listen.items[0], "[::1]:0");
@@ -178,6 +181,10 @@ static void every_key_arrives_in_its_field(void **state)
 	assert_int_equal(upstream->connect_timeout_ms, 1500);
 	assert_int_equal(upstream->idle_timeout_ms, 5400000);
 	assert_string_equal(upstream->proxy, "socks5h://p:1080");
+	assert_string_equal(upstream->docker_config, login);
+	assert_int_equal(upstream->token_services.count, 2);
+	assert_string_equal(upstream->token_services.items[0], "auth.host");
+	assert_string_equal(upstream->token_services.items[1], "a:8");
 }
 
 static void a_file_overrides_a_built_in_upstream_key_by_key(void **state)
@@ -455,6 +462,32 @@ static void passwords_come_from_a_file_or_the_environment(void **state)
 	unsetenv("LARDER_PASSWORD_A_EXAMPLE_5000");
 }
 
+static void docker_config_is_read_and_its_secrets_are_not_told(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *file = write_file("config.json", "{}", 2);
+	_cleanup_free_ char *text = mem_printf("upstreams:\n  a.example:\n    docker_config: %s\n", file);
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{"{\"auths\": {\"a.example\": {\"auth\": \"s3cret\"}}}",
+		 "auths.a.example.auth: is not base64 of USER:PASSWORD"},
+		{"{\"auths\": s3cret", "1: is not a JSON object"},
+		{"{\"credsStore\": \"../s3cret\"}", "credsStore: is not a helper's name~"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		free(write_file("config.json", cases[i].text, strlen(cases[i].text)));
+		_cleanup_free_ char *says =
+			mem_printf("t.yaml:3:20: upstreams.a.example.docker_config: %s:%s%s", file,
+				   isdigit((unsigned char)cases[i].says[0]) ? "" : " ", cases[i].says);
+		refuse(text, says);
+	}
+	free(write_file("config.json", "{\"auths\": {\"b.example\": {}}}", strlen("{\"auths\": {\"b.example\": {}}}")));
+	config_free(parse(text));
+	unlink(file);
+	refuse(text, "t.yaml:3:20: upstreams.a.example.docker_config: '/tmp/larder-config-~");
+}
+
 static void all_problems_are_told_in_order(void **state)
 {
 	(void)state;
@@ -546,7 +579,7 @@ static int make_directory(void **state)
 static int remove_directory(void **state)
 {
 	(void)state;
-	static const char *const names[] = {"some.pem", "password", "large.yaml", "good.yaml"};
+	static const char *const names[] = {"some.pem", "password", "config.json", "large.yaml", "good.yaml"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		_cleanup_free_ char *path = mem_printf("%s/%s", directory, names[i]);
 		unlink(path);
@@ -569,6 +602,7 @@ int main(void)
 		cmocka_unit_test(only_good_addresses_urls_and_names_are_taken),
 		cmocka_unit_test(bounds_hold),
 		cmocka_unit_test(passwords_come_from_a_file_or_the_environment),
+		cmocka_unit_test(docker_config_is_read_and_its_secrets_are_not_told),
 		cmocka_unit_test(all_problems_are_told_in_order),
 		cmocka_unit_test(a_missing_file_is_an_error),
 		cmocka_unit_test(the_command_line_sets_keys_by_their_path),
