@@ -31,8 +31,10 @@ struct larder *larder_configured(struct wire *wire, struct scripted *upstream, c
 		size_t len = strcspn(at, "%");
 		assert_int_equal(buf_append(&text, at, len), 0);
 		at += len;
-		if (at[0] == '%' && at[1] == 's') {
-			assert_int_equal(buf_append_text(&text, scripted_url(upstream, 0)), 0);
+		if (at[0] == '%') {
+			assert_true(at[1] == 's' || at[1] == 'd');
+			const char *what = at[1] == 's' ? scripted_url(upstream, 0) : wire->directory;
+			assert_int_equal(buf_append_text(&text, what), 0);
 			at += 2;
 		}
 	}

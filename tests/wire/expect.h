@@ -13,7 +13,7 @@ bool ask(const struct larder *larder, const char *method, const char *headers, s
 	 const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* A larder whose upstreams, credentials and times stand in a configuration: the text with every %s replaced by the
- * upstream's first URL. */
+ * upstream's first URL, and %d by the test's directory. */
 struct larder *larder_configured(struct wire *wire, struct scripted *upstream, const char *config);
 
 /* A header's value; NULL: it is absent. */
