@@ -95,6 +95,14 @@ static bool next_endpoint(struct registry_call *call)
 	return true;
 }
 
+/* A listing is of one moment, and never put together from two: each attempt begins at its start. */
+static bool call_is_listing(const struct registry_call *call)
+{
+	enum registry_kind kind = call->query.kind;
+
+	return kind == REGISTRY_TAGS || kind == REGISTRY_REFERRERS || kind == REGISTRY_RAW;
+}
+
 /* After a failure that may pass: waits and begins anew here, goes to a mirror, or gives up with call->last. */
 static void call_retry(struct registry_call *call, bool unreachable)
 {
@@ -105,7 +113,7 @@ static void call_retry(struct registry_call *call, bool unreachable)
 
 	free(call->redirect_url);
 	call->redirect_url = NULL;
-	if (call->attempt_bytes >= PROGRESS_BYTES)
+	if (call->attempt_bytes >= PROGRESS_BYTES && !call_is_listing(call))
 		call->attempt = 0;
 	call->attempt++;
 	/* An endpoint that cannot be reached is left at once where there is another. */
@@ -470,19 +478,29 @@ static void done_start_over(struct registry_call *call)
 	call_begin(call);
 }
 
+/* What registries that have no referrers API answer, besides 404. */
+static bool lacks_referrers(const struct registry_call *call)
+{
+	int status = call->status;
+
+	return call->query.kind == REGISTRY_REFERRERS &&
+	       (status == 400 || status == 405 || status == 406 || status == 501);
+}
+
 static void done_status(struct registry_call *call, struct fetch *fetch)
 {
 	int status = call->status;
+	bool missing = status == 404 || lacks_referrers(call);
 
 	if (status == 401 && !call->redirect_url) {
 		pace_release(call->registry->pace, &call->permit);
 		done_unauthorized(call, fetch);
 	} else if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) {
 		done_redirect(call, fetch);
-	} else if (status == 404 && call->endpoint == 0) {
+	} else if (missing && call->endpoint == 0) {
 		err_set(&call->last, ERR_NOT_FOUND, "%s has no such thing", call->registry->name);
 		call_end(call, &call->last);
-	} else if (status == 404) {
+	} else if (missing) {
 		/* A mirror's 404 does not speak for the registry, which could not be asked: call->last says why. */
 		pace_release(call->registry->pace, &call->permit);
 		if (next_endpoint(call))
@@ -597,7 +615,8 @@ static const struct fetch_sink fetch_sink = {.on_head = on_head, .on_body = on_b
 
 static void append_path(struct buf *text, const struct registry_call *call)
 {
-	static const char *const rooms[] = {[REGISTRY_MANIFEST] = "manifests", [REGISTRY_BLOB] = "blobs"};
+	static const char *const rooms[] = {
+		[REGISTRY_MANIFEST] = "manifests", [REGISTRY_BLOB] = "blobs", [REGISTRY_REFERRERS] = "referrers"};
 
 	if (call->query.kind == REGISTRY_PING)
 		buf_append_text(text, "/v2/");
@@ -624,8 +643,8 @@ static void call_fetch(struct registry_call *call)
 	call->status = 0;
 	call->attempt_bytes = 0;
 	call->sink_code = 0;
-	if (call->query.kind == REGISTRY_RAW)
-		call->offset = 0; /* a listing is of one moment, and never put together from two */
+	if (call_is_listing(call))
+		call->offset = 0;
 	call->asked_offset = call->offset;
 	call->ranged = !call->query.head && (call->offset > 0 || call->query.end > 0);
 	if (call->redirect_url) {
@@ -660,6 +679,7 @@ static void call_fetch(struct registry_call *call)
 	request.http1 = clock_ms() < endpoint->http1_until_ms;
 	request.own_connection = call->query.own_connection;
 	request.public_only = call->redirect_url && !endpoint->is_private;
-	request.no_client_cert = call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));
+	request.no_client_cert =
+		call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));
 	call->fetch = fetch_start(call->registry->pool, &request, &fetch_sink, call);
 }

@@ -53,15 +53,24 @@ struct registry_options {
 	uint64_t idle_timeout_ms;
 };
 
-enum registry_kind { REGISTRY_MANIFEST, REGISTRY_BLOB, REGISTRY_TAGS, REGISTRY_PING, REGISTRY_RAW };
+enum registry_kind {
+	REGISTRY_MANIFEST,
+	REGISTRY_BLOB,
+	REGISTRY_TAGS,
+	REGISTRY_REFERRERS,
+	REGISTRY_PING,
+	REGISTRY_RAW,
+};
 
 /* What is asked. Strings are copied. */
 struct registry_query {
 	enum registry_kind kind;
 	bool head;
 	const char *repository;
-	const char *reference; /* tag or digest; for REGISTRY_TAGS the query string without '?', or ""; for REGISTRY_RAW
-				* path and query, of the repository's API, or where the repository is "" of another */
+	const char *reference; /* tag or digest; for REGISTRY_TAGS the query string without '?', or ""; for
+				* REGISTRY_REFERRERS the subject's digest, and the query with its '?' when there is one;
+				* for REGISTRY_RAW path and query, of the repository's API, or where the repository is
+				* "" of another */
 	const char *accept;    /* NULL: none is sent */
 	uint64_t offset;       /* GET of a blob: the first byte wanted … */
 	uint64_t end;          /* … and the first that is not; 0: all to the end */
@@ -92,8 +101,9 @@ struct registry_sink {
 	int (*on_answer)(void *arg, const struct registry_answer *answer);
 	/* Body bytes and where they belong. Negative ends the call with that code. */
 	int (*on_body)(void *arg, uint64_t offset, const void *data, size_t len);
-	/* Last. `err` is NULL when all is well; its code says why not: ERR_NOT_FOUND (404), ERR_DENIED, ERR_RATE,
-	 * ERR_UPSTREAM, ERR_CANCELLED, or what the sink returned. */
+	/* Last. `err` is NULL when all is well; its code says why not: ERR_NOT_FOUND (404; of
+	 * REGISTRY_REFERRERS also what says that there is no such API), ERR_DENIED, ERR_RATE, ERR_UPSTREAM,
+	 * ERR_CANCELLED, or what the sink returned. */
 	void (*on_done)(void *arg, const struct err *err);
 };
 
