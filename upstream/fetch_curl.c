@@ -560,18 +560,29 @@ struct fetch_pool *fetch_pool_new(struct loop *loop, const struct fetch_pool_opt
 {
 	struct fetch_pool *pool = mem_alloc(sizeof(*pool));
 
-	pthread_once(&library_once, library_init);
 	pool->loop = loop;
 	pool->watch.run = on_pool_event;
 	pool->timer.run = on_pool_timer;
 	pool->options = *options;
-	pool->ca_fd = ca_bundle_make(options->ca);
-	if (pool->ca_fd >= 0)
-		snprintf(pool->ca_path, sizeof(pool->ca_path), "/proc/self/fd/%d", pool->ca_fd);
+	pool->options.ca = mem_strdup(options->ca);
+	pool->ca_fd = -1;
 	pool->client_cert = mem_strdup(options->client_cert);
 	pool->client_key = mem_strdup(options->client_key);
 	pool->proxy = mem_strdup(options->proxy);
 	pool->proxied = options->proxy || environment_names_proxy();
+	return pool;
+}
+
+/* What the first fetch needs: the library with all that it brings along, and the certificates. A larder that serves
+ * from its store does without, and a configuration may name many upstreams that nobody asks for. */
+static void pool_make_ready(struct fetch_pool *pool)
+{
+	if (pool->multi)
+		return;
+	pthread_once(&library_once, library_init);
+	pool->ca_fd = ca_bundle_make(pool->options.ca);
+	if (pool->ca_fd >= 0)
+		snprintf(pool->ca_path, sizeof(pool->ca_path), "/proc/self/fd/%d", pool->ca_fd);
 	pool->gathered = mem_alloc(GATHER_BYTES);
 	pool->multi = curl_multi_init();
 	assert(pool->multi);
@@ -580,10 +591,9 @@ struct fetch_pool *fetch_pool_new(struct loop *loop, const struct fetch_pool_opt
 	curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer);
 	curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool);
 	curl_multi_setopt(pool->multi, CURLMOPT_PIPELINING, CURLPIPE_MULTIPLEX);
-	curl_multi_setopt(pool->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)options->max_connections);
+	curl_multi_setopt(pool->multi, CURLMOPT_MAX_HOST_CONNECTIONS, (long)pool->options.max_connections);
 	/* Idle connections kept: the registry's, its token service's and a CDN's. */
-	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)options->max_connections * 3);
-	return pool;
+	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)pool->options.max_connections * 3);
 }
 
 void fetch_pool_free(struct fetch_pool *pool)
@@ -594,10 +604,12 @@ void fetch_pool_free(struct fetch_pool *pool)
 		fetch_cancel(pool->running);
 	while (pool->idle_easy_count > 0)
 		curl_easy_cleanup(pool->idle_easies[--pool->idle_easy_count]);
-	curl_multi_cleanup(pool->multi);
+	if (pool->multi)
+		curl_multi_cleanup(pool->multi);
 	loop_timer_clear(pool->loop, &pool->timer);
 	if (pool->ca_fd >= 0)
 		close(pool->ca_fd);
+	free((char *)(uintptr_t)pool->options.ca);
 	free(pool->gathered);
 	free(pool->client_cert);
 	free(pool->client_key);
@@ -622,7 +634,8 @@ static void set_proxy_options(CURL *easy, const struct fetch_pool *pool)
 	}
 	if (pool->proxy) {
 		curl_easy_setopt(easy, CURLOPT_PROXY, pool->proxy);
-		curl_easy_setopt(easy, CURLOPT_NOPROXY, ""); /* the environment's exceptions are the environment's proxy's */
+		curl_easy_setopt(easy, CURLOPT_NOPROXY,
+				 ""); /* the environment's exceptions are the environment's proxy's */
 	}
 }
 
@@ -686,6 +699,7 @@ struct fetch *fetch_start(struct fetch_pool *pool, const struct fetch_request *r
 	struct fetch *fetch = mem_alloc(sizeof(*fetch));
 
 	assert(pool->inside_library == 0);
+	pool_make_ready(pool);
 	fetch->pool = pool;
 	fetch->sink = sink;
 	fetch->arg = arg;
