@@ -64,9 +64,12 @@ void reply_cache_status(struct visit *visit, const struct pull_status *status)
 		quote(status->why, why, sizeof(why));
 		reply_header(visit, "Cache-Status", "larder; hit; ttl=-%" PRId64,
 			     status->stale_by_s > 0 ? status->stale_by_s : 0);
-		reply_header(visit, "Warning",
-			     "299 - \"larder serves what the upstream last confirmed %" PRId64 " s ago: %s\"",
-			     status->age_s, why);
+		if (status->age_s < 0)
+			reply_header(visit, "Warning", "299 - \"larder serves what it holds: %s\"", why);
+		else
+			reply_header(visit, "Warning",
+				     "299 - \"larder serves what the upstream last confirmed %" PRId64 " s ago: %s\"",
+				     status->age_s, why);
 		break;
 	}
 }
@@ -74,6 +77,9 @@ void reply_cache_status(struct visit *visit, const struct pull_status *status)
 void reply_send(struct visit *visit, int status, const struct http_body *body)
 {
 	reply_header(visit, "Docker-Distribution-API-Version", "registry/2.0");
+	if (visit->route.ns[0])
+		reply_header(visit, "OCI-Namespace", "%s",
+			     visit->route.ns); /* distribution-spec, "Registry Proxying" */
 	http_reply(visit->request, status, visit->headers, visit->header_count, body);
 	/* The values were copied. */
 	visit->header_count = 0;

@@ -29,7 +29,8 @@ struct route {
 	char asked_name[REF_UPSTREAM_MAX + REF_REPOSITORY_MAX + 2]; /* behind /v2/, what leads here again … */
 	bool by_ns;                                                 /* … with ?ns= and the upstream's name */
 	char reference[ROUTE_REFERENCE_MAX + 1];                    /* unchecked */
-	const char *error;                                          /* with an error: the OCI error code to answer */
+	char ns[REF_UPSTREAM_MAX + 8]; /* what ?ns= said, once it named an upstream; "" when absent */
+	const char *error;             /* with an error: the OCI error code to answer */
 };
 
 /*
