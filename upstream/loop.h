@@ -31,7 +31,7 @@ struct loop_watch {
 	void (*run)(struct loop_watch *watch, int fd, uint32_t epoll_events);
 };
 
-int loop_start(struct loop **loop, struct err *err);
+int loop_start(struct loop **out, struct err *err);
 /* Runs the tasks that were posted before, ends the thread and frees the loop. Timers still set are forgotten. Takes
  * NULL. */
 void loop_stop(struct loop *loop);

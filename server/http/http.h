@@ -77,7 +77,7 @@ struct http_options {
 struct http_server;
 
 /* Binds, listens, starts the threads. ERR_BUSY when an address is in use (the text names it), ERR_INVALID, ERR_IO. */
-int http_start(const struct http_options *options, struct http_server **server, struct err *err);
+int http_start(const struct http_options *options, struct http_server **out, struct err *err);
 
 /* The address that listener `i` got: "127.0.0.1:40123". */
 const char *http_address(const struct http_server *server, size_t i);
