@@ -29,6 +29,7 @@ struct pull_blob {
 	unsigned landings; /* before the last look into the store */
 	struct ask *ask;
 	struct flight *flight;
+	unsigned version;      /* of the flight's bytes */
 	struct waiter *waiter; /* the one that poll() or read() may have registered */
 	int fd;
 	uint64_t size;
@@ -196,7 +197,7 @@ static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
 
 static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *waiter)
 {
-	int code = flight_poll(blob->flight, waiter, &blob->size, &blob->err);
+	int code = flight_poll(blob->flight, waiter, &blob->size, &blob->version, &blob->err);
 
 	if (code == ERR_AGAIN)
 		return BLOB_FLIGHT;
@@ -253,7 +254,7 @@ int pull_blob_take_fd(struct pull_blob *blob)
 ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter)
 {
 	blob->waiter = waiter;
-	return flight_read(blob->flight, offset, data, max, waiter);
+	return flight_read(blob->flight, blob->version, offset, data, max, waiter);
 }
 
 void pull_blob_close(struct pull_blob *blob)

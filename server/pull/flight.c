@@ -39,9 +39,10 @@ struct flight {
 	enum flight_state state;
 	bool closing; /* larder ends: nobody waits any more */
 	struct waiter *waiters;
-	unsigned inside; /* readers, and the opening job, that use the ingest without the lock */
-	uint64_t size;   /* INGEST_SIZE_UNKNOWN until it is known */
-	struct err err;  /* FAILED: why */
+	unsigned inside;  /* readers, and the opening job, that use the ingest without the lock */
+	uint64_t size;    /* INGEST_SIZE_UNKNOWN until it is known */
+	unsigned version; /* how often what had arrived was thrown away, since the upstream has something else now */
+	struct err err;   /* FAILED: why */
 };
 
 static const char *name_of(const struct flight *flight, char text[DIGEST_TEXT_MAX])
@@ -219,6 +220,7 @@ static int check_version(struct flight *flight, const struct registry_answer *an
 	uint64_t size = ingest_size(flight->ingest);
 	bool other_size =
 		size != INGEST_SIZE_UNKNOWN && answer->size != REGISTRY_LENGTH_UNKNOWN && size != answer->size;
+	int code;
 
 	ingest_etag(flight->ingest, etag);
 	if (answer->offset > 0) {
@@ -226,9 +228,14 @@ static int check_version(struct flight *flight, const struct registry_answer *an
 			return err_set(err, ERR_UPSTREAM, "the upstream names another size than before");
 		return 0;
 	}
-	if (other_size || (answer->etag && etag[0] && strcmp(etag, answer->etag) != 0))
-		return ingest_discard(flight->ingest, err);
-	return 0;
+	if (!other_size && (!answer->etag || !etag[0] || strcmp(etag, answer->etag) == 0))
+		return 0;
+	pthread_mutex_lock(&flight->lock);
+	code = ingest_discard(flight->ingest, err);
+	flight->version++;
+	waiter_wake_all(&flight->waiters);
+	pthread_mutex_unlock(&flight->lock);
+	return code;
 }
 
 /* The manifest that named this blob told its size: another one is a lie, and none leaves no bound. */
@@ -353,12 +360,17 @@ static void ask_upstream(struct flight *flight)
 	}
 }
 
-static void leave_ingest(struct flight *flight)
+/* The version of the bytes, by now. */
+static unsigned leave_ingest(struct flight *flight)
 {
+	unsigned version;
+
 	pthread_mutex_lock(&flight->lock);
 	if (--flight->inside == 0)
 		pthread_cond_signal(&flight->nobody_inside);
+	version = flight->version;
 	pthread_mutex_unlock(&flight->lock);
+	return version;
 }
 
 static void open_job(struct work_job *job)
@@ -453,12 +465,13 @@ static int wait_here(struct flight *flight, struct waiter *waiter, struct err *e
 	return code;
 }
 
-int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)
+int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, unsigned *version, struct err *err)
 {
 	pthread_mutex_lock(&flight->lock);
 	if (flight->state == FLIGHT_FAILED || flight->state == FLIGHT_STARTING || flight->size == INGEST_SIZE_UNKNOWN)
 		return wait_here(flight, waiter, err);
 	*size = flight->size;
+	*version = flight->version;
 	pthread_mutex_unlock(&flight->lock);
 	return 0;
 }
@@ -481,13 +494,19 @@ static bool is_ahead(struct flight *flight, uint64_t offset)
 	       ingest_present_from(flight->ingest, offset) == 0;
 }
 
-ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t max, struct waiter *waiter)
+ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
+		    struct waiter *waiter)
 {
 	uint64_t readable;
 	struct err err;
 	ssize_t got;
 
 	pthread_mutex_lock(&flight->lock);
+	if (flight->version != version) {
+		/* What this reader has is of another version: the right rest would make a wrong whole. */
+		pthread_mutex_unlock(&flight->lock);
+		return ERR_UPSTREAM;
+	}
 	readable = flight->state == FLIGHT_FAILED ? 0 : readable_from(flight, offset);
 	if (readable == 0 && flight->transfer && is_ahead(flight, offset))
 		transfer_want(flight->transfer, offset);
@@ -498,8 +517,7 @@ ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t m
 
 	got = ingest_read(flight->ingest, offset, data, readable < max ? (size_t)readable : max);
 
-	leave_ingest(flight);
-	return got;
+	return leave_ingest(flight) == version ? got : ERR_UPSTREAM;
 }
 
 void flights_fail_all(struct pull *pull)

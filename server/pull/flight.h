@@ -36,10 +36,12 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key);
 /* Whether it is fetched from this repository, so that who may read there may read it. */
 bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository);
 
-/* 0: the size is known. ERR_AGAIN: the waiter was paused. Else why the flight failed. */
-int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
-/* As pull_blob_read(). */
-ssize_t flight_read(struct flight *flight, uint64_t offset, void *data, size_t max, struct waiter *waiter);
+/* 0: the size is known, and which version of the bytes it is of. ERR_AGAIN: the waiter was paused. Else why the flight
+ * failed. */
+int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, unsigned *version, struct err *err);
+/* As pull_blob_read(); ERR_UPSTREAM when the bytes are not any more of the version that flight_poll() told. */
+ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
+		    struct waiter *waiter);
 /* Gives a reference back; `waiter` (may be NULL) is forgotten. */
 void flight_release(struct flight *flight, struct waiter *waiter);
 
