@@ -10,8 +10,8 @@
 
 #define HTTP_ADDRESS_MAX       80
 #define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
-#define HTTP_CONNECTION_MEMORY (32 << 10) /* per connection: request line, headers, reply headers */
-#define HTTP_STREAM_BLOCK      (64 << 10)
+#define HTTP_CONNECTION_MEMORY (20 << 10) /* per connection: request line, headers, reply headers */
+#define HTTP_STREAM_BLOCK      (32 << 10) /* one for each reply that is read from a stream */
 #define HTTP_TLS_BLOCK         (256 << 10)
 
 struct http_accepted {
