@@ -14,9 +14,9 @@ static int refuse(struct route *route, struct err *err, int code, const char *er
 	return err_set(err, code, "%s", why);
 }
 
-/* Cuts "/v2/" off, wherever the upstream's prefix stands: "/v2/REST" -> REST; "/NAME/v2/REST" -> REST with the route's
- * upstream set. False when it is neither. */
-static bool strip_version(struct pull *pull, char *path, char **rest, struct route *route)
+/* Cuts "/v2/" off, wherever the upstream's prefix stands: "/v2/REST" -> REST; "/NAME/v2/REST" -> REST with *prefix set
+ * to the upstream. False when it is neither. */
+static bool strip_version(struct pull *pull, char *path, char **rest, struct pull_upstream **prefix)
 {
 	char *slash;
 
@@ -27,12 +27,9 @@ static bool strip_version(struct pull *pull, char *path, char **rest, struct rou
 	slash = path[0] == '/' ? strchr(path + 1, '/') : NULL;
 	if (!slash || (strcmp(slash, "/v2") != 0 && strncmp(slash, "/v2/", 4) != 0))
 		return false;
-	route->upstream = pull_find_upstream(pull, path + 1, (size_t)(slash - path - 1));
+	*prefix = pull_find_upstream(pull, path + 1, (size_t)(slash - path - 1));
 	*rest = slash[3] ? slash + 4 : slash + 3;
-	if (!route->upstream || (size_t)(slash - path) >= sizeof(route->asked_prefix))
-		return false;
-	memcpy(route->asked_prefix, path, (size_t)(slash - path));
-	return true;
+	return *prefix != NULL;
 }
 
 /* Splits "NAME/manifests/REFERENCE" and the like from behind, since a repository may have a component called "blobs".
@@ -136,7 +133,7 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 	memset(route, 0, sizeof(*route));
 	if (http_path_decode(path, decoded, sizeof(decoded)))
 		return refuse(route, err, ERR_INVALID, "NAME_INVALID", "the request's path is malformed or too long");
-	if (!strip_version(pull, decoded, &rest, route))
+	if (!strip_version(pull, decoded, &rest, &route->upstream))
 		return refuse(route, err, ERR_NOT_FOUND, "NAME_UNKNOWN",
 			      "there is nothing at this path; the registry API is under /v2/");
 	prefixed = route->upstream != NULL;
