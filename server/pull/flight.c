@@ -377,6 +377,7 @@ static void open_job(struct work_job *job)
 {
 	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, open_job));
 	struct err err = {0};
+	bool left_over;
 
 	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err)) {
 		flight_fail(flight, &err);
@@ -386,9 +387,11 @@ static void open_job(struct work_job *job)
 	pthread_mutex_lock(&flight->lock);
 	flight->inside++;
 	pthread_mutex_unlock(&flight->lock);
+	/* What an earlier run left is hashed beside the transfer. Looked at before that starts: what it brings is
+	 * hashed as it comes. */
+	left_over = ingest_hash_waits(flight->ingest);
 	ask_upstream(flight);
-	/* What an earlier run left is hashed beside the transfer. */
-	if (ingest_hash_waits(flight->ingest) && ingest_hash_behind(flight->ingest, &err))
+	if (left_over && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);
 	leave_ingest(flight);
 	flight_unref(flight);
