@@ -99,6 +99,8 @@ static void connection_close(struct connection *connection, enum scripted_outcom
 	while (connection->exchanges)
 		exchange_end(connection->exchanges, outcome);
 	connection->state = CONNECTION_DEAD;
+	/* A child between fork and exec has it open too, and then closing it here would not end its events. */
+	epoll_ctl(connection->scripted->epoll, EPOLL_CTL_DEL, connection->fd, NULL);
 	close(connection->fd);
 	connection->fd = -1;
 	log_note_connection(connection->listener, false);
