@@ -14,7 +14,8 @@
 #define TRIAL_MS         400  /* how long added lanes do, from their first byte on */
 #define TRIAL_LIMIT_MS   3000 /* they must have had one by then */
 #define WORTH_REMAINING  ((uint64_t)64 << 20)
-#define GAIN_NUMERATOR   5 /* lanes are worth it when the rate is 5/4 of what it was */
+#define WORTH_MS         2000 /* what one lane brings sooner needs no others */
+#define GAIN_NUMERATOR   5    /* lanes are worth it when the rate is 5/4 of what it was */
 #define GAIN_DENOMINATOR 4
 #define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */
 
@@ -419,6 +420,10 @@ static void look_single(struct transfer *transfer, uint64_t now)
 	if (now - transfer->mark_ms < SINGLE_MS)
 		return;
 	transfer->rate_before = rate_since_mark(transfer, now);
+	if ((transfer->size - transfer->lanes[0].at) * 1000 / (transfer->rate_before + 1) < WORTH_MS) {
+		transfer->state = TRANSFER_SETTLED;
+		return;
+	}
 	add_lanes(transfer, hint > 1 ? hint : 2);
 	if (hint > 1)
 		transfer->state = TRANSFER_SETTLED;
