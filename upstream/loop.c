@@ -131,6 +131,15 @@ static void run_timers(struct loop *loop)
 
 /* Tasks. */
 
+static void wake(struct loop *loop)
+{
+	uint64_t one = 1;
+	ssize_t written = write(loop->wake_fd, &one, sizeof(one));
+
+	/* EAGAIN: the counter is full, so the loop is awake anyway. */
+	assert(written == sizeof(one) || errno == EAGAIN);
+}
+
 /* Runs what was posted; false when the loop is to end and nothing is left. */
 static bool run_tasks(struct loop *loop)
 {
@@ -150,16 +159,10 @@ static bool run_tasks(struct loop *loop)
 		next = task->next;
 		task->run(task);
 	}
+	/* The wake-up that loop_stop() gave may have been taken together with that for these tasks. */
+	if (stopping)
+		wake(loop);
 	return true;
-}
-
-static void wake(struct loop *loop)
-{
-	uint64_t one = 1;
-	ssize_t written = write(loop->wake_fd, &one, sizeof(one));
-
-	/* EAGAIN: the counter is full, so the loop is awake anyway. */
-	assert(written == sizeof(one) || errno == EAGAIN);
 }
 
 void loop_post(struct loop *loop, struct loop_task *task)
