@@ -14,7 +14,7 @@
 #define TRIAL_MS         400  /* how long added lanes do, from their first byte on */
 #define TRIAL_LIMIT_MS   3000 /* they must have had one by then */
 #define WORTH_REMAINING  ((uint64_t)64 << 20)
-#define WORTH_MS         2000 /* what one lane brings sooner needs no others */
+#define WORTH_MS         3000 /* what one lane brings sooner needs no others */
 #define GAIN_NUMERATOR   5    /* lanes are worth it when the rate is 5/4 of what it was */
 #define GAIN_DENOMINATOR 4
 #define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */

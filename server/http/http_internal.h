@@ -11,6 +11,7 @@
 #define HTTP_ADDRESS_MAX       80
 #define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
 #define HTTP_CONNECTION_MEMORY (20 << 10) /* per connection: request line, headers, reply headers */
+#define HTTP_BUSY_TURNS        8          /* of a serving thread, between two looks for new connections */
 #define HTTP_STREAM_BLOCK      (32 << 10) /* one for each reply that is read from a stream */
 #define HTTP_TLS_BLOCK         (256 << 10)
 

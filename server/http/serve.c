@@ -333,22 +333,33 @@ static int wait_ms(struct http_server_thread *thread)
 	return timeout > 60000 ? 60000 : (int)timeout;
 }
 
+/* Waits until the library or another thread has something for this one. */
+static void thread_wait(struct http_server_thread *thread, int timeout_ms)
+{
+	struct epoll_event events[2];
+	int count = epoll_wait(thread->epoll_fd, events, 2, timeout_ms);
+
+	for (int i = 0; i < count; i++) {
+		uint64_t counter;
+
+		if (events[i].data.fd == thread->wake_fd && read(thread->wake_fd, &counter, sizeof(counter)) > 0)
+			take_accepted(thread);
+	}
+}
+
 static void *thread_main(void *arg)
 {
 	struct http_server_thread *thread = arg;
-	struct epoll_event events[2];
+	unsigned turns = 0;
 
 	pthread_setname_np(pthread_self(), "http");
 	while (__atomic_load_n(&thread->phase, __ATOMIC_ACQUIRE) != HTTP_STOPPING) {
-		int count = epoll_wait(thread->epoll_fd, events, 2, wait_ms(thread));
+		int timeout_ms = wait_ms(thread);
 
-		for (int i = 0; i < count; i++) {
-			uint64_t counter;
-
-			if (events[i].data.fd == thread->wake_fd &&
-			    read(thread->wake_fd, &counter, sizeof(counter)) > 0)
-				take_accepted(thread);
-		}
+		/* While it has bytes to send the library asks the kernel for events itself, once a turn: new
+		 * connections, which it knows nothing of, are looked for now and then. */
+		if (timeout_ms != 0 || ++turns % HTTP_BUSY_TURNS == 0)
+			thread_wait(thread, timeout_ms);
 		MHD_run(thread->daemon);
 	}
 	take_accepted(thread);
