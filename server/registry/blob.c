@@ -97,7 +97,7 @@ static void send_blob(struct visit *visit)
 {
 	const char *if_range = http_request_header(visit->request, "If-Range");
 	const char *range = http_request_header(visit->request, "Range");
-	struct http_body nothing = {.kind = HTTP_BODY_MEMORY};
+	struct http_body nothing = {.kind = HTTP_BODY_MEMORY, .len = pull_blob_size(visit->blob)}; /* as of a 200 */
 	char etag[ROUTE_REFERENCE_MAX + 3];
 
 	snprintf(etag, sizeof(etag), "\"%s\"", visit->route.reference);

@@ -107,8 +107,6 @@ static void ended(void *arg, struct http_request *request, bool complete)
 	struct visit *visit = request->state;
 
 	(void)arg;
-	if (!visit)
-		return; /* it ended before it was read whole */
 	log_visit(visit, complete);
 	multipart_free(visit->parts);
 	pull_blob_close(visit->blob);
