@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/pull/ask.h"
+#include "server/pull/ask_internal.h"
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/pull/sizes.h"
+#include "upstream/url.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -13,31 +13,6 @@
 #include <string.h>
 
 #define MISSING_MAX 4096
-
-struct ask {
-	struct pull *pull;
-	char *key;
-	UT_hash_handle hh;
-	unsigned refs; /* the table's, and one a client */
-	enum { ASK_RUNNING, ASK_ANSWERED } state;
-	struct waiter *waiters;
-
-	struct pull_upstream *upstream;
-	enum registry_kind kind;
-	bool head;
-	char *repository, *reference;
-	uint64_t accept_key;
-	struct digest wanted; /* when the reference is a digest */
-
-	struct ask_result result;
-	struct err err;
-	struct work_job job; /* writes what was learnt */
-	bool left;           /* the table already */
-
-	struct loop_task arm;    /* sets the timer; posted before the call */
-	struct loop_timer timer; /* patience ends */
-	bool overdue;            /* it has ended; under pull->lock */
-};
 
 struct missing {
 	char *key;
@@ -96,7 +71,7 @@ static void ask_free(struct ask *ask)
 	free(ask->repository);
 	free(ask->reference);
 	buf_dispose(&ask->result.body);
-	free(ask->result.link);
+	free(ask->result.next);
 	free(ask);
 }
 
@@ -134,72 +109,7 @@ static void leave_table(struct ask *ask)
 	pull_note_landing(ask->pull);
 }
 
-/* Writing down what was learnt, on a worker thread. */
-
-/* A HEAD says that the tag has moved to a manifest that is not held yet. Until it is, the tag keeps its old meaning
- * here: should the fetch be refused (registries count GETs, and not HEADs), there is something to fall back on. */
-static bool forgets_what_is_held(struct ask *ask, const struct index_repository *repository)
-{
-	struct index_tag known;
-	struct err err;
-	uint64_t size;
-
-	if (ask->wanted.algorithm ||
-	    index_get_tag(ask->pull->index, repository, ask->reference, ask->accept_key, &known, &err))
-		return false;
-	return !digest_equal(&known.digest, &ask->result.digest) &&
-	       store_find_blob(ask->pull->store, &known.digest, &size, &err) == 0 &&
-	       store_find_blob(ask->pull->store, &ask->result.digest, &size, &err) != 0;
-}
-
-static void learn_manifest(struct ask *ask)
-{
-	const struct ask_result *result = &ask->result;
-	struct index_repository repository = {.upstream = ask->upstream->name, .repository = ask->repository};
-	struct index_tag tag = {.digest = result->digest, .size = result->size, .accept = ask->accept_key};
-	struct index_change changes[2] = {
-		{.kind = INDEX_PUT_LINK, .repository = repository, .digest = &result->digest}};
-	size_t count = 1;
-	struct err err = {0};
-
-	if (result->digest.algorithm == 0 || (ask->head && forgets_what_is_held(ask, &repository)))
-		return;
-	if (!ask->head && store_put_blob(ask->pull->store, &result->digest, result->body.data ? result->body.data : "",
-					 result->body.len, &err)) {
-		log_warn("cannot keep manifest %s/%s %s: %s", ask->upstream->name, ask->repository, ask->reference,
-			 err.text);
-		return;
-	}
-	memcpy(changes[0].link.media_type, result->media_type, sizeof(result->media_type));
-	if (ask->wanted.algorithm == 0) {
-		tag.checked = clock_wall_s();
-		tag.fetched = tag.checked;
-		memcpy(tag.media_type, result->media_type, sizeof(result->media_type));
-		changes[count++] = (struct index_change){
-			.kind = INDEX_PUT_TAG, .repository = repository, .tag = ask->reference, .tag_record = &tag};
-	}
-	if (index_write(ask->pull->index, changes, count, &err))
-		log_warn("cannot keep what %s/%s %s means: %s", ask->upstream->name, ask->repository, ask->reference,
-			 err.text);
-}
-
-static void learn(struct ask *ask)
-{
-	struct index_change change = {.repository = {ask->upstream->name, ask->repository}};
-	struct err err;
-
-	if (ask->err.code == ERR_NOT_FOUND && ask->kind == REGISTRY_MANIFEST && ask->wanted.algorithm == 0) {
-		change.kind = INDEX_DELETE_TAG;
-		change.tag = ask->reference;
-		index_write(ask->pull->index, &change, 1, &err);
-	} else if (ask->err.code == 0 && ask->kind == REGISTRY_MANIFEST) {
-		learn_manifest(ask);
-	} else if (ask->err.code == 0 && ask->kind == REGISTRY_BLOB) {
-		change.kind = INDEX_PUT_LINK;
-		change.digest = &ask->wanted;
-		index_write(ask->pull->index, &change, 1, &err);
-	}
-}
+/* The end, on a worker thread. */
 
 static void run_job(struct work_job *job)
 {
@@ -207,7 +117,7 @@ static void run_job(struct work_job *job)
 	struct pull *pull = ask->pull;
 	bool last;
 
-	learn(ask);
+	learn_keep(ask);
 	pthread_mutex_lock(&pull->lock);
 	leave_table(ask);
 	last = ask_unref(ask);
@@ -232,8 +142,8 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	memset(&result->digest, 0, sizeof(result->digest));
 	if (answer->content_digest)
 		digest_parse(answer->content_digest, &result->digest);
-	free(result->link);
-	result->link = mem_strdup(answer->link);
+	free(result->next);
+	result->next = answer->link ? url_link_next(answer->base, answer->link) : NULL;
 	if (!ask->head && answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size > result->body.max)
 		return err_set(&ask->err, ERR_LIMIT,
 			       "the upstream's answer is larger than larder takes: %" PRIu64 " bytes", answer->size);
@@ -250,28 +160,6 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 			       "the upstream's answer is larger than larder takes: over %zu bytes",
 			       ask->result.body.max);
 	return 0;
-}
-
-/* Hashing decides what a manifest is, never the header that came with it; the header only says with which algorithm a
- * tag's is named. */
-static void check_manifest(struct ask *ask)
-{
-	struct ask_result *result = &ask->result;
-	const char *data = result->body.data ? result->body.data : "";
-	uint8_t algorithm = ask->wanted.algorithm ? ask->wanted.algorithm : result->digest.algorithm;
-	struct digest digest;
-
-	if (ask->head)
-		return;
-	digest_of(algorithm ? algorithm : DIGEST_SHA256, data, result->body.len, &digest);
-	if (ask->wanted.algorithm && !digest_equal(&digest, &ask->wanted)) {
-		err_set(&ask->err, ERR_DIGEST, "the upstream's bytes of manifest %s do not match this digest",
-			ask->reference);
-		return;
-	}
-	result->digest = digest;
-	result->size = result->body.len;
-	sizes_learn(ask->pull->sizes, data, result->body.len);
 }
 
 static void on_patience_ended(struct loop_timer *timer)
@@ -304,8 +192,8 @@ static void on_done(void *arg, const struct err *err)
 
 	if (err && !ask->err.code)
 		ask->err = *err;
-	if (!err && ask->kind == REGISTRY_MANIFEST)
-		check_manifest(ask);
+	if (!ask->err.code)
+		learn_check(ask);
 	if (ask->err.code && ask->err.code != ERR_NOT_FOUND && ask->err.code != ERR_CANCELLED)
 		log_warn("upstream %s: %s %s: %s", ask->upstream->name, ask->repository, ask->reference, ask->err.text);
 	pthread_mutex_lock(&pull->lock);
@@ -325,7 +213,7 @@ static const struct registry_sink sink = {.on_answer = on_answer, .on_body = on_
 
 /* Asking. */
 
-static char *key_make(const struct ask_request *request)
+char *ask_key(const struct ask_request *request)
 {
 	return mem_printf("%s\n%s\n%d%d\n%" PRIx64 "\n%s", request->upstream->name, request->repository, request->kind,
 			  request->head, request->accept_key, request->reference);
@@ -368,7 +256,7 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined)
 {
-	_cleanup_free_ char *key = key_make(request);
+	_cleanup_free_ char *key = ask_key(request);
 	struct ask *ask;
 	bool known_missing;
 

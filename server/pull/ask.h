@@ -30,8 +30,11 @@ struct ask_result {
 	char media_type[PULL_MEDIA_TYPE_MAX + 1];
 	uint64_t size; /* REGISTRY_LENGTH_UNKNOWN when a HEAD did not tell */
 	struct buf body;
-	char *link;
+	char *next; /* of a listing: the query of the next page; NULL: this is the last */
 };
+
+/* What asks for the same join by, for the caller to free. */
+char *ask_key(const struct ask_request *request);
 
 /* Joins the running ask for the same, or starts it. `joined` tells which. Release it. NULL: one may just have ended, so
  * look into the store again. */

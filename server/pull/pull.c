@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
+#include "server/pull/pages.h"
 #include "server/pull/sizes.h"
 
 #include <assert.h>
@@ -167,6 +168,7 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->loop = options->loop;
 	pull->offline = options->offline;
 	pull->sizes = sizes_new();
+	pull->pages = pages_new();
 	pthread_mutex_init(&pull->lock, NULL);
 	pthread_cond_init(&pull->idle, NULL);
 	pull->upstream_count = options->upstream_count;
@@ -204,6 +206,7 @@ void pull_free(struct pull *pull)
 	for (size_t i = 0; i < pull->upstream_count; i++)
 		upstream_dispose(&pull->upstreams[i]);
 	missing_free(pull);
+	pages_free(pull->pages);
 	sizes_free(pull->sizes);
 	pthread_cond_destroy(&pull->idle);
 	pthread_mutex_destroy(&pull->lock);

@@ -31,6 +31,7 @@
 #define PULL_MANIFEST_MAX                                                                                              \
 	((size_t)4 << 20) /* distribution-spec, "Pushing Manifests": at least 4 MiB; clients read no more */
 #define PULL_TAGS_MAX       ((size_t)8 << 20) /* of one page */
+#define PULL_PAGE_QUERY_MAX 1024              /* of a page's query, as it is sent */
 #define PULL_MEDIA_TYPE_MAX 255
 #define PULL_ACCEPT_MAX     4096
 
@@ -86,7 +87,7 @@ enum pull_outcome {
 
 struct pull_status {
 	enum pull_outcome outcome;
-	int64_t age_s;          /* PULL_STALE: since the upstream last confirmed it … */
+	int64_t age_s;          /* PULL_STALE: since the upstream last confirmed it (negative: not known) … */
 	int64_t stale_by_s;     /* … and how far beyond its freshness that is */
 	char why[ERR_TEXT_MAX]; /* PULL_STALE: what went wrong upstream */
 };
@@ -127,15 +128,23 @@ void pull_manifest_close(struct pull_manifest *manifest);
 
 /* Tags. */
 
+/* Which part of a listing (distribution-spec, "Listing Tags"). */
+struct pull_page {
+	size_t count;      /* n; PULL_PAGE_ALL: not said */
+	const char *last;  /* begin behind this one; "": from the start */
+	const char *token; /* where the page begins, in the upstream's own terms (Quay's next_page); "": not said */
+};
+
+#define PULL_PAGE_ALL SIZE_MAX
+
 struct pull_tags;
 
-/* `query` is what goes behind the '?': "", "n=10&last=3.1". */
 struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
-				 const char *query);
+				 const struct pull_page *page);
 int pull_tags_poll(struct pull_tags *tags, struct waiter *waiter, struct err *err);
 /* The JSON document, as the upstream gave it, or made from what is known when it could not be asked. */
 const char *pull_tags_data(const struct pull_tags *tags, size_t *len);
-/* The query of the next page; NULL when this is the last. */
+/* The query of the next page, at most PULL_PAGE_QUERY_MAX; NULL when this is the last. */
 const char *pull_tags_next(const struct pull_tags *tags);
 const struct pull_status *pull_tags_status(const struct pull_tags *tags);
 void pull_tags_close(struct pull_tags *tags);

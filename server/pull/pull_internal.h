@@ -14,6 +14,7 @@
 struct ask;
 struct flight;
 struct missing;
+struct pages;
 struct sizes;
 
 struct pull_upstream {
@@ -34,6 +35,7 @@ struct pull {
 	struct pull_upstream *default_upstream;
 	bool offline;
 	struct sizes *sizes; /* what manifests say about their blobs */
+	struct pages *pages; /* of tags, as upstreams gave them */
 
 	pthread_mutex_t lock; /* guards what follows; taken before a flight's own lock, never after it */
 	bool closing;

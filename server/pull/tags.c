@@ -1,126 +1,265 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One client's interest in a page of a repository's tags. */
 #include "server/pull/ask.h"
+#include "server/pull/pages.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "upstream/url.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define KNOWN_TAGS_MAX 10000 /* in one page made here */
+
+enum tags_state {
+	TAGS_LOOK, /* was the same page asked for a moment ago? -> READY, ASK, FAILED */
+	TAGS_ASK,  /* the upstream is asked                      -> READY, FAILED */
+	TAGS_READY,
+	TAGS_FAILED,
+};
+
 struct pull_tags {
 	struct pull *pull;
 	struct pull_upstream *upstream;
 	char *repository;
-	char *query;
+	size_t count;
+	char *last;
+	char *token;
+	char *query; /* what is asked upstream */
+
+	enum tags_state state;
 	struct ask *ask;
 	struct waiter *waiter;
-	char *data;
+	bool have_fallback;
+	struct page *page; /* of an earlier answer */
+
+	char *own_data, *own_next; /* made here */
+	const char *data;
 	size_t len;
-	char *next;
+	const char *next;
 	struct pull_status status;
+	struct err err;
 };
 
+static char *make_query(const struct pull_page *page)
+{
+	_cleanup_free_ char *last = url_escape(page->last), *token = url_escape(page->token);
+	struct buf query = {0};
+
+	buf_append_text(&query, "");
+	if (page->count != PULL_PAGE_ALL)
+		buf_printf(&query, "&n=%zu", page->count);
+	if (*last)
+		buf_printf(&query, "&last=%s", last);
+	if (*token)
+		buf_printf(&query, "&next_page=%s", token);
+	if (query.len > 0)
+		memmove(query.data, query.data + 1, query.len); /* with the NUL */
+	return query.data ? query.data : mem_strdup("");
+}
+
 struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
-				 const char *query)
+				 const struct pull_page *page)
 {
 	struct pull_tags *tags = mem_alloc(sizeof(*tags));
-	struct ask_request request = {
-		.upstream = upstream, .kind = REGISTRY_TAGS, .repository = repository, .reference = query};
-	bool joined = false;
 
 	tags->pull = pull;
 	tags->upstream = upstream;
 	tags->repository = mem_strdup(repository);
-	tags->query = mem_strdup(query);
-	if (!pull->offline) {
-		do
-			request.landings = pull_landings(pull);
-		while (!(tags->ask = ask_open(pull, &request, &joined)));
-		tags->status.outcome = joined ? PULL_COLLAPSED : PULL_PASSED;
-	}
+	tags->count = page->count;
+	tags->last = mem_strdup(page->last);
+	tags->token = mem_strdup(page->token);
+	tags->query = make_query(page);
 	return tags;
 }
 
-/* What is known here, as a list in one page: for when the upstream cannot be asked. */
+static enum tags_state fail(struct pull_tags *tags, const struct err *err)
+{
+	tags->err = *err;
+	return TAGS_FAILED;
+}
+
+/* What is known here, for when the upstream cannot be asked. */
+
+struct known {
+	json_t *list;
+	size_t max;
+	bool more;
+};
 
 static bool add_tag(void *arg, const char *tag)
 {
-	json_array_append_new(arg, json_string(tag));
-	return json_array_size(arg) < 100000;
+	struct known *known = arg;
+
+	known->more = json_array_size(known->list) >= known->max;
+	if (!known->more)
+		json_array_append_new(known->list, json_string(tag));
+	return !known->more;
 }
 
-static int list_known(struct pull_tags *tags, const struct err *why, struct err *err)
+static bool is_any(void *arg, const char *tag)
+{
+	(void)tag;
+	*(bool *)arg = true;
+	return false;
+}
+
+static bool knows_tags(const struct pull_tags *tags)
 {
 	struct index_repository repository = {tags->upstream->name, tags->repository};
-	json_t *list = json_array();
-	json_t *document = json_pack("{s:s, s:o}", "name", tags->repository, "tags", list);
-	struct err missing;
+	struct err err;
+	bool any = false;
 
-	if (index_list_tags(tags->pull->index, &repository, "", add_tag, list, &missing) ||
-	    json_array_size(list) == 0) {
-		json_decref(document);
-		*err = *why;
-		return err->code;
+	return index_list_tags(tags->pull->index, &repository, "", is_any, &any, &err) == 0 && any;
+}
+
+static void name_next(struct pull_tags *tags, const struct known *known)
+{
+	struct pull_page page = {.count = tags->count, .token = ""};
+
+	if (!known->more || known->max == 0)
+		return;
+	page.last = json_string_value(json_array_get(known->list, known->max - 1));
+	tags->next = tags->own_next = make_query(&page);
+}
+
+/* A page of the tags that are in the index. Where a token begins, only the upstream knows. */
+static bool list_known(struct pull_tags *tags)
+{
+	struct index_repository repository = {tags->upstream->name, tags->repository};
+	struct known known = {.max = tags->count < KNOWN_TAGS_MAX ? tags->count : KNOWN_TAGS_MAX};
+	json_t *document;
+	struct err err;
+
+	if (*tags->token || !knows_tags(tags))
+		return false;
+	known.list = json_array();
+	document = json_pack("{s:s, s:o}", "name", tags->repository, "tags", known.list);
+	if (index_list_tags(tags->pull->index, &repository, tags->last, add_tag, &known, &err) == 0) {
+		name_next(tags, &known);
+		tags->data = tags->own_data = json_dumps(document, JSON_COMPACT);
+		tags->len = strlen(tags->data);
+		tags->status.age_s = -1;
 	}
-	tags->data = json_dumps(document, JSON_COMPACT);
-	tags->len = strlen(tags->data);
 	json_decref(document);
+	return tags->data != NULL;
+}
+
+static uint64_t page_age_ms(const struct page *page)
+{
+	return clock_ms() - page->fetched_ms;
+}
+
+static void use_page(struct pull_tags *tags)
+{
+	tags->data = tags->page->data;
+	tags->len = tags->page->len;
+	tags->next = tags->page->next;
+}
+
+/* The page as the upstream last gave it, if that is not too long ago. */
+static bool use_old_page(struct pull_tags *tags)
+{
+	const struct pull_upstream_options *options = &tags->upstream->options;
+	uint64_t age = tags->page ? page_age_ms(tags->page) : 0;
+	uint64_t beyond = age > options->tag_ttl_ms ? age - options->tag_ttl_ms : 0;
+
+	if (!tags->page || beyond > options->stale_for_ms)
+		return false;
+	use_page(tags);
+	tags->status.age_s = (int64_t)(age / 1000);
+	tags->status.stale_by_s = (int64_t)(beyond / 1000);
+	return true;
+}
+
+static enum tags_state use_stale(struct pull_tags *tags, const struct err *why)
+{
+	if (!use_old_page(tags) && !list_known(tags))
+		return fail(tags, why);
 	tags->status.outcome = PULL_STALE;
 	memcpy(tags->status.why, why->text, sizeof(why->text));
-	return 0;
+	return TAGS_READY;
 }
 
-/* The answer must be what it says it is; a failure is never turned into an empty list. */
-static int check_list(const struct ask_result *result, struct err *err)
-{
-	json_t *document = json_loadb(result->body.data ? result->body.data : "", result->body.len, 0, NULL);
-	json_t *list = json_object_get(document, "tags");
-	bool good = json_is_array(list) || json_is_null(list);
+/* LOOK and ASK. */
 
-	json_decref(document);
-	return good ? 0 : err_set(err, ERR_UPSTREAM, "the upstream's list of tags is not one");
+static enum tags_state look(struct pull_tags *tags)
+{
+	struct ask_request request = {.upstream = tags->upstream,
+				      .kind = REGISTRY_TAGS,
+				      .repository = tags->repository,
+				      .reference = tags->query,
+				      .landings = pull_landings(tags->pull)};
+	_cleanup_free_ char *key = ask_key(&request);
+	struct err why;
+	bool joined;
+
+	page_release(tags->page);
+	tags->page = pages_find(tags->pull->pages, key);
+	if (tags->page && page_age_ms(tags->page) < tags->upstream->options.tag_ttl_ms) {
+		use_page(tags);
+		tags->status.outcome = PULL_HIT;
+		return TAGS_READY;
+	}
+	if (tags->pull->offline) {
+		err_set(&why, ERR_OFFLINE, "larder is offline and knows no tags of this repository");
+		return use_stale(tags, &why);
+	}
+	tags->have_fallback = tags->page || (!*tags->token && knows_tags(tags));
+	if (tags->have_fallback && health_is_ailing(tags->upstream)) {
+		err_set(&why, ERR_UPSTREAM, "%s does not answer", tags->upstream->name);
+		return use_stale(tags, &why);
+	}
+	request.impatient = tags->have_fallback;
+	tags->ask = ask_open(tags->pull, &request, &joined);
+	tags->status.outcome = joined ? PULL_COLLAPSED : PULL_MISS;
+	return tags->ask ? TAGS_ASK : TAGS_LOOK;
 }
 
-static void take_next(struct pull_tags *tags, const char *link)
+static enum tags_state wait_for_page(struct pull_tags *tags, struct waiter *waiter)
 {
-	/* Only the query counts: it is our own path that the client asks next. */
-	_cleanup_free_ char *next = link ? url_link_next("http://upstream/", link) : NULL;
-	const char *question = next ? strchr(next, '?') : NULL;
+	const struct ask_result *result;
+	struct err why = {0};
+	int code = ask_poll(tags->ask, waiter, tags->have_fallback, &result, &why);
 
-	if (question)
-		tags->next = mem_strdup(question + 1);
+	if (code == ERR_AGAIN)
+		return TAGS_ASK;
+	if (code == ERR_NOT_FOUND || code == ERR_CANCELLED)
+		return fail(tags, &why);
+	if (code)
+		return use_stale(tags, &why);
+	tags->data = result->body.data;
+	tags->len = result->body.len;
+	tags->next = result->next;
+	return TAGS_READY;
 }
 
 int pull_tags_poll(struct pull_tags *tags, struct waiter *waiter, struct err *err)
 {
-	const struct ask_result *result;
-	struct err why;
-	int code;
-
 	tags->waiter = waiter;
-	if (tags->pull->offline) {
-		err_set(&why, ERR_OFFLINE, "larder is offline and knows no tags of this repository");
-		return list_known(tags, &why, err);
+	for (;;) {
+		switch (tags->state) {
+		case TAGS_LOOK:
+			tags->state = look(tags);
+			break;
+		case TAGS_ASK:
+			tags->state = wait_for_page(tags, waiter);
+			if (tags->state == TAGS_ASK)
+				return ERR_AGAIN; /* the waiter was paused */
+			break;
+		case TAGS_READY:
+			return 0;
+		case TAGS_FAILED:
+			*err = tags->err;
+			return err->code;
+		}
 	}
-	code = ask_poll(tags->ask, waiter, false, &result, &why);
-	if (code == ERR_AGAIN)
-		return code;
-	if (code == ERR_NOT_FOUND || code == ERR_CANCELLED) {
-		*err = why;
-		return code;
-	}
-	if (code == 0)
-		code = check_list(result, &why);
-	if (code)
-		return list_known(tags, &why, err);
-	tags->data = mem_strndup(result->body.data, result->body.len);
-	tags->len = result->body.len;
-	take_next(tags, result->link);
-	return 0;
 }
+
+/* Results. */
 
 const char *pull_tags_data(const struct pull_tags *tags, size_t *len)
 {
@@ -143,9 +282,12 @@ void pull_tags_close(struct pull_tags *tags)
 	if (!tags)
 		return;
 	ask_release(tags->ask, tags->waiter);
-	free(tags->data);
-	free(tags->next);
+	page_release(tags->page);
+	free(tags->own_data);
+	free(tags->own_next);
 	free(tags->repository);
+	free(tags->last);
+	free(tags->token);
 	free(tags->query);
 	free(tags);
 }

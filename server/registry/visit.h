@@ -30,7 +30,7 @@ struct visit {
 	/* The reply's headers, until it is sent. Values are copied into `text`. */
 	struct http_header headers[VISIT_HEADERS_MAX];
 	size_t header_count;
-	char text[4096]; /* what peers may put in (names, links, warnings) is bounded far below */
+	char text[8192]; /* what peers may put in (names, links, warnings) is bounded far below */
 	size_t text_used;
 };
 

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What ask.c (how a question runs) and learn.c (what its answer means) share. */
+#pragma once
+
+#include "server/pull/ask.h"
+
+struct ask {
+	struct pull *pull;
+	char *key;
+	UT_hash_handle hh;
+	unsigned refs; /* the table's, and one a client */
+	enum { ASK_RUNNING, ASK_ANSWERED } state;
+	struct waiter *waiters;
+
+	struct pull_upstream *upstream;
+	enum registry_kind kind;
+	bool head;
+	char *repository, *reference;
+	uint64_t accept_key;
+	struct digest wanted; /* when the reference is a digest */
+
+	struct ask_result result;
+	struct err err;
+	struct work_job job; /* writes what was learnt */
+	bool left;           /* the table already */
+
+	struct loop_task arm;    /* sets the timer; posted before the call */
+	struct loop_timer timer; /* patience ends */
+	bool overdue;            /* it has ended; under pull->lock */
+};
+
+/* Checks a good answer on the loop's thread, before anybody sees it: sets ask->err when it is not what it should be. */
+void learn_check(struct ask *ask);
+/* Writes down what was learnt. Blocks: on a worker thread. */
+void learn_keep(struct ask *ask);

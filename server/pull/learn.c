@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the answer to an ask means: checked before anybody sees it, kept before it leaves the table. */
+#include "server/pull/ask_internal.h"
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/pull/pages.h"
+#include "server/pull/sizes.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Checking. */
+
+/* Hashing decides what a manifest is, never the header that came with it; the header only says with which algorithm a
+ * tag's is named. */
+static void check_manifest(struct ask *ask)
+{
+	struct ask_result *result = &ask->result;
+	const char *data = result->body.data ? result->body.data : "";
+	uint8_t algorithm = ask->wanted.algorithm ? ask->wanted.algorithm : result->digest.algorithm;
+	struct digest digest;
+
+	if (ask->head)
+		return;
+	digest_of(algorithm ? algorithm : DIGEST_SHA256, data, result->body.len, &digest);
+	if (ask->wanted.algorithm && !digest_equal(&digest, &ask->wanted)) {
+		err_set(&ask->err, ERR_DIGEST, "the upstream's bytes of manifest %s do not match this digest",
+			ask->reference);
+		return;
+	}
+	result->digest = digest;
+	result->size = result->body.len;
+	sizes_learn(ask->pull->sizes, data, result->body.len);
+}
+
+/* Whether a page's next one is named by what clients may ask for too (registry/page.c). */
+static bool names_page(const char *parameter, size_t len)
+{
+	return (len > 5 && strncmp(parameter, "last=", 5) == 0) ||
+	       (len > 10 && strncmp(parameter, "next_page=", 10) == 0);
+}
+
+/* The next page's address becomes its query: it is our own path that the client asks next. */
+static int take_next_query(struct ask_result *result, struct err *err)
+{
+	_cleanup_free_ char *address = take_pointer(result->next);
+	_cleanup_(buf_dispose) struct buf query = {0};
+	const char *at = address ? strchr(address, '?') : NULL;
+	bool named = false;
+
+	if (!address)
+		return 0;
+	while (at && *at) {
+		size_t len = strcspn(++at, "&");
+		bool names = names_page(at, len);
+
+		if (names || (len > 2 && strncmp(at, "n=", 2) == 0)) {
+			buf_append_text(&query, query.len ? "&" : "");
+			buf_append(&query, at, len);
+		}
+		named = named || names;
+		at += len;
+	}
+	if (!named || query.len > PULL_PAGE_QUERY_MAX)
+		return err_set(err, ERR_UPSTREAM, "the upstream's list of tags goes on in a way unknown to larder");
+	result->next = take_pointer(query.data);
+	return 0;
+}
+
+/* A failure is never taken for an empty list. */
+static void check_tags(struct ask *ask)
+{
+	struct ask_result *result = &ask->result;
+	json_t *document = json_loadb(result->body.data ? result->body.data : "", result->body.len, 0, NULL);
+	json_t *list = json_object_get(document, "tags");
+
+	if (!json_is_array(list) && !json_is_null(list))
+		err_set(&ask->err, ERR_UPSTREAM, "the upstream's list of tags is not one");
+	else
+		take_next_query(result, &ask->err);
+	json_decref(document);
+}
+
+void learn_check(struct ask *ask)
+{
+	if (ask->kind == REGISTRY_MANIFEST)
+		check_manifest(ask);
+	else if (ask->kind == REGISTRY_TAGS)
+		check_tags(ask);
+}
+
+/* Keeping. */
+
+/* A HEAD says that the tag has moved to a manifest that is not held yet. Until it is, the tag keeps its old meaning
+ * here: should the fetch be refused (registries count GETs, and not HEADs), there is something to fall back on. */
+static bool forgets_what_is_held(struct ask *ask, const struct index_repository *repository)
+{
+	struct index_tag known;
+	struct err err;
+	uint64_t size;
+
+	if (ask->wanted.algorithm ||
+	    index_get_tag(ask->pull->index, repository, ask->reference, ask->accept_key, &known, &err))
+		return false;
+	return !digest_equal(&known.digest, &ask->result.digest) &&
+	       store_find_blob(ask->pull->store, &known.digest, &size, &err) == 0 &&
+	       store_find_blob(ask->pull->store, &ask->result.digest, &size, &err) != 0;
+}
+
+static void learn_manifest(struct ask *ask)
+{
+	const struct ask_result *result = &ask->result;
+	struct index_repository repository = {.upstream = ask->upstream->name, .repository = ask->repository};
+	struct index_tag tag = {.digest = result->digest, .size = result->size, .accept = ask->accept_key};
+	struct index_change changes[2] = {
+		{.kind = INDEX_PUT_LINK, .repository = repository, .digest = &result->digest}};
+	size_t count = 1;
+	struct err err = {0};
+
+	if (result->digest.algorithm == 0 || (ask->head && forgets_what_is_held(ask, &repository)))
+		return;
+	if (!ask->head && store_put_blob(ask->pull->store, &result->digest, result->body.data ? result->body.data : "",
+					 result->body.len, &err)) {
+		log_warn("cannot keep manifest %s/%s %s: %s", ask->upstream->name, ask->repository, ask->reference,
+			 err.text);
+		return;
+	}
+	memcpy(changes[0].link.media_type, result->media_type, sizeof(result->media_type));
+	if (ask->wanted.algorithm == 0) {
+		tag.checked = clock_wall_s();
+		tag.fetched = tag.checked;
+		memcpy(tag.media_type, result->media_type, sizeof(result->media_type));
+		changes[count++] = (struct index_change){
+			.kind = INDEX_PUT_TAG, .repository = repository, .tag = ask->reference, .tag_record = &tag};
+	}
+	if (index_write(ask->pull->index, changes, count, &err))
+		log_warn("cannot keep what %s/%s %s means: %s", ask->upstream->name, ask->repository, ask->reference,
+			 err.text);
+}
+
+void learn_keep(struct ask *ask)
+{
+	struct index_change change = {.repository = {ask->upstream->name, ask->repository}};
+	struct err err;
+
+	if (ask->err.code == ERR_NOT_FOUND && ask->kind == REGISTRY_MANIFEST && ask->wanted.algorithm == 0) {
+		change.kind = INDEX_DELETE_TAG;
+		change.tag = ask->reference;
+		index_write(ask->pull->index, &change, 1, &err);
+	} else if (ask->err.code == 0 && ask->kind == REGISTRY_MANIFEST) {
+		learn_manifest(ask);
+	} else if (ask->err.code == 0 && ask->kind == REGISTRY_BLOB) {
+		change.kind = INDEX_PUT_LINK;
+		change.digest = &ask->wanted;
+		index_write(ask->pull->index, &change, 1, &err);
+	} else if (ask->err.code == 0 && ask->kind == REGISTRY_TAGS) {
+		pages_put(ask->pull->pages, ask->key, ask->result.body.data, ask->result.body.len, ask->result.next);
+	}
+}
