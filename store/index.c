@@ -151,6 +151,11 @@ int index_open(const char *directory, struct index **index_out, struct err *err)
 	return 0;
 }
 
+bool index_is_broken(const struct index *index)
+{
+	return atomic_load(&index->broken);
+}
+
 void index_close(struct index *index)
 {
 	if (!index)

@@ -59,6 +59,9 @@ struct index_totals {
 int index_open(const char *directory, struct index **index, struct err *err);
 void index_close(struct index *index);
 
+/* Whether a write failed in a way after which nothing more can be written: only opening the store anew helps. */
+bool index_is_broken(const struct index *index);
+
 /* Lookups: 0, ERR_NOT_FOUND, or ERR_IO (a damaged index). */
 int index_get_tag(struct index *index, const struct index_repository *repository, const char *tag, uint64_t accept,
 		  struct index_tag *found, struct err *err);

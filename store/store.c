@@ -268,3 +268,22 @@ struct index *store_index(struct store *store)
 {
 	return store->index;
 }
+
+int store_probe(struct store *store, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int code = 0;
+	int fd;
+
+	snprintf(path, sizeof(path), "partial/" STORE_PUT_PREFIX "probe.%u", atomic_fetch_add(&store->puts, 1));
+	fd = openat(store->root_fd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0640);
+	if (fd < 0)
+		return err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_NO_SPACE : ERR_IO, "%s",
+			       strerrordesc_np(errno));
+	if (write(fd, "", 1) != 1)
+		code = err_set(err, errno == ENOSPC || errno == EDQUOT ? ERR_NO_SPACE : ERR_IO, "%s",
+			       strerrordesc_np(errno));
+	close(fd);
+	unlinkat(store->root_fd, path, 0);
+	return code;
+}

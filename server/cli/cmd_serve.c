@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/work.h"
+#include "server/admin/admin.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
 #include "server/registry/registry_api.h"
@@ -23,9 +24,12 @@
 
 #define WORK_THREADS              3
 #define CONNECTIONS_MAX           8192
+#define ADMIN_CONNECTIONS_MAX     128
+#define ADMIN_THREADS             2
 #define DESCRIPTORS_KEPT          256 /* for flights, upstream connections, the index and the logs */
 #define DESCRIPTORS_OF_CONNECTION 2   /* its socket, and the blob that it sends */
 #define STOP_GRACE_MS             25000
+#define ADMIN_GRACE_MS            1000
 #define TLS_FILE_MAX              ((size_t)1 << 20)
 
 struct serving {
@@ -35,16 +39,27 @@ struct serving {
 	struct loop *loop;
 	struct pull *pull;
 	struct http_server *http;
-	char *tls_cert, *tls_key; /* PEM text, while http uses it */
+	struct admin *admin;
+	struct http_server *admin_http; /* NULL: none is wanted, or the default address was taken */
+	char *tls_cert, *tls_key;       /* PEM text, while http uses it */
 };
 
 /* Options. */
 
-enum { OPTION_LISTEN = 256, OPTION_STORE, OPTION_UPSTREAM, OPTION_OFFLINE, OPTION_LOG_LEVEL, OPTION_LOG_FORMAT };
+enum {
+	OPTION_LISTEN = 256,
+	OPTION_ADMIN,
+	OPTION_STORE,
+	OPTION_UPSTREAM,
+	OPTION_OFFLINE,
+	OPTION_LOG_LEVEL,
+	OPTION_LOG_FORMAT
+};
 
 static const struct option long_options[] = {
 	{"config", required_argument, NULL, 'c'},
 	{"listen", required_argument, NULL, OPTION_LISTEN},
+	{"admin", required_argument, NULL, OPTION_ADMIN},
 	{"store", required_argument, NULL, OPTION_STORE},
 	{"upstream", required_argument, NULL, OPTION_UPSTREAM},
 	{"offline", no_argument, NULL, OPTION_OFFLINE},
@@ -60,7 +75,7 @@ struct serve_options {
 	size_t listen_count;
 	const char *upstreams[CONFIG_LIST_MAX];
 	size_t upstream_count;
-	const char *store, *log_level, *log_format;
+	const char *admin, *store, *log_level, *log_format;
 	bool offline;
 };
 
@@ -83,6 +98,9 @@ static int parse_options(int argc, char **argv, struct serve_options *options)
 			if (options->upstream_count == CONFIG_LIST_MAX)
 				return command_usage_error("serve", "too many --upstream");
 			options->upstreams[options->upstream_count++] = optarg;
+			break;
+		case OPTION_ADMIN:
+			options->admin = optarg;
 			break;
 		case OPTION_STORE:
 			options->store = optarg;
@@ -116,6 +134,8 @@ static int apply_options(struct config *config, const struct serve_options *opti
 
 	if (options->listen_count > 0)
 		code = config_set(config, "listen", options->listen, options->listen_count, err);
+	if (code == 0)
+		code = set_one(config, "admin.listen", options->admin, err);
 	if (code == 0)
 		code = set_one(config, "store.path", options->store, err);
 	if (code == 0)
@@ -299,6 +319,66 @@ static int start_http(struct serving *serving, struct err *err)
 	return code;
 }
 
+/* The token is what stands in the file's first line. */
+static char *read_token(const char *path, struct err *err)
+{
+	char *token = read_text(path, err);
+
+	if (!token)
+		return NULL;
+	token[strcspn(token, "\r\n")] = '\0';
+	if (token[0])
+		return token;
+	free(token);
+	err_set(err, ERR_INVALID, "admin.token_file: the first line of %s is empty", path);
+	return NULL;
+}
+
+/* The default address may be another larder's, and who did not ask for it does without. */
+static int start_admin_http(struct serving *serving, struct err *err)
+{
+	const struct config *config = serving->config;
+	const char *listen = config->admin.listen;
+	struct http_options options = {
+		.listen = &listen,
+		.listen_count = 1,
+		.option = "--admin",
+		.threads = ADMIN_THREADS,
+		.connections_max = ADMIN_CONNECTIONS_MAX,
+		.handler = admin_handler(serving->admin),
+	};
+	int code = http_start(&options, &serving->admin_http, err);
+
+	if (code == 0)
+		log_info("admin API on %s", http_address(serving->admin_http, 0));
+	if (code == ERR_BUSY && !config->admin.listen_given) {
+		log_warn("no admin API: %s is in use by another program; choose another address with --admin", listen);
+		return 0;
+	}
+	return code;
+}
+
+static int start_admin(struct serving *serving, struct err *err)
+{
+	const struct config *config = serving->config;
+	struct admin_options options = {.pull = serving->pull, .store = serving->store};
+	char *token = NULL;
+
+	if (strcmp(config->admin.listen, "off") == 0)
+		return 0;
+	if (config->admin.token_file) {
+		token = read_token(config->admin.token_file, err);
+		if (!token)
+			return err->code;
+	}
+	options.token = token;
+	serving->admin = admin_new(&options);
+	if (token)
+		explicit_bzero(token, strlen(token));
+	free(token);
+	return start_admin_http(serving, err);
+}
+
 static int start(struct serving *serving, struct err *err)
 {
 	struct store_options store = {.path = serving->config->store.path};
@@ -312,7 +392,11 @@ static int start(struct serving *serving, struct err *err)
 	if (loop_start(&serving->loop, err))
 		return EXIT_SOME_FAILED;
 	serving->pull = start_pull(serving);
-	return start_http(serving, err) ? EXIT_SOME_FAILED : EXIT_DONE;
+	if (start_admin(serving, err) || start_http(serving, err))
+		return EXIT_SOME_FAILED;
+	if (serving->admin)
+		admin_set_phase(serving->admin, ADMIN_SERVING);
+	return EXIT_DONE;
 }
 
 /* Taking apart. */
@@ -324,10 +408,16 @@ static void close_pull(void *arg)
 
 static void stop(struct serving *serving)
 {
+	if (serving->admin)
+		admin_set_phase(serving->admin, ADMIN_STOPPING);
 	if (serving->http)
 		http_stop(serving->http, STOP_GRACE_MS, close_pull, serving->pull);
 	else if (serving->pull)
 		pull_close(serving->pull);
+	/* The admin API answers as long as clients' answers run. */
+	if (serving->admin_http)
+		http_stop(serving->admin_http, ADMIN_GRACE_MS, NULL, NULL);
+	admin_free(serving->admin);
 	pull_free(serving->pull);
 	loop_stop(serving->loop);
 	work_stop(serving->work);

@@ -6,6 +6,8 @@ static const char serve_help[] = "Runs the proxy until it is told to stop (SIGTE
 				 "  -c, --config FILE         read this configuration; else $LARDER_CONFIG, else\n"
 				 "                            /etc/larder/larder.yaml, else what is built in\n"
 				 "      --listen ADDR:PORT    serve clients here instead (repeatable)\n"
+				 "      --admin ADDRESS       serve the admin API here instead: ADDR:PORT,\n"
+				 "                            unix:/PATH or off\n"
 				 "      --store DIR           keep the store here instead\n"
 				 "      --upstream [NAME=]URL add or override an upstream (repeatable); the first\n"
 				 "                            becomes the default upstream\n"

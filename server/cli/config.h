@@ -61,7 +61,8 @@ struct config {
 		char *cert, *key, *client_ca;
 	} tls;
 	struct {
-		char *listen; /* "127.0.0.1:5001", "unix:/run/larder/admin.sock", "off" */
+		char *listen;      /* "127.0.0.1:5001", "unix:/run/larder/admin.sock", "off" */
+		bool listen_given; /* it is not only the default: a file or the command line says so */
 		char *token_file;
 	} admin;
 	struct {

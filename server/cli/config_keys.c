@@ -31,6 +31,7 @@ static const struct config_key tls_keys[] = {
 
 static const struct config_key admin_keys[] = {
 	{"listen", CONFIG_STRING, AT(admin.listen), .min = 1, .take = config_take_admin, .standard = "127.0.0.1:5001",
+	 .given = offsetof(struct config, admin.listen_given),
 	 .help = "Where the admin API answers: ADDR:PORT, unix:PATH or off. Beyond loopback it needs token_file."},
 	{"token_file", CONFIG_STRING, AT(admin.token_file), .take = config_take_path, .file = true,
 	 .help = "File with the bearer token that admin requests must carry."},
@@ -156,5 +157,7 @@ void config_keys_set_standard(const struct config_key *keys, void *base)
 		int code = config_key_set(key, base, key->standard, NULL);
 		assert(code == 0);
 		(void)code;
+		if (key->given)
+			*(bool *)((char *)base + key->given) = false;
 	}
 }

@@ -38,6 +38,7 @@ struct config_key {
 	const char *const *choices;        /* ends with NULL */
 	const struct config_key *children; /* ends with a key without name */
 	bool file;                         /* names a file that must be readable */
+	size_t given;                      /* offset of a bool that tells the user's word from the default; 0: none */
 	const char *standard;              /* the default, as it would be written; NULL: none, or computed */
 	const char *standard_words;        /* how the documentation shows the default, where `standard` does not do */
 	const char *help;                  /* one line */

@@ -111,6 +111,8 @@ int config_key_set(const struct config_key *key, void *base, const char *text, s
 			       text_show(text, shown));
 	if (strlen(text) > CONFIG_VALUE_MAX)
 		return err_set(err, ERR_INVALID, "is longer than %zu bytes", CONFIG_VALUE_MAX);
+	if (key->given)
+		*(bool *)((char *)base + key->given) = true;
 	switch (key->kind) {
 	case CONFIG_STRING:
 		return set_string(key, field, text, err);

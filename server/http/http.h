@@ -30,8 +30,9 @@ struct http_request {
 	const char *method_text;
 	const char *path;                  /* as sent, without scheme and host, up to the '?' */
 	const char *query;                 /* behind it, as sent; "" when there is none */
-	char client[HTTP_CLIENT_TEXT_MAX]; /* address without port */
+	char client[HTTP_CLIENT_TEXT_MAX]; /* address without port; "unix" behind a unix socket */
 	uint64_t began_us;                 /* clock_us() */
+	uint64_t first_byte_us;            /* likewise: when the reply's first byte was there to be sent; 0 before */
 	void *state;                       /* the handler's own; freed by its ended() */
 	struct waiter waiter;
 	uint64_t body_bytes; /* of the reply's body that were handed to the connection */
@@ -65,8 +66,9 @@ struct http_handler {
 };
 
 struct http_options {
-	const char *const *listen; /* "127.0.0.1:5000", "[::1]:0" */
+	const char *const *listen; /* "127.0.0.1:5000", "[::1]:0", "unix:/PATH" */
 	size_t listen_count;
+	const char *option;   /* of the command line, that says where to listen: for messages; NULL: --listen */
 	unsigned threads;     /* 0: one a core */
 	const char *tls_cert; /* PEM text: certificate chain and key; NULL: plain HTTP */
 	const char *tls_key;
@@ -76,7 +78,8 @@ struct http_options {
 
 struct http_server;
 
-/* Binds, listens, starts the threads. ERR_BUSY when an address is in use (the text names it), ERR_INVALID, ERR_IO. */
+/* Binds, listens, starts the threads. ERR_BUSY when an address is in use (the text names it), ERR_INVALID, ERR_IO. A
+ * unix socket gets mode 0660; one that a killed process left is replaced, and ours is removed at the end. */
 int http_start(const struct http_options *options, struct http_server **out, struct err *err);
 
 /* The address that listener `i` got: "127.0.0.1:40123". */

@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <sys/socket.h>
 
-#define HTTP_ADDRESS_MAX       80
+#define HTTP_ADDRESS_MAX       128
 #define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
 #define HTTP_CONNECTION_MEMORY (20 << 10) /* per connection: request line, headers, reply headers */
 #define HTTP_BUSY_TURNS        8          /* of a serving thread, between two looks for new connections */
@@ -41,6 +41,8 @@ struct http_server_thread {
 
 struct http_listener {
 	int fd;
+	char *path;         /* of a unix socket, once it is bound; else NULL */
+	const char *option; /* of the command line, that says where to listen: for messages */
 	char address[HTTP_ADDRESS_MAX];
 };
 

@@ -15,10 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #define LISTEN_BACKLOG         4096
+#define UNIX_PREFIX            "unix:"
+#define UNIX_MODE              0660
 #define NO_DESCRIPTOR_PAUSE_NS 50000000L
 
 /* "ADDR:PORT", "[V6]:PORT" -> host and port, in place. */
@@ -46,12 +50,74 @@ static void name_listener(struct http_listener *listener)
 	socklen_t len = sizeof(address);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 
+	if (listener->path) {
+		snprintf(listener->address, sizeof(listener->address), UNIX_PREFIX "%s", listener->path);
+		return;
+	}
 	if (getsockname(listener->fd, (struct sockaddr *)&address, &len) ||
 	    getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		return;
 	snprintf(listener->address, sizeof(listener->address),
 		 address.ss_family == AF_INET6 ? "[%.60s]:%.8s" : "%.60s:%.8s", host, port);
+}
+
+/* Unix sockets. */
+
+/* Whether a socket lies there that nobody listens on: what a larder that was killed left. */
+static bool is_abandoned(const struct sockaddr_un *address)
+{
+	struct stat found;
+	bool refused;
+	int fd;
+
+	if (lstat(address->sun_path, &found) || !S_ISSOCK(found.st_mode))
+		return false;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return false;
+	refused = connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 && errno == ECONNREFUSED;
+	close(fd);
+	return refused;
+}
+
+static int bind_unix(int fd, const struct sockaddr_un *address)
+{
+	/* Bound with this mode less what the umask takes, which chmod() then gives back: never wider in between. */
+	if (fchmod(fd, UNIX_MODE) < 0)
+		return -1;
+	if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0)
+		return chmod(address->sun_path, UNIX_MODE);
+	if (errno != EADDRINUSE)
+		return -1;
+	if (!is_abandoned(address)) {
+		errno = EADDRINUSE;
+		return -1;
+	}
+	if (unlink(address->sun_path) < 0 || bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+		return -1;
+	return chmod(address->sun_path, UNIX_MODE);
+}
+
+static int listen_unix(struct http_listener *listener, const char *path, struct err *err)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return err_set(err, ERR_INVALID, "cannot listen on %s: the path is too long for a socket", path);
+	strcpy(address.sun_path, path);
+	listener->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (listener->fd < 0 || bind_unix(listener->fd, &address)) {
+		if (errno == EADDRINUSE)
+			return err_set(err, ERR_BUSY,
+				       "cannot listen on %s: another program listens there, or it is no socket", path);
+		return err_set_errno(err, ERR_IO, errno, "cannot listen on %s", path);
+	}
+	listener->path = mem_strdup(path);
+	if (listen(listener->fd, LISTEN_BACKLOG))
+		return err_set_errno(err, ERR_IO, errno, "cannot listen on %s", path);
+	name_listener(listener);
+	return 0;
 }
 
 static int listen_on(struct http_listener *listener, const char *text, struct err *err)
@@ -63,6 +129,10 @@ static int listen_on(struct http_listener *listener, const char *text, struct er
 	int one = 1, code = 0;
 
 	listener->fd = -1;
+	if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
+		free(copy);
+		return listen_unix(listener, text + strlen(UNIX_PREFIX), err);
+	}
 	if (split_address(copy, &host, &port) || getaddrinfo(host[0] ? host : NULL, port, &hints, &found)) {
 		free(copy);
 		return err_set(err, ERR_INVALID, "cannot listen on \"%s\": it is not ADDRESS:PORT", text);
@@ -80,8 +150,8 @@ static int listen_on(struct http_listener *listener, const char *text, struct er
 		if (code == ERR_BUSY)
 			err_set(err, code,
 				"cannot listen on %s: the port is in use by another program; stop it or choose another "
-				"with --listen",
-				text);
+				"with %s",
+				text, listener->option);
 		else
 			err_set_errno(err, code, errno, "cannot listen on %s", text);
 	}
@@ -97,6 +167,7 @@ int http_listen(struct http_server *server, struct err *err)
 		int code;
 
 		server->listener_count = i + 1;
+		server->listeners[i].option = server->options.option ? server->options.option : "--listen";
 		code = listen_on(&server->listeners[i], server->options.listen[i], err);
 		if (code)
 			return code;
@@ -106,9 +177,16 @@ int http_listen(struct http_server *server, struct err *err)
 
 void http_listen_close(struct http_server *server)
 {
-	for (size_t i = 0; i < server->listener_count; i++)
-		if (server->listeners[i].fd >= 0)
-			close(server->listeners[i].fd);
+	for (size_t i = 0; i < server->listener_count; i++) {
+		struct http_listener *listener = &server->listeners[i];
+
+		/* While we listen nobody takes its place, so it is ours to remove. */
+		if (listener->path)
+			unlink(listener->path);
+		free(listener->path);
+		if (listener->fd >= 0)
+			close(listener->fd);
+	}
 	free(server->listeners);
 	server->listeners = NULL;
 	server->listener_count = 0;

@@ -87,6 +87,8 @@ static void write_client(struct exchange *exchange)
 	else if (address && address->sa_family == AF_INET6)
 		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text,
 			  HTTP_CLIENT_TEXT_MAX);
+	else if (address && address->sa_family == AF_UNIX)
+		strcpy(text, "unix");
 }
 
 /* "http://host/path" is what a client sends that takes us for a proxy; a server must take it too (RFC 9112, section
@@ -219,6 +221,8 @@ static ssize_t on_read(void *arg, uint64_t position, char *data, size_t max)
 
 	if (got < 0)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
+	if (got > 0 && exchange->request.first_byte_us == 0)
+		exchange->request.first_byte_us = clock_us();
 	exchange->request.body_bytes += (uint64_t)got;
 	return got;
 }
@@ -265,6 +269,8 @@ void http_reply(struct http_request *request, int status, const struct http_head
 	exchange->replied = true;
 	exchange->body = *body;
 	request->status = status;
+	if (body->kind != HTTP_BODY_STREAM || request->method == HTTP_HEAD)
+		request->first_byte_us = clock_us();
 	response = response_make(exchange);
 	assert(response);
 	for (size_t i = 0; i < header_count; i++)

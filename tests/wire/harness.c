@@ -114,11 +114,13 @@ static const char *program(const struct larder_options *options)
 struct larder *wire_larder(struct wire *wire, const struct larder_options *options)
 {
 	const char *arguments[WIRE_ARGUMENTS_MAX] = {program(options), "serve", "--listen",
-						     options->listen ? options->listen : "127.0.0.1:0", "--store"};
+						     options->listen ? options->listen : "127.0.0.1:0",
+						     /* the default address is one, and tests are many */
+						     "--admin", "off", "--store"};
 	_cleanup_free_ char *store = wire_path(wire, options->store ? options->store : "store");
 	_cleanup_free_ char *name = mem_printf("larder-%zu.yaml", wire->larder_count);
 	_cleanup_free_ char *config = options->config ? wire_write_file(wire, name, options->config) : NULL;
-	size_t count = 5;
+	size_t count = 7;
 	arguments[count++] = store;
 	if (options->upstream) {
 		arguments[count++] = "--upstream";

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The admin API: an HTTP handler for an address of its own, on top of pull/ and the store. What it answers is in one
+ * table (routes.c). JSON, with errors as {"error": {"code", "message"}}; a bearer token where one is configured.
+ *
+ * Life: admin_new(), http_start() with admin_handler(), admin_set_phase() as larder comes up and goes down,
+ * http_stop(), admin_free(). Any thread, unless said otherwise.
+ */
+#pragma once
+
+#include "server/http/http.h"
+
+struct admin;
+struct pull;
+struct store;
+struct traffic;
+
+struct admin_options {
+	struct pull *pull; /* borrowed, like all but the token */
+	struct store *store;
+	const struct traffic *traffic; /* what clients asked for */
+	const char *token;             /* NULL: whoever reaches the address may ask */
+};
+
+enum admin_phase { ADMIN_STARTING, ADMIN_SERVING, ADMIN_STOPPING };
+
+struct admin *admin_new(const struct admin_options *options);
+/* Takes NULL. */
+void admin_free(struct admin *admin);
+
+void admin_set_phase(struct admin *admin, enum admin_phase phase);
+struct http_handler admin_handler(struct admin *admin);
