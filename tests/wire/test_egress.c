@@ -223,6 +223,10 @@ static void expect_tunnel(struct wire *wire, bool h2, const char *variable)
 		set_proxy_variable(variable, proxy);
 	struct larder *larder = larder_to(wire, scripted_url(upstream, 0), keys);
 	assert_int_equal(pull_status(larder, upstream), 200);
+	/* The proxy's 200 is not the registry's. */
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/manifests/none"));
+	expect_error(&reply, 404, "MANIFEST_UNKNOWN");
 	assert_true(__atomic_load_n(&proxy->connects, __ATOMIC_RELAXED) >= 1);
 	size_t count;
 	struct scripted_record *records = scripted_records(upstream, "GET", BLOBS, &count);
