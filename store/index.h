@@ -6,6 +6,7 @@
  *   repository  (upstream, name) -> number                so that long names never meet LMDB's 511-byte keys
  *   tag         (repository, tag, accept) -> digest, media type, when fetched, when last confirmed upstream
  *   link        (repository, digest) -> media type        repository R of upstream U may serve digest D
+ *   referrers   (repository, digest) -> as a tag: the list of what refers to a manifest is a blob like any other
  *   blob        digest -> size, last use
  *
  * Reads run on any thread, each in a short transaction that is never kept open over a wait. Writes go to one writer
@@ -72,6 +73,9 @@ int index_get_tag_any(struct index *index, const struct index_repository *reposi
 		      struct err *err);
 int index_get_link(struct index *index, const struct index_repository *repository, const struct digest *digest,
 		   struct index_link *found, struct err *err);
+/* The list of what refers to `subject`, as an upstream last told it: its digest, and when that was. */
+int index_get_referrers(struct index *index, const struct index_repository *repository, const struct digest *subject,
+			struct index_tag *found, struct err *err);
 int index_get_blob(struct index *index, const struct digest *digest, struct index_blob *found, struct err *err);
 int index_get_totals(struct index *index, struct index_totals *totals, struct err *err);
 
@@ -80,14 +84,20 @@ int index_get_totals(struct index *index, struct index_totals *totals, struct er
 int index_list_tags(struct index *index, const struct index_repository *repository, const char *after,
 		    bool (*each)(void *arg, const char *tag), void *arg, struct err *err);
 
+/* Calls `each` for every repository of an upstream that has a tag or a link, in byte order, from the first one after
+ * `after` ("" for all), until it returns false. */
+int index_list_repositories(struct index *index, const char *upstream, const char *after,
+			    bool (*each)(void *arg, const char *repository), void *arg, struct err *err);
+
 enum index_change_kind {
-	INDEX_PUT_TAG,     /* repository, tag, tag_record */
-	INDEX_DELETE_TAG,  /* repository, tag: under every accept */
-	INDEX_PUT_LINK,    /* repository, digest, link */
-	INDEX_DELETE_LINK, /* repository, digest */
-	INDEX_PUT_BLOB,    /* digest, blob */
-	INDEX_USE_BLOB,    /* digest, blob.last_use: nothing happens when the blob is unknown */
-	INDEX_DELETE_BLOB, /* digest */
+	INDEX_PUT_TAG,       /* repository, tag, tag_record */
+	INDEX_DELETE_TAG,    /* repository, tag: under every accept */
+	INDEX_PUT_LINK,      /* repository, digest, link */
+	INDEX_DELETE_LINK,   /* repository, digest */
+	INDEX_PUT_REFERRERS, /* repository, digest (the subject), tag_record (its accept does not count) */
+	INDEX_PUT_BLOB,      /* digest, blob */
+	INDEX_USE_BLOB,      /* digest, blob.last_use: nothing happens when the blob is unknown */
+	INDEX_DELETE_BLOB,   /* digest */
 };
 
 /* One change. All pointers are borrowed during the call alone. */

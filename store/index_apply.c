@@ -67,10 +67,10 @@ static int delete_prefix(MDB_txn *txn, MDB_dbi dbi, const struct schema_bytes *p
 	return code == MDB_NOTFOUND ? 0 : code;
 }
 
-/* A change of a tag or a link: their keys start with the repository's number. */
+/* A change of a tag, a link or a list of referrers: their keys start with the repository's number. */
 static int apply_in_repository(struct index *index, MDB_txn *txn, const struct index_op *op)
 {
-	bool put = op->kind == INDEX_PUT_TAG || op->kind == INDEX_PUT_LINK;
+	bool put = op->kind == INDEX_PUT_TAG || op->kind == INDEX_PUT_LINK || op->kind == INDEX_PUT_REFERRERS;
 	struct schema_bytes key = {.len = 0};
 	MDB_val mdb_key, value = op_value(op);
 	uint64_t number;
@@ -87,6 +87,8 @@ static int apply_in_repository(struct index *index, MDB_txn *txn, const struct i
 		return mdb_put(txn, index->tags, &mdb_key, &value, 0);
 	case INDEX_PUT_LINK:
 		return mdb_put(txn, index->links, &mdb_key, &value, 0);
+	case INDEX_PUT_REFERRERS:
+		return mdb_put(txn, index->referrers, &mdb_key, &value, 0);
 	case INDEX_DELETE_TAG:
 		return delete_prefix(txn, index->tags, &key);
 	default:

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What index.c (open), index_read.c (lookups), index_write.c (queue, writer thread) and index_apply.c (changes) share.
- * Nobody else includes this. */
+/* What index.c (open), index_read.c (lookups), index_list.c (lists), index_write.c (queue, writer thread) and
+ * index_apply.c (changes) share. Nobody else includes this. */
 #pragma once
 
 #include "store/index.h"
+#include "store/schema.h"
 
 #include <lmdb.h>
 #include <pthread.h>
@@ -42,6 +43,7 @@ struct index {
 	MDB_dbi repositories;
 	MDB_dbi tags;
 	MDB_dbi links;
+	MDB_dbi referrers;
 	MDB_dbi blobs;
 	MDB_dbi meta;
 	struct index_slot slots[INDEX_READERS_MAX];
@@ -74,6 +76,37 @@ int index_find_repository(const struct index *index, MDB_txn *txn, const void *n
 
 /* mdb_get() on a key in memory. */
 int index_fetch(MDB_txn *txn, MDB_dbi dbi, const void *key, size_t len, MDB_val *value);
+
+/* One lookup: what it is given, and what it finds. */
+struct index_lookup {
+	struct index *index;
+	MDB_txn *txn;
+	int (*run)(struct index_lookup *lookup);
+	const struct index_repository *repository; /* of a list of repositories: the upstream alone */
+	const char *tag;                           /* of a list: what it begins behind */
+	const struct digest *digest;
+	uint64_t accept;
+	bool (*acceptable)(void *arg, const char *media_type);
+	bool (*each)(void *arg, const char *name);
+	void *arg;
+	void *found;
+};
+
+/* Calls lookup->run() within a read transaction. `what` begins the text of an error. */
+int index_look_up(struct index_lookup *lookup, const char *what, struct err *err);
+/* Begins a key in tags, links or referrers with the number of the lookup's repository. */
+int index_start_key(struct index_lookup *lookup, struct schema_bytes *key);
+
+static inline bool index_has_prefix(const MDB_val *key, const struct schema_bytes *prefix)
+{
+	return key->mv_size >= prefix->len && memcmp(key->mv_data, prefix->bytes, prefix->len) == 0;
+}
+
+static inline void index_close_cursor(MDB_cursor **cursor)
+{
+	if (*cursor)
+		mdb_cursor_close(*cursor);
+}
 
 /* Applies changes; after a failure the transaction must be aborted. */
 int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops);

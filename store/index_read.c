@@ -11,20 +11,6 @@
 
 #include <sched.h>
 
-struct lookup {
-	struct index *index;
-	MDB_txn *txn;
-	int (*run)(struct lookup *lookup);
-	const struct index_repository *repository;
-	const char *tag; /* with list: after */
-	const struct digest *digest;
-	uint64_t accept;
-	bool (*acceptable)(void *arg, const char *media_type);
-	bool (*each)(void *arg, const char *tag);
-	void *arg;
-	void *found;
-};
-
 /* Where this thread looks first, so that threads seldom meet in one slot. */
 static size_t first_slot(void)
 {
@@ -107,12 +93,12 @@ static void release_txn(struct index *index, MDB_txn *txn)
 
 static int run_lookup(void *arg)
 {
-	struct lookup *lookup = arg;
+	struct index_lookup *lookup = arg;
 
 	return lookup->run(lookup);
 }
 
-static int look_up(struct lookup *lookup, const char *what, struct err *err)
+int index_look_up(struct index_lookup *lookup, const char *what, struct err *err)
 {
 	struct index *index = lookup->index;
 	int code = claim_txn(index, &lookup->txn);
@@ -148,8 +134,7 @@ int index_find_repository(const struct index *index, MDB_txn *txn, const void *n
 	return 0;
 }
 
-/* Begins a key in tags or links with the number of the lookup's repository. */
-static int start_key(struct lookup *lookup, struct schema_bytes *key)
+int index_start_key(struct index_lookup *lookup, struct schema_bytes *key)
 {
 	struct schema_bytes name;
 	uint64_t number;
@@ -165,12 +150,12 @@ static int start_key(struct lookup *lookup, struct schema_bytes *key)
 	return 0;
 }
 
-static int run_get_tag(struct lookup *lookup)
+static int run_get_tag(struct index_lookup *lookup)
 {
 	struct index_tag *found = lookup->found;
 	struct schema_bytes key;
 	MDB_val value;
-	int code = start_key(lookup, &key);
+	int code = index_start_key(lookup, &key);
 
 	if (code)
 		return code;
@@ -187,35 +172,24 @@ static int run_get_tag(struct lookup *lookup)
 int index_get_tag(struct index *index, const struct index_repository *repository, const char *tag, uint64_t accept,
 		  struct index_tag *found, struct err *err)
 {
-	struct lookup lookup = {.index = index,
-				.run = run_get_tag,
-				.repository = repository,
-				.tag = tag,
-				.accept = accept,
-				.found = found};
+	struct index_lookup lookup = {.index = index,
+				      .run = run_get_tag,
+				      .repository = repository,
+				      .tag = tag,
+				      .accept = accept,
+				      .found = found};
 
-	return look_up(&lookup, tag, err);
+	return index_look_up(&lookup, tag, err);
 }
 
-static bool has_prefix(const MDB_val *key, const struct schema_bytes *prefix)
+static int run_get_tag_any(struct index_lookup *lookup)
 {
-	return key->mv_size >= prefix->len && memcmp(key->mv_data, prefix->bytes, prefix->len) == 0;
-}
-
-static void close_cursor(MDB_cursor **cursor)
-{
-	if (*cursor)
-		mdb_cursor_close(*cursor);
-}
-
-static int run_get_tag_any(struct lookup *lookup)
-{
-	_cleanup_(close_cursor) MDB_cursor *cursor = NULL;
+	_cleanup_(index_close_cursor) MDB_cursor *cursor = NULL;
 	struct index_tag *found = lookup->found, record;
 	struct schema_bytes prefix;
 	MDB_val key, value;
 	bool any = false;
-	int code = start_key(lookup, &prefix);
+	int code = index_start_key(lookup, &prefix);
 
 	if (code)
 		return code;
@@ -224,7 +198,7 @@ static int run_get_tag_any(struct lookup *lookup)
 	if ((code = mdb_cursor_open(lookup->txn, lookup->index->tags, &cursor)))
 		return code;
 	key = (MDB_val){.mv_size = prefix.len, .mv_data = prefix.bytes};
-	for (code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !code && has_prefix(&key, &prefix);
+	for (code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !code && index_has_prefix(&key, &prefix);
 	     code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
 		if (key.mv_size != prefix.len + 8 || !schema_read_tag(value.mv_data, value.mv_size, &record))
 			return MDB_CORRUPTED;
@@ -243,22 +217,22 @@ int index_get_tag_any(struct index *index, const struct index_repository *reposi
 		      bool (*acceptable)(void *arg, const char *media_type), void *arg, struct index_tag *found,
 		      struct err *err)
 {
-	struct lookup lookup = {.index = index,
-				.run = run_get_tag_any,
-				.repository = repository,
-				.tag = tag,
-				.acceptable = acceptable,
-				.arg = arg,
-				.found = found};
+	struct index_lookup lookup = {.index = index,
+				      .run = run_get_tag_any,
+				      .repository = repository,
+				      .tag = tag,
+				      .acceptable = acceptable,
+				      .arg = arg,
+				      .found = found};
 
-	return look_up(&lookup, tag, err);
+	return index_look_up(&lookup, tag, err);
 }
 
-static int run_get_link(struct lookup *lookup)
+static int run_get_link(struct index_lookup *lookup)
 {
 	struct schema_bytes key;
 	MDB_val value;
-	int code = start_key(lookup, &key);
+	int code = index_start_key(lookup, &key);
 
 	if (code)
 		return code;
@@ -272,13 +246,39 @@ static int run_get_link(struct lookup *lookup)
 int index_get_link(struct index *index, const struct index_repository *repository, const struct digest *digest,
 		   struct index_link *found, struct err *err)
 {
-	struct lookup lookup = {
+	struct index_lookup lookup = {
 		.index = index, .run = run_get_link, .repository = repository, .digest = digest, .found = found};
 
-	return look_up(&lookup, "link", err);
+	return index_look_up(&lookup, "link", err);
 }
 
-static int run_get_blob(struct lookup *lookup)
+static int run_get_referrers(struct index_lookup *lookup)
+{
+	struct index_tag *found = lookup->found;
+	struct schema_bytes key;
+	MDB_val value;
+	int code = index_start_key(lookup, &key);
+
+	if (code)
+		return code;
+	schema_put_digest(&key, lookup->digest);
+	code = index_fetch(lookup->txn, lookup->index->referrers, key.bytes, key.len, &value);
+	if (code)
+		return code;
+	found->accept = 0;
+	return schema_read_tag(value.mv_data, value.mv_size, found) ? 0 : MDB_CORRUPTED;
+}
+
+int index_get_referrers(struct index *index, const struct index_repository *repository, const struct digest *subject,
+			struct index_tag *found, struct err *err)
+{
+	struct index_lookup lookup = {
+		.index = index, .run = run_get_referrers, .repository = repository, .digest = subject, .found = found};
+
+	return index_look_up(&lookup, "referrers", err);
+}
+
+static int run_get_blob(struct index_lookup *lookup)
 {
 	struct schema_bytes key = {.len = 0};
 	MDB_val value;
@@ -293,12 +293,12 @@ static int run_get_blob(struct lookup *lookup)
 
 int index_get_blob(struct index *index, const struct digest *digest, struct index_blob *found, struct err *err)
 {
-	struct lookup lookup = {.index = index, .run = run_get_blob, .digest = digest, .found = found};
+	struct index_lookup lookup = {.index = index, .run = run_get_blob, .digest = digest, .found = found};
 
-	return look_up(&lookup, "blob", err);
+	return index_look_up(&lookup, "blob", err);
 }
 
-static int run_get_totals(struct lookup *lookup)
+static int run_get_totals(struct index_lookup *lookup)
 {
 	struct index_totals *totals = lookup->found;
 	MDB_val value;
@@ -312,63 +312,7 @@ static int run_get_totals(struct lookup *lookup)
 
 int index_get_totals(struct index *index, struct index_totals *totals, struct err *err)
 {
-	struct lookup lookup = {.index = index, .run = run_get_totals, .found = totals};
+	struct index_lookup lookup = {.index = index, .run = run_get_totals, .found = totals};
 
-	return look_up(&lookup, "totals", err);
-}
-
-/* The key to start listing from. A name longer than any tag sorts among tags as its beginning does. */
-static void put_after(struct schema_bytes *key, const char *after)
-{
-	size_t len = strnlen(after, REF_TAG_MAX + 1);
-
-	schema_put(key, after, len);
-	if (len > 0 && len <= REF_TAG_MAX)
-		schema_put_u8(key, 1); /* behind this tag under every accept, before any longer one */
-}
-
-static int run_list_tags(struct lookup *lookup)
-{
-	_cleanup_(close_cursor) MDB_cursor *cursor = NULL;
-	struct schema_bytes prefix, from;
-	char tag[REF_TAG_MAX + 1];
-	MDB_val key, value;
-	int code = start_key(lookup, &prefix);
-
-	if (code)
-		return code;
-	if ((code = mdb_cursor_open(lookup->txn, lookup->index->tags, &cursor)))
-		return code;
-	from = prefix;
-	put_after(&from, lookup->tag);
-	for (;;) {
-		const char *name;
-		size_t len;
-
-		key = (MDB_val){.mv_size = from.len, .mv_data = from.bytes};
-		code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-		if (code)
-			return code == MDB_NOTFOUND ? 0 : code;
-		if (!has_prefix(&key, &prefix))
-			return 0;
-		name = (const char *)key.mv_data + prefix.len;
-		len = strnlen(name, key.mv_size - prefix.len);
-		if (len == 0 || len > REF_TAG_MAX || key.mv_size != prefix.len + len + 1 + 8)
-			return MDB_CORRUPTED;
-		memcpy(tag, name, len);
-		tag[len] = '\0';
-		if (!lookup->each(lookup->arg, tag))
-			return 0;
-		from = prefix;
-		put_after(&from, tag);
-	}
-}
-
-int index_list_tags(struct index *index, const struct index_repository *repository, const char *after,
-		    bool (*each)(void *arg, const char *tag), void *arg, struct err *err)
-{
-	struct lookup lookup = {
-		.index = index, .run = run_list_tags, .repository = repository, .tag = after, .each = each, .arg = arg};
-
-	return look_up(&lookup, repository->repository, err);
+	return index_look_up(&lookup, "totals", err);
 }

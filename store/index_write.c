@@ -208,6 +208,11 @@ static bool encode(const struct index_change *change, struct schema_bytes *name,
 		schema_put_u64(key, change->tag_record->accept);
 		schema_tag_value(change->tag_record, value);
 		return true;
+	case INDEX_PUT_REFERRERS:
+		if (!digest_algorithm_name(change->tag_record->digest.algorithm))
+			return false;
+		schema_tag_value(change->tag_record, value);
+		return true;
 	case INDEX_PUT_LINK:
 		schema_link_value(&change->link, value);
 		return true;

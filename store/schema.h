@@ -9,6 +9,8 @@
  *   tags           repository u64, tag, NUL, accept u64             algorithm u8, digest, size u64, fetched i64,
  *                                                                   checked i64, media type
  *   links          repository u64, algorithm u8, digest             media type
+ *   referrers      repository u64, algorithm u8, digest of the      as a tag's: digest of the list
+ *                  subject
  *   blobs          algorithm u8, digest                             size u64, last use i64
  *   meta           "totals"                                         blobs u64, bytes u64
  *                  "next-repository"                                number u64
