@@ -111,6 +111,7 @@ const struct config_key config_upstream_keys[] = {
 	{"idle_timeout", CONFIG_DURATION, AT_UPSTREAM(idle_timeout_ms), .min = 1, .max = DAY, .standard = "30s",
 	 .help = "When no byte arrives for this long, the transfer is given up and resumed."},
 	{"proxy", CONFIG_STRING, AT_UPSTREAM(proxy), .take = config_take_proxy,
+	 .standard_words = "environment variables http_proxy, https_proxy, all_proxy, no_proxy",
 	 .help = "HTTP or SOCKS5 proxy to reach the registry through."},
 	{NULL},
 };
