@@ -322,6 +322,8 @@ static int on_head(void *arg, struct fetch *fetch, const struct fetch_head *head
 	if (!call->redirect_url) {
 		if (head->peer_private)
 			endpoint->is_private = true;
+		if (head->http2 && endpoint->http2_failures > 0)
+			endpoint->http2_failures--;
 		if (head->http2)
 			pace_set_window_max(call->registry->pace,
 					    call->registry->max_connections * HTTP2_STREAMS_PER_CONNECTION);
@@ -528,37 +530,54 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 	}
 }
 
+/* Streams that end together were ended by one event: only a request that began after the last one counts. */
 static void note_http2_failure(struct registry_call *call, unsigned weight)
 {
 	struct endpoint *endpoint = call_endpoint(call);
 	uint64_t now = clock_ms();
 
+	if (call->http2_epoch != endpoint->http2_epoch || now < endpoint->http1_until_ms)
+		return;
+	endpoint->http2_epoch++;
 	if (now - endpoint->http2_failed_ms > HTTP2_FAILURE_WINDOW_MS)
 		endpoint->http2_failures = 0;
 	endpoint->http2_failed_ms = now;
 	endpoint->http2_failures += weight;
-	if (endpoint->http2_failures < HTTP2_FAILURES_MAX || now < endpoint->http1_until_ms)
+	if (endpoint->http2_failures < HTTP2_FAILURES_MAX)
 		return;
+	endpoint->http2_failures = 0;
 	endpoint->http1_until_ms = now + HTTP1_FALLBACK_MS;
 	log_warn("upstream %s: HTTP/2 fails again and again: HTTP/1.1 for the next %d s", call->registry->name,
 		 HTTP1_FALLBACK_MS / 1000);
+}
+
+/* What HTTP/2 itself did to a request is no fault of the server's content: asked for again at once, and what was spent
+ * on HTTP/2 does not count once HTTP/1.1 is spoken instead. False when the failure is an ordinary one. */
+static bool retry_http2(struct registry_call *call, enum fetch_failure failure)
+{
+	struct endpoint *endpoint = call_endpoint(call);
+	bool unanswered = failure == FETCH_CUT && call->status == 0;
+
+	if (call->redirect_url || call->spoke_http1 || !endpoint->url.https || (failure != FETCH_HTTP2 && !unanswered))
+		return false;
+	note_http2_failure(call, failure == FETCH_HTTP2 ? HTTP2_FAILURE_PROTOCOL : HTTP2_FAILURE_CUT);
+	if (clock_ms() < endpoint->http1_until_ms) {
+		call->attempt = 0;
+	} else {
+		if (failure != FETCH_HTTP2 || call->query.impatient || call->attempt >= FAST_HTTP2_RETRIES)
+			return false;
+		call->attempt++;
+	}
+	call_begin(call);
+	return true;
 }
 
 static void done_broken(struct registry_call *call, enum fetch_failure failure, const char *why)
 {
 	err_set(&call->last, ERR_UPSTREAM, "%s: %s", call->registry->name, why);
 	pace_release(call->registry->pace, &call->permit);
-	if (failure == FETCH_HTTP2) {
-		note_http2_failure(call, HTTP2_FAILURE_PROTOCOL);
-		if (!call->query.impatient && call->attempt < FAST_HTTP2_RETRIES) {
-			call->attempt++;
-			call_begin(call);
-			return;
-		}
-	}
-	if (failure == FETCH_CUT && call->status == 0 && call_endpoint(call)->url.https && !call->redirect_url)
-		note_http2_failure(call, HTTP2_FAILURE_CUT);
-	call_retry(call, failure == FETCH_CONNECT || failure == FETCH_TLS);
+	if (!retry_http2(call, failure))
+		call_retry(call, failure == FETCH_CONNECT || failure == FETCH_TLS);
 }
 
 /* A server may give less of a range than was asked for (RFC 9110, section 15.3.7): the rest is asked for in turn. */
@@ -678,6 +697,8 @@ static void call_fetch(struct registry_call *call)
 	}
 	request.http1 = clock_ms() < endpoint->http1_until_ms;
 	request.own_connection = call->query.own_connection;
+	call->http2_epoch = endpoint->http2_epoch;
+	call->spoke_http1 = request.http1 || request.own_connection;
 	request.public_only = call->redirect_url && !endpoint->is_private;
 	request.no_client_cert =
 		call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));

@@ -8,8 +8,8 @@
 #include "upstream/token.h"
 #include "upstream/url.h"
 
-/* What goes wrong with HTTP/2 adds up within HTTP2_FAILURE_WINDOW_MS; at the maximum the endpoint is spoken to in
- * HTTP/1.1 for a while. */
+/* What goes wrong with HTTP/2 adds up within HTTP2_FAILURE_WINDOW_MS, less one for each good answer; at the maximum the
+ * endpoint is spoken to in HTTP/1.1 for a while. */
 #define HTTP2_FAILURES_MAX           4
 #define HTTP2_FAILURE_PROTOCOL       2 /* a protocol error, a refused stream */
 #define HTTP2_FAILURE_CUT            1 /* a connection that ended before it answered: perhaps GOAWAY, perhaps just down */
@@ -25,6 +25,7 @@ struct endpoint {
 	struct tokens *tokens;      /* a mirror's own, so that it never gets what the registry's credentials bought */
 	bool is_private;            /* written as, or seen at, a private address */
 	unsigned http2_failures;
+	unsigned http2_epoch; /* how many failures were counted ever */
 	uint64_t http2_failed_ms;
 	uint64_t http1_until_ms;
 };
@@ -73,6 +74,8 @@ struct registry_call {
 
 	/* The answer under way. */
 	int status;
+	unsigned http2_epoch;   /* the endpoint's, when the request went out */
+	bool spoke_http1;       /* it was not to speak HTTP/2 */
 	uint64_t attempt_bytes; /* of the body, in this attempt */
 	bool head_by_get;       /* a HEAD that was refused is asked as a GET of one byte */
 	bool head_known;        /* … and that told what was wanted */

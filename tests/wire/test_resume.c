@@ -305,16 +305,14 @@ BOTH_TEST(expired_redirect_is_asked_for_anew)
 static void restart_in_between(struct wire *wire, bool h2, void (*end)(struct larder *larder))
 {
 	_cleanup_(cut_blob_dispose) struct cut_blob blob = cut_blob_new(wire, h2, NULL);
-	int stall = scripted_add_rule(blob.upstream,
-				      &(struct scripted_rule){.path = BLOBS, .stall = true, .stall_at = SIZE / 2});
 	struct client_request request = {
 		.port = larder_port(blob.larder), .target = blob.target, .leave_after = SIZE / 2};
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .count = 1, .rate = 8 * MIB});
 	client_fetch(&request, &reply);
 	assert_int_equal(reply.body_bytes, SIZE / 2);
 	end(blob.larder);
-	scripted_release(blob.upstream, stall);
 	larder_restart(blob.larder);
 	fetch(&blob);
 	expect_sent_less_than(blob.upstream, SIZE + MIB);
