@@ -20,11 +20,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define CREDENTIALS_FRESH_MS   60000  /* how long what was read is used before it is read again */
-#define CREDENTIALS_HELPER_MS  600000 /* the same where a program has to be run for it */
-#define CREDENTIALS_SETTLED_MS 10000  /* refused, and read again as the same: a refusal starts no reading for so long  \
-				       */
-#define CREDENTIALS_FAILED_MS 2000    /* a failure to read is the answer for so long */
+/* How long what was read is used before it is read again; and where a program has to be run for it. */
+#define CREDENTIALS_FRESH_MS  60000
+#define CREDENTIALS_HELPER_MS 600000
+/* Refused, read again and found the same: a refusal starts no reading for so long. */
+#define CREDENTIALS_SETTLED_MS 10000
+/* A failure to read is the answer for so long. */
+#define CREDENTIALS_FAILED_MS 2000
 
 struct credentials;
 

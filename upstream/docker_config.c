@@ -122,10 +122,10 @@ static int text_member(const struct document *document, json_t *object, const ch
 
 static int object_member(const struct document *document, const char *key, json_t **object)
 {
-	*object = json_object_get(document->root, key);
-	if (*object && json_is_null(*object))
-		*object = NULL;
-	return *object && !json_is_object(*object) ? complain(document, key, "", "is not an object") : 0;
+	json_t *value = json_object_get(document->root, key);
+
+	*object = json_is_object(value) ? value : NULL;
+	return *object || !value || json_is_null(value) ? 0 : complain(document, key, "", "is not an object");
 }
 
 /* "USER:PASSWORD" in base64. */

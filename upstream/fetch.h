@@ -43,8 +43,8 @@ struct fetch_request {
 	bool own_connection; /* do not share one with other running requests: implies http1 */
 	bool public_only; /* refuse to connect to private, link-local and loopback addresses (no effect behind a proxy)
 			   */
-	bool no_client_cert; /* do not show the client certificate: the host is not the upstream's own */
-	const char *post;    /* sent as the body of a POST, and copied; NULL: GET, or HEAD */
+	bool no_client_cert;        /* do not show the client certificate: the host is not the upstream's own */
+	const char *post;           /* sent as the body of a POST, and copied; NULL: GET, or HEAD */
 	const char *const *headers; /* "Name: value"; copied */
 	size_t header_count;
 };

@@ -97,7 +97,8 @@ static void serve(struct proxy *proxy, int client)
 		return;
 	tunnel = strncmp(head, "CONNECT ", 8) == 0;
 	__atomic_fetch_add(tunnel ? &proxy->connects : &proxy->plains, 1, __ATOMIC_RELAXED);
-	const char *address = tunnel ? head + 8 : strstr(head, "://") ? strstr(head, "://") + 3 : "";
+	const char *scheme_end = strstr(head, "://");
+	const char *address = tunnel ? head + strlen("CONNECT ") : scheme_end ? scheme_end + 3 : "";
 	_cleanup_close_ int server = proxy->refuses ? -1 : dial(address);
 	if (server < 0) {
 		send(client, refusal, strlen(refusal), MSG_NOSIGNAL);
@@ -119,8 +120,10 @@ static void *run_carrier(void *arg)
 static void *take_connections(void *arg)
 {
 	struct proxy *proxy = arg;
-	int client;
-	while (proxy->carrier_count < 64 && (client = accept4(proxy->listener, NULL, NULL, SOCK_CLOEXEC)) >= 0) {
+	while (proxy->carrier_count < 64) {
+		int client = accept(proxy->listener, NULL, NULL);
+		if (client < 0)
+			break;
 		struct carrier *carrier = mem_alloc(sizeof(*carrier));
 		*carrier = (struct carrier){proxy, client};
 		if (pthread_create(&proxy->carriers[proxy->carrier_count], NULL, run_carrier, carrier) == 0)
