@@ -85,10 +85,13 @@ static unsigned count_files(const struct wire *wire, const char *folder)
 	return count;
 }
 
-/* The connection was cut before the last byte. */
+/* The connection was cut before the last byte; or nothing was sent yet when it went wrong, and that was said. */
 static void expect_cut(const struct client_reply *reply, uint64_t size)
 {
-	assert_int_equal(reply->status, 200);
+	if (reply->status != 200) {
+		expect_error(reply, 502, "UNKNOWN");
+		return;
+	}
 	assert_false(reply->complete);
 	assert_string_not_equal(reply->error, "deadline");
 	assert_true(reply->body_bytes < size);
@@ -115,7 +118,7 @@ static void run_flipped(struct wire *wire, uint64_t flip_at)
 	struct one_blob blob = one_blob_new(wire, 2 * MIB);
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .flip = true, .flip_at = flip_at});
-	assert_false(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
 	expect_cut(&reply, blob.size);
 	assert_int_equal(expect_whole_store(wire), 0);
 	assert_true(larder_wait_output(blob.larder, "warn upstream up.test", WIRE_WAIT_MS));
@@ -143,7 +146,7 @@ WIRE_TEST(every_client_of_a_damaged_flight_is_cut)
 	for (size_t i = 0; i < 8; i++)
 		requests[i] =
 			(struct client_request){.port = larder_port(blob.larder), .target = blob.target, .keep = 1};
-	assert_false(client_fetch_many(requests, replies, 8));
+	client_fetch_many(requests, replies, 8);
 	for (size_t i = 0; i < 8; i++)
 		expect_cut(&replies[i], blob.size);
 	client_replies_dispose(replies, 8);
@@ -190,7 +193,7 @@ WIRE_TEST(transfer_that_was_given_up_is_resumed_by_the_next_request)
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	scripted_add_rule(blob.upstream,
 			  &(struct scripted_rule){.path = BLOBS, .cut = SCRIPTED_CUT_FIN, .cut_at = (int64_t)MIB});
-	assert_false(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
 	expect_cut(&reply, blob.size);
 	assert_int_equal(expect_whole_store(wire), 0);
 	expect_recovery(wire, &blob);
@@ -206,7 +209,8 @@ WIRE_TEST(transfer_that_fails_while_a_partial_is_read_back_is_survived)
 			  &(struct scripted_rule){
 				  .path = BLOBS, .count = 1, .cut = SCRIPTED_CUT_FIN, .cut_at = (int64_t)(60 * MIB)});
 	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .status = 403});
-	assert_false(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
+	expect_cut(&reply, blob.size);
 	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
 	expect_error(&reply, 403, "DENIED");
 	expect_recovery(wire, &blob);
@@ -233,6 +237,18 @@ WIRE_TEST(nonsense_instead_of_http_is_a_502)
 			  &(struct scripted_rule){.path = BLOBS, .raw = "SSH-2.0-OpenSSH_9.2\r\n", .raw_len = 21});
 	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
 	expect_error(&reply, 502, "UNKNOWN");
+	expect_recovery(wire, &blob);
+}
+
+/* More is said than there is: the end comes too soon. */
+WIRE_TEST(content_length_that_says_more_is_found_out)
+{
+	struct one_blob blob = one_blob_new(wire, MIB);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .length_lie = 10, .close = true});
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
+	expect_cut(&reply, blob.size + 10);
+	assert_int_equal(expect_whole_store(wire), 0);
 	expect_recovery(wire, &blob);
 }
 
@@ -285,7 +301,8 @@ WIRE_TEST(other_version_at_resume_starts_over)
 								 .flip = true,
 								 .cut = SCRIPTED_CUT_FIN,
 								 .cut_at = (int64_t)MIB});
-	assert_false(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
+	expect_cut(&reply, blob.size);
 	expect_recovery(wire, &blob);
 	assert_int_equal(count_files(wire, "store/quarantine"), 0);
 }
@@ -298,7 +315,8 @@ WIRE_TEST(upstream_that_does_not_do_ranges_is_resumed_from_its_start)
 		blob.upstream,
 		&(struct scripted_rule){.path = BLOBS, .count = 1, .cut = SCRIPTED_CUT_FIN, .cut_at = (int64_t)MIB});
 	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .ignore_range = true});
-	assert_false(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
+	expect_cut(&reply, blob.size);
 	assert_true(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
 	expect_content(&reply, blob.digest);
 	expect_recovery(wire, &blob);
@@ -427,6 +445,7 @@ int main(void)
 		WIRE_CASE(transfer_that_fails_while_a_partial_is_read_back_is_survived),
 		WIRE_CASE(upstream_that_ends_before_its_answer_is_a_502),
 		WIRE_CASE(nonsense_instead_of_http_is_a_502),
+		WIRE_CASE(content_length_that_says_more_is_found_out),
 		WIRE_CASE(content_length_that_says_less_is_found_out),
 		WIRE_CASE(digest_header_of_a_blob_is_not_believed),
 		WIRE_CASE(encoded_blob_is_a_502),
