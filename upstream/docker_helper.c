@@ -17,9 +17,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define NOT_FOUND_TEXT "credentials not found in native keychain" /* docker-credential-helpers, credentials/error.go   \
-								   */
-#define IDENTITY_USER "<token>" /* the user name of what is an identity token (docker/cli, native store) */
+/* docker-credential-helpers, credentials/error.go */
+#define NOT_FOUND_TEXT "credentials not found in native keychain"
+/* The user name of what is an identity token (docker/cli, native store). */
+#define IDENTITY_USER "<token>"
 
 /* A helper that runs. */
 struct helper {
