@@ -373,15 +373,13 @@ static unsigned leave_ingest(struct flight *flight)
 	return version;
 }
 
-static void open_job(struct work_job *job)
+static void open_and_ask(struct flight *flight)
 {
-	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, open_job));
 	struct err err = {0};
 	bool left_over;
 
 	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err)) {
 		flight_fail(flight, &err);
-		flight_unref(flight);
 		return;
 	}
 	pthread_mutex_lock(&flight->lock);
@@ -394,7 +392,16 @@ static void open_job(struct work_job *job)
 	if (left_over && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);
 	leave_ingest(flight);
+}
+
+static void open_job(struct work_job *job)
+{
+	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, open_job));
+	struct pull *pull = flight->pull;
+
+	open_and_ask(flight);
 	flight_unref(flight);
+	pull_job_end(pull); /* last: from here on nothing may be left of `pull` */
 }
 
 static bool has_failed(struct flight *flight)
@@ -440,7 +447,7 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key)
 		work_submit(pull->work, &flight->open_job);
 	}
 	HASH_ADD(hh, pull->flights, digest, sizeof(flight->digest), flight);
-	pull->jobs++;
+	pull->jobs += 2; /* the flight, and its opening job, which may outlive it */
 	return flight;
 }
 
@@ -471,7 +478,10 @@ static int wait_here(struct flight *flight, struct waiter *waiter, struct err *e
 int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, unsigned *version, struct err *err)
 {
 	pthread_mutex_lock(&flight->lock);
-	if (flight->state == FLIGHT_FAILED || flight->state == FLIGHT_STARTING || flight->size == INGEST_SIZE_UNKNOWN)
+	/* A wrong digest cuts the connection, however early it is noticed: the same answer whether this client was
+	 * woken before or after. */
+	if ((flight->state == FLIGHT_FAILED && flight->err.code != ERR_DIGEST) || flight->state == FLIGHT_STARTING ||
+	    flight->size == INGEST_SIZE_UNKNOWN)
 		return wait_here(flight, waiter, err);
 	*size = flight->size;
 	*version = flight->version;
