@@ -67,7 +67,7 @@ const struct config_key config_upstream_keys[] = {
 	{"url", CONFIG_STRING, AT_UPSTREAM(url), .min = 1, .take = config_take_url, .standard_words = "https://NAME",
 	 .help = "Where the registry's API is, without the /v2/."},
 	{"mirrors", CONFIG_LIST, AT_UPSTREAM(mirrors), .take = config_take_url,
-	 .help = "URLs of other registries with the same content, asked before the url."},
+	 .help = "URLs of other registries with the same content, asked when the url cannot be."},
 	{"aliases", CONFIG_LIST, AT_UPSTREAM(aliases), .take = config_take_name,
 	 .help = "Other names that clients may use for this upstream."},
 	{"username", CONFIG_STRING, AT_UPSTREAM(username), .take = config_take_text,
