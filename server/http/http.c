@@ -21,6 +21,7 @@ int http_start(const struct http_options *options, struct http_server **out, str
 	server->options = *options;
 	server->stop_fd = -1;
 	server->threads = mem_alloc(wanted * sizeof(*server->threads));
+	server->client_connections_max = options->connections_max / 2 / wanted + 1;
 	code = http_listen(server, err);
 	while (code == 0 && server->thread_count < wanted) {
 		code = http_thread_start(server, &server->threads[server->thread_count], err);

@@ -72,7 +72,7 @@ struct http_options {
 	unsigned threads;     /* 0: one a core */
 	const char *tls_cert; /* PEM text: certificate chain and key; NULL: plain HTTP */
 	const char *tls_key;
-	unsigned connections_max; /* in all */
+	unsigned connections_max; /* in all; one client address may have half of them */
 	struct http_handler handler;
 };
 

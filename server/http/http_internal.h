@@ -52,6 +52,8 @@ struct http_server {
 	size_t listener_count;
 	struct http_server_thread *threads;
 	unsigned thread_count;
+	unsigned client_connections_max; /* of one address, at one thread: all threads' together are half of
+					    connections_max */
 	pthread_t acceptor;
 	int stop_fd; /* eventfd: the acceptor is to end */
 	bool accepting;

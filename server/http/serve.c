@@ -421,14 +421,15 @@ static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
 		flags |= MHD_USE_TLS;
 	else
 		tls[0].option = MHD_OPTION_END;
-	return MHD_start_daemon(flags, 0, NULL, NULL, on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log,
-				NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, thread, MHD_OPTION_NOTIFY_COMPLETED,
-				on_ended, thread, MHD_OPTION_NOTIFY_CONNECTION, on_connection, thread,
-				MHD_OPTION_CONNECTION_LIMIT, options->connections_max, MHD_OPTION_CONNECTION_TIMEOUT,
-				(unsigned)HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-				(size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-				/* without it, no sendfile */
-				MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
+	return MHD_start_daemon(
+		flags, 0, NULL, NULL, on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
+		MHD_OPTION_URI_LOG_CALLBACK, on_target, thread, MHD_OPTION_NOTIFY_COMPLETED, on_ended, thread,
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, thread, MHD_OPTION_CONNECTION_LIMIT,
+		options->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, thread->server->client_connections_max,
+		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+		/* without it, no sendfile */
+		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
 static int watch(struct http_server_thread *thread, int fd)
