@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/pull/referrers_list.h"
 #include "upstream/url.h"
 
 #include <assert.h>
@@ -72,6 +73,7 @@ static void ask_free(struct ask *ask)
 	free(ask->reference);
 	buf_dispose(&ask->result.body);
 	free(ask->result.next);
+	referrers_list_free(ask->list);
 	free(ask);
 }
 
@@ -129,6 +131,16 @@ static void run_job(struct work_job *job)
 
 /* The answer, on the loop's thread. */
 
+/* "" when it is said to be where larder does not follow: then the listing is not whole. */
+static char *next_address(const struct registry_answer *answer)
+{
+	char *next = answer->link ? url_link_next(answer->base, answer->link) : NULL;
+
+	if (!next && answer->link && (strcasestr(answer->link, "rel=\"next") || strcasestr(answer->link, "rel=next")))
+		next = mem_strdup("");
+	return next;
+}
+
 static int on_answer(void *arg, const struct registry_answer *answer)
 {
 	struct ask *ask = arg;
@@ -143,7 +155,7 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	if (answer->content_digest)
 		digest_parse(answer->content_digest, &result->digest);
 	free(result->next);
-	result->next = answer->link ? url_link_next(answer->base, answer->link) : NULL;
+	result->next = next_address(answer);
 	if (!ask->head && answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size > result->body.max)
 		return err_set(&ask->err, ERR_LIMIT,
 			       "the upstream's answer is larger than larder takes: %" PRIu64 " bytes", answer->size);
@@ -181,6 +193,27 @@ static void arm_timer(struct loop_task *task)
 	loop_timer_set(ask->pull->loop, &ask->timer, HEALTH_PATIENCE_MS);
 }
 
+static void ask_call(struct ask *ask, const struct registry_query *query);
+
+/* A list in several pieces: the next one is asked for, with the patience of the first. */
+static bool goes_on(struct ask *ask)
+{
+	struct registry_query query = {
+		.repository = ask->repository,
+		.accept = REFERRERS_TYPE,
+		.priority = PACE_CLIENT,
+		.impatient = ask->impatient,
+	};
+
+	if (!ask->list || referrers_list_take(ask->list, &ask->result, &ask->err) != ERR_AGAIN)
+		return false;
+	query.kind = referrers_list_kind(ask->list);
+	query.reference = referrers_list_reference(ask->list);
+	buf_clear(&ask->result.body);
+	ask_call(ask, &query);
+	return true;
+}
+
 static void on_done(void *arg, const struct err *err)
 {
 	struct ask *ask = arg;
@@ -192,6 +225,8 @@ static void on_done(void *arg, const struct err *err)
 
 	if (err && !ask->err.code)
 		ask->err = *err;
+	if (goes_on(ask))
+		return;
 	if (!ask->err.code)
 		learn_check(ask);
 	if (ask->err.code && ask->err.code != ERR_NOT_FOUND && ask->err.code != ERR_CANCELLED)
@@ -219,6 +254,13 @@ char *ask_key(const struct ask_request *request)
 			  request->head, request->accept_key, request->reference);
 }
 
+static void ask_call(struct ask *ask, const struct registry_query *query)
+{
+	ask->arm.run = arm_timer;
+	loop_post(ask->pull->loop, &ask->arm);
+	registry_call(ask->upstream->registry, query, &sink, ask);
+}
+
 static struct ask *ask_new(struct pull *pull, const struct ask_request *request, char *key)
 {
 	struct ask *ask = mem_alloc(sizeof(*ask));
@@ -234,6 +276,9 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 	ask->result.body.max = request->kind == REGISTRY_TAGS ? PULL_TAGS_MAX : PULL_MANIFEST_MAX;
 	if (request->kind != REGISTRY_TAGS)
 		digest_parse(request->reference, &ask->wanted);
+	if (request->kind == REGISTRY_REFERRERS)
+		ask->list = referrers_list_new(&ask->wanted);
+	ask->impatient = request->impatient;
 	return ask;
 }
 
@@ -249,9 +294,7 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 		.impatient = request->impatient,
 	};
 
-	ask->arm.run = arm_timer;
-	loop_post(ask->pull->loop, &ask->arm);
-	registry_call(request->upstream->registry, &query, &sink, ask);
+	ask_call(ask, &query);
 }
 
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small question to an upstream whose whole answer fits in memory: a manifest, its head, a blob's head, a page of
- * tags. One runs however many clients have it: they join by its key, under pull->lock, which also guards the waiters.
- * When it is answered, the waiters are woken at once; a worker thread then writes what was learnt into the store, and
- * only after that does the ask leave the table: whoever comes later finds it there. One that failed leaves at once.
+ * tags, a list of referrers. One runs however many clients have it: they join by its key, under pull->lock, which also
+ * guards the waiters. When it is answered, the waiters are woken at once; a worker thread then writes what was learnt
+ * into the store, and only after that does the ask leave the table: whoever comes later finds it there. One that failed
+ * leaves at once.
  *
  * States: RUNNING (the call is out) -> ANSWERED (result or error is final; readable without the lock by those who saw
  * it under the lock)

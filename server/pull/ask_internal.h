@@ -19,6 +19,9 @@ struct ask {
 	uint64_t accept_key;
 	struct digest wanted; /* when the reference is a digest */
 
+	struct referrers_list *list; /* REGISTRY_REFERRERS: what came so far of an answer in several */
+	bool impatient;
+
 	struct ask_result result;
 	struct err err;
 	struct work_job job; /* writes what was learnt */

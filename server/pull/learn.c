@@ -5,10 +5,12 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/pull/pages.h"
+#include "server/pull/page_cache.h"
+#include "server/pull/referrers_list.h"
 #include "server/pull/sizes.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -84,12 +86,25 @@ static void check_tags(struct ask *ask)
 	json_decref(document);
 }
 
+static void check_referrers(struct ask *ask)
+{
+	struct ask_result *result = &ask->result;
+
+	if (referrers_list_write(ask->list, &result->body, &ask->err))
+		return;
+	digest_of(DIGEST_SHA256, result->body.data, result->body.len, &result->digest);
+	result->size = result->body.len;
+	snprintf(result->media_type, sizeof(result->media_type), "%s", REFERRERS_TYPE);
+}
+
 void learn_check(struct ask *ask)
 {
 	if (ask->kind == REGISTRY_MANIFEST)
 		check_manifest(ask);
 	else if (ask->kind == REGISTRY_TAGS)
 		check_tags(ask);
+	else if (ask->kind == REGISTRY_REFERRERS)
+		check_referrers(ask);
 }
 
 /* Keeping. */
@@ -141,6 +156,33 @@ static void learn_manifest(struct ask *ask)
 			 err.text);
 }
 
+/* That nothing refers to a manifest which is not even held is remembered in memory alone: there is no end to such
+ * questions. */
+static void keep_referrers(struct ask *ask)
+{
+	const struct ask_result *result = &ask->result;
+	struct pull *pull = ask->pull;
+	struct index_tag list = {.digest = result->digest, .size = result->size, .checked = clock_wall_s()};
+	struct index_change change = {.kind = INDEX_PUT_REFERRERS,
+				      .repository = {ask->upstream->name, ask->repository},
+				      .digest = &ask->wanted,
+				      .tag_record = &list};
+	struct index_link link;
+	struct err err = {0};
+
+	if (referrers_list_is_empty(ask->list) &&
+	    index_get_link(pull->index, &change.repository, &ask->wanted, &link, &err)) {
+		page_cache_put(pull->pages, ask->key, result->body.data, result->body.len, NULL);
+		return;
+	}
+	list.fetched = list.checked;
+	memcpy(list.media_type, result->media_type, sizeof(result->media_type));
+	if (store_put_blob(pull->store, &result->digest, result->body.data, result->body.len, &err) ||
+	    index_write(pull->index, &change, 1, &err))
+		log_warn("cannot keep what refers to %s/%s %s: %s", ask->upstream->name, ask->repository,
+			 ask->reference, err.text);
+}
+
 void learn_keep(struct ask *ask)
 {
 	struct index_change change = {.repository = {ask->upstream->name, ask->repository}};
@@ -157,6 +199,9 @@ void learn_keep(struct ask *ask)
 		change.digest = &ask->wanted;
 		index_write(ask->pull->index, &change, 1, &err);
 	} else if (ask->err.code == 0 && ask->kind == REGISTRY_TAGS) {
-		pages_put(ask->pull->pages, ask->key, ask->result.body.data, ask->result.body.len, ask->result.next);
+		page_cache_put(ask->pull->pages, ask->key, ask->result.body.data, ask->result.body.len,
+			       ask->result.next);
+	} else if (ask->err.code == 0 && ask->kind == REGISTRY_REFERRERS) {
+		keep_referrers(ask);
 	}
 }

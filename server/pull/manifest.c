@@ -8,7 +8,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define REFRESH_TTL_MIN_S 30 /* a tag with a shorter life is not asked about ahead of its end */
 
@@ -244,37 +243,21 @@ static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter
 
 static int read_stored(struct pull_manifest *manifest)
 {
-	int fd, code;
-	uint64_t size, done = 0;
+	uint64_t size;
 	struct err err;
+	size_t len;
 
 	if (manifest->head) {
-		code = store_find_blob(manifest->pull->store, &manifest->digest, &size, &err);
+		int code = store_find_blob(manifest->pull->store, &manifest->digest, &size, &err);
 		if (code == 0)
 			manifest->size = size;
 		return code;
 	}
-	code = store_open_blob(manifest->pull->store, &manifest->digest, &fd, &size, &err);
-	if (code)
-		return code;
-	if (size > PULL_MANIFEST_MAX) {
-		/* An upstream's word can make any blob a manifest. */
-		close(fd);
-		return ERR_LIMIT;
-	}
-	manifest->own_data = mem_alloc(size + 1);
-	while (done < size) {
-		ssize_t got = pread(fd, manifest->own_data + done, size - done, (off_t)done);
-
-		if (got <= 0)
-			break;
-		done += (uint64_t)got;
-	}
-	close(fd);
-	if (done < size)
-		return ERR_IO;
+	manifest->own_data = pull_read_stored(manifest->pull, &manifest->digest, &len);
+	if (!manifest->own_data)
+		return ERR_NOT_FOUND;
 	manifest->data = manifest->own_data;
-	manifest->size = size;
+	manifest->size = len;
 	return 0;
 }
 

@@ -3,9 +3,10 @@
 #include "server/pull/pull_internal.h"
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
-#include "server/pull/pages.h"
+#include "server/pull/page_cache.h"
 #include "server/pull/sizes.h"
 
 #include <assert.h>
@@ -66,6 +67,27 @@ void pull_job_end(struct pull *pull)
 	if (--pull->jobs == 0)
 		pthread_cond_broadcast(&pull->idle);
 	pthread_mutex_unlock(&pull->lock);
+}
+
+char *pull_read_stored(struct pull *pull, const struct digest *digest, size_t *len)
+{
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ char *data = NULL;
+	uint64_t size, done = 0;
+	struct err err;
+
+	if (store_open_blob(pull->store, digest, &fd, &size, &err) || size > PULL_MANIFEST_MAX)
+		return NULL;
+	data = mem_alloc(size + 1);
+	while (done < size) {
+		ssize_t got = pread(fd, data + done, size - done, (off_t)done);
+
+		if (got <= 0)
+			return NULL;
+		done += (uint64_t)got;
+	}
+	*len = size;
+	return take_pointer(data);
 }
 
 bool pull_glob_matches(const char *const *globs, size_t count, const char *text)
@@ -168,7 +190,7 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->loop = options->loop;
 	pull->offline = options->offline;
 	pull->sizes = sizes_new();
-	pull->pages = pages_new();
+	pull->pages = page_cache_new();
 	pthread_mutex_init(&pull->lock, NULL);
 	pthread_cond_init(&pull->idle, NULL);
 	pull->upstream_count = options->upstream_count;
@@ -206,7 +228,7 @@ void pull_free(struct pull *pull)
 	for (size_t i = 0; i < pull->upstream_count; i++)
 		upstream_dispose(&pull->upstreams[i]);
 	missing_free(pull);
-	pages_free(pull->pages);
+	page_cache_free(pull->pages);
 	sizes_free(pull->sizes);
 	pthread_cond_destroy(&pull->idle);
 	pthread_mutex_destroy(&pull->lock);

@@ -2,11 +2,12 @@
 /*
  * The heart: what is held, what flies, what is fresh. Joins the store and the upstreams; nothing else does.
  *
- * Three kinds of interest that one client can have, each opened, polled until it is ready, and closed:
+ * Four kinds of interest that one client can have, each opened, polled until it is ready, and closed:
  *
  *   pull_blob      a blob: stored, in flight (flight.h), or only its size (HEAD)
  *   pull_manifest  a manifest by digest or tag: stored, fresh, revalidated, fetched, or stale
  *   pull_tags      a page of a repository's tags
+ *   pull_referrers the list of what refers to a manifest
  *
  * poll() returns 0 when the answer is there, ERR_AGAIN after pausing the waiter (poll again once woken), or the error
  * that is the answer. An interest belongs to one thread at a time; nothing here blocks on the network or a disk sync.
@@ -148,3 +149,16 @@ const char *pull_tags_data(const struct pull_tags *tags, size_t *len);
 const char *pull_tags_next(const struct pull_tags *tags);
 const struct pull_status *pull_tags_status(const struct pull_tags *tags);
 void pull_tags_close(struct pull_tags *tags);
+
+/* Referrers. */
+
+struct pull_referrers;
+
+/* `artifact_type` NULL: of any. */
+struct pull_referrers *pull_referrers_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+					   const struct digest *subject, const char *artifact_type);
+int pull_referrers_poll(struct pull_referrers *referrers, struct waiter *waiter, struct err *err);
+/* An OCI index, as the upstream gave it where it gave it whole and nothing was left out. */
+const char *pull_referrers_data(const struct pull_referrers *referrers, size_t *len);
+const struct pull_status *pull_referrers_status(const struct pull_referrers *referrers);
+void pull_referrers_close(struct pull_referrers *referrers);

@@ -14,7 +14,7 @@
 struct ask;
 struct flight;
 struct missing;
-struct pages;
+struct page_cache;
 struct sizes;
 
 struct pull_upstream {
@@ -34,8 +34,8 @@ struct pull {
 	size_t upstream_count;
 	struct pull_upstream *default_upstream;
 	bool offline;
-	struct sizes *sizes; /* what manifests say about their blobs */
-	struct pages *pages; /* of tags, as upstreams gave them */
+	struct sizes *sizes;      /* what manifests say about their blobs */
+	struct page_cache *pages; /* of listings, as upstreams gave them */
 
 	pthread_mutex_t lock; /* guards what follows; taken before a flight's own lock, never after it */
 	bool closing;
@@ -64,6 +64,10 @@ void pull_note_landing(struct pull *pull);
 /* Something runs that must end before pull_free() goes on. */
 void pull_job_begin(struct pull *pull);
 void pull_job_end(struct pull *pull);
+
+/* The bytes of a stored blob that is small (a manifest), with a NUL behind, for the caller to free; NULL when it is not
+ * held, or cannot be read. */
+char *pull_read_stored(struct pull *pull, const struct digest *digest, size_t *len);
 
 /* Whether `text` matches one of the shell globs. */
 bool pull_glob_matches(const char *const *globs, size_t count, const char *text);

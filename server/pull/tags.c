@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One client's interest in a page of a repository's tags. */
 #include "server/pull/ask.h"
-#include "server/pull/pages.h"
+#include "server/pull/page_cache.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -198,7 +198,7 @@ static enum tags_state look(struct pull_tags *tags)
 	bool joined;
 
 	page_release(tags->page);
-	tags->page = pages_find(tags->pull->pages, key);
+	tags->page = page_cache_find(tags->pull->pages, key);
 	if (tags->page && page_age_ms(tags->page) < tags->upstream->options.tag_ttl_ms) {
 		use_page(tags);
 		tags->status.outcome = PULL_HIT;

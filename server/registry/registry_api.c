@@ -75,6 +75,9 @@ static void handle(void *arg, struct http_request *request)
 	case ROUTE_TAGS:
 		visit_tags(visit);
 		break;
+	case ROUTE_REFERRERS:
+		visit_referrers(visit);
+		break;
 	case ROUTE_UPLOAD:
 		break; /* refused above */
 	}
@@ -112,6 +115,7 @@ static void ended(void *arg, struct http_request *request, bool complete)
 	pull_blob_close(visit->blob);
 	pull_manifest_close(visit->manifest);
 	pull_tags_close(visit->tags);
+	pull_referrers_close(visit->referrers);
 	free(visit);
 }
 

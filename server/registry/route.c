@@ -39,7 +39,7 @@ static bool split_rest(char *rest, struct route *route, char **name)
 	static const struct {
 		const char *room;
 		enum route_kind kind;
-	} rooms[] = {{"/manifests/", ROUTE_MANIFEST}, {"/blobs/", ROUTE_BLOB}};
+	} rooms[] = {{"/manifests/", ROUTE_MANIFEST}, {"/blobs/", ROUTE_BLOB}, {"/referrers/", ROUTE_REFERRERS}};
 	size_t len = strlen(rest);
 	char *uploads = strstr(rest, "/blobs/uploads");
 

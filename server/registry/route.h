@@ -13,11 +13,12 @@
 #include "server/pull/pull.h"
 
 enum route_kind {
-	ROUTE_PING,     /* /v2/ */
-	ROUTE_MANIFEST, /* …/manifests/REFERENCE */
-	ROUTE_BLOB,     /* …/blobs/DIGEST */
-	ROUTE_TAGS,     /* …/tags/list */
-	ROUTE_UPLOAD,   /* …/blobs/uploads/…: what a push begins with */
+	ROUTE_PING,      /* /v2/ */
+	ROUTE_MANIFEST,  /* …/manifests/REFERENCE */
+	ROUTE_BLOB,      /* …/blobs/DIGEST */
+	ROUTE_TAGS,      /* …/tags/list */
+	ROUTE_REFERRERS, /* …/referrers/DIGEST */
+	ROUTE_UPLOAD,    /* …/blobs/uploads/…: what a push begins with */
 };
 
 #define ROUTE_REFERENCE_MAX 256

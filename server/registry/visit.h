@@ -21,6 +21,7 @@ struct visit {
 	struct pull_blob *blob;
 	struct pull_manifest *manifest;
 	struct pull_tags *tags;
+	struct pull_referrers *referrers;
 	uint64_t body_offset;    /* where a streamed body begins in the blob */
 	struct multipart *parts; /* a body of several ranges */
 
@@ -38,6 +39,7 @@ struct visit {
 void visit_blob(struct visit *visit);
 void visit_manifest(struct visit *visit);
 void visit_tags(struct visit *visit);
+void visit_referrers(struct visit *visit);
 
 /* Adds a header; one that does not fit any more is a bug. */
 void reply_header(struct visit *visit, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));

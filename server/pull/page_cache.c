@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/pull/pages.h"
+#include "server/pull/page_cache.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
@@ -19,18 +19,18 @@ struct entry {
 	UT_hash_handle hh;
 };
 
-struct pages {
+struct page_cache {
 	pthread_mutex_t lock;
 	struct entry *entries; /* in the order of insertion: the head is the oldest */
 	size_t bytes;
 };
 
-struct pages *pages_new(void)
+struct page_cache *page_cache_new(void)
 {
-	struct pages *pages = mem_alloc(sizeof(*pages));
+	struct page_cache *cache = mem_alloc(sizeof(*cache));
 
-	pthread_mutex_init(&pages->lock, NULL);
-	return pages;
+	pthread_mutex_init(&cache->lock, NULL);
+	return cache;
 }
 
 void page_release(struct page *page)
@@ -46,29 +46,29 @@ void page_release(struct page *page)
 }
 
 /* The lock is held. */
-static void drop(struct pages *pages, struct entry *entry)
+static void drop(struct page_cache *cache, struct entry *entry)
 {
-	HASH_DEL(pages->entries, entry);
-	pages->bytes -= entry->bytes;
+	HASH_DEL(cache->entries, entry);
+	cache->bytes -= entry->bytes;
 	page_release(&entry->page);
 }
 
-void pages_free(struct pages *pages)
+void page_cache_free(struct page_cache *cache)
 {
-	if (!pages)
+	if (!cache)
 		return;
-	while (pages->entries)
-		drop(pages, pages->entries);
-	pthread_mutex_destroy(&pages->lock);
-	free(pages);
+	while (cache->entries)
+		drop(cache, cache->entries);
+	pthread_mutex_destroy(&cache->lock);
+	free(cache);
 }
 
-void pages_put(struct pages *pages, const char *key, const void *data, size_t len, const char *next)
+void page_cache_put(struct page_cache *cache, const char *key, const void *data, size_t len, const char *next)
 {
 	struct entry *entry, *old;
 	size_t bytes = ENTRY_BYTES + strlen(key) + len + (next ? strlen(next) : 0);
 
-	if (bytes > PAGES_BYTES_MAX)
+	if (bytes > PAGE_CACHE_BYTES_MAX)
 		return;
 	entry = mem_alloc(sizeof(*entry));
 	entry->page.data = mem_strndup(data, len);
@@ -78,25 +78,25 @@ void pages_put(struct pages *pages, const char *key, const void *data, size_t le
 	entry->key = mem_strdup(key);
 	entry->refs = 1;
 	entry->bytes = bytes;
-	pthread_mutex_lock(&pages->lock);
-	HASH_FIND_STR(pages->entries, key, old);
+	pthread_mutex_lock(&cache->lock);
+	HASH_FIND_STR(cache->entries, key, old);
 	if (old)
-		drop(pages, old);
-	while (pages->bytes + bytes > PAGES_BYTES_MAX)
-		drop(pages, pages->entries);
-	HASH_ADD_KEYPTR(hh, pages->entries, entry->key, strlen(entry->key), entry);
-	pages->bytes += bytes;
-	pthread_mutex_unlock(&pages->lock);
+		drop(cache, old);
+	while (cache->bytes + bytes > PAGE_CACHE_BYTES_MAX)
+		drop(cache, cache->entries);
+	HASH_ADD_KEYPTR(hh, cache->entries, entry->key, strlen(entry->key), entry);
+	cache->bytes += bytes;
+	pthread_mutex_unlock(&cache->lock);
 }
 
-struct page *pages_find(struct pages *pages, const char *key)
+struct page *page_cache_find(struct page_cache *cache, const char *key)
 {
 	struct entry *entry;
 
-	pthread_mutex_lock(&pages->lock);
-	HASH_FIND_STR(pages->entries, key, entry);
+	pthread_mutex_lock(&cache->lock);
+	HASH_FIND_STR(cache->entries, key, entry);
 	if (entry)
 		__atomic_add_fetch(&entry->refs, 1, __ATOMIC_RELAXED);
-	pthread_mutex_unlock(&pages->lock);
+	pthread_mutex_unlock(&cache->lock);
 	return entry ? &entry->page : NULL;
 }

@@ -6,9 +6,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PAGES_BYTES_MAX ((size_t)16 << 20)
+#define PAGE_CACHE_BYTES_MAX ((size_t)16 << 20)
 
-struct pages;
+struct page_cache;
 
 /* Never changes once it is made; belongs to all who hold a reference. */
 struct page {
@@ -18,12 +18,12 @@ struct page {
 	uint64_t fetched_ms; /* clock_ms() */
 };
 
-struct pages *pages_new(void);
-void pages_free(struct pages *pages);
+struct page_cache *page_cache_new(void);
+void page_cache_free(struct page_cache *cache);
 
 /* Copies what is given. A page that is larger than all room is not kept. */
-void pages_put(struct pages *pages, const char *key, const void *data, size_t len, const char *next);
+void page_cache_put(struct page_cache *cache, const char *key, const void *data, size_t len, const char *next);
 /* A reference, to be given back; NULL when it is not there. */
-struct page *pages_find(struct pages *pages, const char *key);
+struct page *page_cache_find(struct page_cache *cache, const char *key);
 /* Takes NULL. */
 void page_release(struct page *page);
