@@ -29,7 +29,7 @@ struct flight {
 
 	struct pull_upstream *upstream;
 	char *repository;
-	struct work_job open_job, end_job;
+	struct work_job open_job, hash_job, end_job;
 	struct transfer *transfer; /* while it runs; set before FLYING, then under the lock */
 	struct ingest
 		*ingest; /* set by the opening job before FLYING; NULL again once a failed flight has left the table */
@@ -38,6 +38,7 @@ struct flight {
 	pthread_cond_t nobody_inside;
 	enum flight_state state;
 	bool closing; /* larder ends: nobody waits any more */
+	bool hashing; /* the hashing job is on its way or running */
 	struct waiter *waiters;
 	unsigned inside;  /* readers, and the opening job, that use the ingest without the lock */
 	uint64_t size;    /* INGEST_SIZE_UNKNOWN until it is known */
@@ -275,6 +276,59 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	return 0;
 }
 
+/* The version of the bytes, by now. */
+static unsigned leave_ingest(struct flight *flight)
+{
+	unsigned version;
+
+	pthread_mutex_lock(&flight->lock);
+	if (--flight->inside == 0)
+		pthread_cond_signal(&flight->nobody_inside);
+	version = flight->version;
+	pthread_mutex_unlock(&flight->lock);
+	return version;
+}
+
+static void hash_job(struct work_job *job)
+{
+	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, hash_job));
+	struct pull *pull = flight->pull;
+	struct err err = {0};
+
+	if (ingest_hash_behind(flight->ingest, &err))
+		log_warn("cannot read back a partial: %s", err.text);
+	pthread_mutex_lock(&flight->lock);
+	flight->hashing = false;
+	pthread_mutex_unlock(&flight->lock);
+	leave_ingest(flight);
+	flight_unref(flight);
+	pull_job_end(pull);
+}
+
+/* Parts that came out of order are hashed while others come, or all would wait for that at the end. */
+static void hash_beside(struct flight *flight)
+{
+	bool begins;
+
+	if (!ingest_hash_waits(flight->ingest))
+		return;
+	pthread_mutex_lock(&flight->lock);
+	begins = !flight->hashing;
+	if (begins) {
+		flight->hashing = true;
+		flight->inside++;
+	}
+	pthread_mutex_unlock(&flight->lock);
+	if (!begins)
+		return;
+	pthread_mutex_lock(&flight->pull->lock);
+	flight->refs++;
+	flight->pull->jobs++;
+	pthread_mutex_unlock(&flight->pull->lock);
+	flight->hash_job.run = hash_job;
+	work_submit(flight->pull->work, &flight->hash_job);
+}
+
 static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 {
 	struct flight *flight = arg;
@@ -292,6 +346,7 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	pthread_mutex_lock(&flight->lock);
 	waiter_wake_all(&flight->waiters);
 	pthread_mutex_unlock(&flight->lock);
+	hash_beside(flight);
 	return 0;
 }
 
@@ -358,19 +413,6 @@ static void ask_upstream(struct flight *flight)
 		 * repository has it. */
 		registry_call(flight->upstream->registry, &head, &head_sink, flight);
 	}
-}
-
-/* The version of the bytes, by now. */
-static unsigned leave_ingest(struct flight *flight)
-{
-	unsigned version;
-
-	pthread_mutex_lock(&flight->lock);
-	if (--flight->inside == 0)
-		pthread_cond_signal(&flight->nobody_inside);
-	version = flight->version;
-	pthread_mutex_unlock(&flight->lock);
-	return version;
 }
 
 static void open_and_ask(struct flight *flight)

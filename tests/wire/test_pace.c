@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -164,18 +165,51 @@ WIRE_TEST(long_retry_after_is_passed_on)
 /* Rates and connections. */
 
 #define RATE     50
+#define THREADS  10
 #define REQUESTS 300
+
+struct asker {
+	pthread_t thread;
+	uint16_t port;
+	char targets[REQUESTS / THREADS][128];
+	unsigned right;
+};
+
+static void *ask_in_turn(void *argument)
+{
+	struct asker *asker = argument;
+
+	for (size_t i = 0; i < REQUESTS / THREADS; i++) {
+		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+		asker->right += client_get(asker->port, asker->targets[i], &reply) && reply.status == 200;
+	}
+	return NULL;
+}
 
 BOTH_TEST(rate_limit_is_kept_over_ten_threads)
 {
 	struct scripted *upstream = upstream_speaking(wire, NULL, h2);
 	struct larder *larder = larder_before(wire, upstream, "rate_limit: 50/s, max_connections: 10");
+	_cleanup_free_ struct asker *askers = mem_alloc(THREADS * sizeof(*askers));
 	struct scripted_record *records;
 	double rate;
 	size_t count;
 
-	for (unsigned i = 0; i < REQUESTS / 10; i++)
-		fetch_blobs(larder, upstream, "team/app", 1 + i * 10, 10, 256);
+	for (size_t i = 0; i < REQUESTS; i++) {
+		struct asker *asker = &askers[i % THREADS];
+		char digest[SCRIPTED_DIGEST_MAX];
+
+		scripted_add_blob(upstream, "team/app", 1 + i, 256, digest);
+		snprintf(asker->targets[i / THREADS], sizeof(asker->targets[0]), "/v2/team/app/blobs/%s", digest);
+		asker->port = larder_port(larder);
+	}
+	for (size_t i = 0; i < THREADS; i++)
+		assert_int_equal(pthread_create(&askers[i].thread, NULL, ask_in_turn, &askers[i]), 0);
+	for (size_t i = 0; i < THREADS; i++) {
+		pthread_join(askers[i].thread, NULL);
+		assert_int_equal(askers[i].right, REQUESTS / THREADS);
+	}
 	records = scripted_records(upstream, "GET", BLOBS, &count);
 	assert_int_equal(count, REQUESTS);
 	/* The first may come at once. */
