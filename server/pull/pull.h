@@ -162,3 +162,10 @@ int pull_referrers_poll(struct pull_referrers *referrers, struct waiter *waiter,
 const char *pull_referrers_data(const struct pull_referrers *referrers, size_t *len);
 const struct pull_status *pull_referrers_status(const struct pull_referrers *referrers);
 void pull_referrers_close(struct pull_referrers *referrers);
+
+/* Repositories. */
+
+/* Calls `each` with the name, UPSTREAM/REPOSITORY, of every repository that is held and may be pulled, in byte order,
+ * from the first one behind `last`, until it returns false. `only` NULL: of all upstreams. */
+int pull_list_repositories(struct pull *pull, const struct pull_upstream *only, const char *last,
+			   bool (*each)(void *arg, const char *name), void *arg, struct err *err);

@@ -78,6 +78,9 @@ static void handle(void *arg, struct http_request *request)
 	case ROUTE_REFERRERS:
 		visit_referrers(visit);
 		break;
+	case ROUTE_CATALOG:
+		visit_catalog(visit);
+		break;
 	case ROUTE_UPLOAD:
 		break; /* refused above */
 	}

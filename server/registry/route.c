@@ -141,6 +141,10 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 		route->kind = ROUTE_PING;
 		return 0;
 	}
+	if (strcmp(rest, "_catalog") == 0 && !prefixed) {
+		route->kind = ROUTE_CATALOG;
+		return upstream_from_query(pull, query, route, err);
+	}
 	if (!split_rest(rest, route, &name))
 		return refuse(route, err, ERR_NOT_FOUND, "NAME_UNKNOWN", "the registry API has no such route");
 	if (strlen(name) >= sizeof(route->asked_name))

@@ -18,6 +18,7 @@ enum route_kind {
 	ROUTE_BLOB,      /* …/blobs/DIGEST */
 	ROUTE_TAGS,      /* …/tags/list */
 	ROUTE_REFERRERS, /* …/referrers/DIGEST */
+	ROUTE_CATALOG,   /* /v2/_catalog: without an upstream, unless ?ns= named one */
 	ROUTE_UPLOAD,    /* …/blobs/uploads/…: what a push begins with */
 };
 

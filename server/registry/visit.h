@@ -40,6 +40,7 @@ void visit_blob(struct visit *visit);
 void visit_manifest(struct visit *visit);
 void visit_tags(struct visit *visit);
 void visit_referrers(struct visit *visit);
+void visit_catalog(struct visit *visit);
 
 /* Adds a header; one that does not fit any more is a bug. */
 void reply_header(struct visit *visit, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
