@@ -8,6 +8,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/count.h"
 #include "base/log.h"
 #include "store/index.h"
 
@@ -293,6 +294,7 @@ int store_quarantine_file(struct store *store, const char *from, const struct di
 		snprintf(to, sizeof(to), "quarantine/%s-%s.%lld%06ld", digest_algorithm_name(digest->algorithm),
 			 digest_hex(digest, hex), (long long)now.tv_sec, now.tv_nsec / 1000);
 		if (rename_without_replacing(store, from, to) == 0) {
+			count_add(&store->corrupt, 1);
 			prune_quarantine(store);
 			return 0;
 		}

@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/count.h"
 #include "store/index.h"
 
 #include <dirent.h>
@@ -267,6 +268,11 @@ void store_close(struct store *store)
 struct index *store_index(struct store *store)
 {
 	return store->index;
+}
+
+uint64_t store_corrupt_count(const struct store *store)
+{
+	return count_read(&store->corrupt);
 }
 
 int store_probe(struct store *store, struct err *err)

@@ -18,6 +18,7 @@ struct store {
 	int lock_fd;
 	struct index *index;
 	atomic_uint puts; /* numbers the temporary files */
+	uint64_t corrupt; /* atomic: blobs that proved damaged since the store was opened */
 };
 
 /* "blobs/sha256/ab/hex" */

@@ -65,6 +65,8 @@ void call_end(struct registry_call *call, const struct err *err)
 	loop_timer_clear(registry->loop, &call->retry_timer);
 	if (call->fetch)
 		fetch_cancel(call->fetch);
+	if (err && (err->code == ERR_UPSTREAM || err->code == ERR_RATE))
+		registry_note_failure(registry, err);
 	DL_DELETE(registry->calls, call);
 	call->sink->on_done(call->arg, err);
 	call_free(call);
@@ -82,6 +84,11 @@ static bool beside_registry(const struct registry_call *call)
 static void on_retry_timer(struct loop_timer *timer)
 {
 	call_begin((struct registry_call *)((char *)timer - offsetof(struct registry_call, retry_timer)));
+}
+
+static void count_retry(struct registry_call *call, enum registry_retry reason)
+{
+	count_add(&call->registry->counts.retries[reason], 1);
 }
 
 static bool next_endpoint(struct registry_call *call)
@@ -118,6 +125,7 @@ static void call_retry(struct registry_call *call, bool unreachable)
 	call->attempt++;
 	/* An endpoint that cannot be reached is left at once where there is another. */
 	if ((unreachable || call->attempt > retries) && next_endpoint(call)) {
+		count_retry(call, call->retry_reason);
 		call_begin(call);
 		return;
 	}
@@ -125,6 +133,7 @@ static void call_retry(struct registry_call *call, bool unreachable)
 		call_end(call, &call->last);
 		return;
 	}
+	count_retry(call, call->retry_reason);
 	(void)!getrandom(&random, sizeof(random), GRND_NONBLOCK);
 	wait = retry_backoff_ms(call->attempt, random);
 	if (call->retry_after_ms > wait)
@@ -157,6 +166,7 @@ static void on_token(struct token_waiter *waiter, const char *authorization, con
 			call_endpoint(call)->challenge.scheme = CHALLENGE_NONE;
 		call->last = *err;
 		call->attempt_bytes = 0;
+		call->retry_reason = REGISTRY_RETRY_TOKEN;
 		call->retry_after_ms = err->code == ERR_RATE ? (uint64_t)err->retry_after_s * 1000 : 0;
 		if (err->code == ERR_DENIED || err->code == ERR_CANCELLED)
 			call_end(call, err);
@@ -319,7 +329,11 @@ static int on_head(void *arg, struct fetch *fetch, const struct fetch_head *head
 	struct endpoint *endpoint = call_endpoint(call);
 
 	call->status = head->status;
+	if (head->status != 429 && head->status < 500)
+		registry_note_answer(call->registry);
 	if (!call->redirect_url) {
+		if (call->endpoint == 0)
+			registry_note_budget(call->registry, fetch);
 		if (head->peer_private)
 			endpoint->is_private = true;
 		if (head->http2 && endpoint->http2_failures > 0)
@@ -454,6 +468,7 @@ static void done_overloaded(struct registry_call *call, struct fetch *fetch)
 	err_set(&call->last, call->status == 429 ? ERR_RATE : ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name,
 		call->status);
 	call->last.retry_after_s = (int)((after_ms + 999) / 1000);
+	call->retry_reason = call->status == 429 ? REGISTRY_RETRY_RATE_LIMITED : REGISTRY_RETRY_SERVER_ERROR;
 	if (call->status == 429 || call->status == 503)
 		pace_congested(call->registry->pace, &call->permit, after_ms);
 	pace_release(call->registry->pace, &call->permit);
@@ -477,6 +492,7 @@ static void done_start_over(struct registry_call *call)
 	call->etag = NULL;
 	free(call->redirect_url);
 	call->redirect_url = NULL;
+	count_retry(call, REGISTRY_RETRY_CHANGED);
 	call_begin(call);
 }
 
@@ -516,6 +532,7 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 		err_set(&call->last, ERR_UPSTREAM, "the address that %s redirects to answered HTTP %d",
 			call->registry->name, status);
 		pace_release(call->registry->pace, &call->permit);
+		call->retry_reason = REGISTRY_RETRY_REDIRECT;
 		call_retry(call, false);
 	} else if (status == 403) {
 		done_forbidden(call);
@@ -547,6 +564,7 @@ static void note_http2_failure(struct registry_call *call, unsigned weight)
 		return;
 	endpoint->http2_failures = 0;
 	endpoint->http1_until_ms = now + HTTP1_FALLBACK_MS;
+	count_add(&call->registry->counts.http2_fallbacks, 1);
 	log_warn("upstream %s: HTTP/2 fails again and again: HTTP/1.1 for the next %d s", call->registry->name,
 		 HTTP1_FALLBACK_MS / 1000);
 }
@@ -568,12 +586,32 @@ static bool retry_http2(struct registry_call *call, enum fetch_failure failure)
 			return false;
 		call->attempt++;
 	}
+	count_retry(call, call->retry_reason);
 	call_begin(call);
 	return true;
 }
 
+static enum registry_retry retry_reason(enum fetch_failure failure)
+{
+	switch (failure) {
+	case FETCH_CONNECT:
+		return REGISTRY_RETRY_CONNECT;
+	case FETCH_TLS:
+		return REGISTRY_RETRY_TLS;
+	case FETCH_CUT:
+		return REGISTRY_RETRY_CUT;
+	case FETCH_STALLED:
+		return REGISTRY_RETRY_STALLED;
+	case FETCH_HTTP2:
+		return REGISTRY_RETRY_HTTP2;
+	default:
+		return REGISTRY_RETRY_PROTOCOL;
+	}
+}
+
 static void done_broken(struct registry_call *call, enum fetch_failure failure, const char *why)
 {
+	call->retry_reason = retry_reason(failure);
 	err_set(&call->last, ERR_UPSTREAM, "%s: %s", call->registry->name, why);
 	pace_release(call->registry->pace, &call->permit);
 	if (!retry_http2(call, failure))
@@ -615,6 +653,7 @@ static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, 
 		call_end(call, NULL);
 	} else if (failure == FETCH_REFUSED) {
 		pace_release(call->registry->pace, &call->permit);
+		call->retry_reason = REGISTRY_RETRY_PROTOCOL;
 		if (call->start_over)
 			done_start_over(call);
 		else
@@ -655,7 +694,7 @@ static void call_fetch(struct registry_call *call)
 	char range[64];
 	int len;
 	const char *headers[4];
-	struct fetch_request request = {.head = call->query.head, .headers = headers};
+	struct fetch_request request = {.kind = call->query.kind, .head = call->query.head, .headers = headers};
 	struct url to;
 
 	call->state = CALL_FETCH;

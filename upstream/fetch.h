@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "base/count.h"
 #include "base/err.h"
 #include "upstream/loop.h"
 
@@ -21,6 +22,7 @@
 #define FETCH_HEADER_BYTES_MAX ((size_t)64 << 10) /* of one answer; more ends it with FETCH_PROTOCOL */
 #define FETCH_TRICKLE_BYTES_S  1024               /* a body slower than this over idle_timeout counts as stalled */
 #define FETCH_LENGTH_UNKNOWN   UINT64_MAX
+#define FETCH_KINDS            8 /* what fetches are for, told apart in the statistics */
 
 struct fetch_pool;
 struct fetch;
@@ -38,6 +40,7 @@ struct fetch_pool_options {
 
 struct fetch_request {
 	const char *url;
+	unsigned kind; /* below FETCH_KINDS: how it is counted */
 	bool head;
 	bool http1;          /* speak HTTP/1.1 even where HTTP/2 is offered */
 	bool own_connection; /* do not share one with other running requests: implies http1 */
@@ -91,9 +94,16 @@ const char *fetch_header(const struct fetch *fetch, const char *name);
 /* All headers of that name in one, joined by ", ". */
 const char *fetch_header_all(struct fetch *fetch, const char *name);
 
-/* Connections that were opened so far, and how many of them spoke HTTP/2. */
+enum fetch_method { FETCH_GET, FETCH_HEAD, FETCH_POST, FETCH_METHODS };
+enum fetch_protocol { FETCH_HTTP1_1, FETCH_HTTP_2, FETCH_PROTOCOLS };
+
 struct fetch_pool_stats {
+	/* That were sent: counted when the answer's head is there, and those that get none at their end. */
+	uint64_t requests[FETCH_KINDS][FETCH_METHODS][COUNT_STATUSES];
+	uint64_t body_bytes; /* of all answers, whatever became of them */
 	uint64_t connections_opened;
-	uint64_t requests_http1, requests_http2;
+	uint64_t connections[FETCH_PROTOCOLS]; /* open now, and have answered once */
 };
-struct fetch_pool_stats fetch_pool_stats(const struct fetch_pool *pool);
+
+/* Any thread, as long as the pool: its numbers change, and are read with count_read(). */
+const struct fetch_pool_stats *fetch_pool_stats(const struct fetch_pool *pool);

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <curl/curl.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,12 @@
 #define NUDGE_MIN_MS      30
 #define NUDGE_MAX_MS      1000
 #define IDLE_EASIES_MAX   16
+
+struct connection {
+	int fd;
+	long port; /* our own end's; 0: it has brought no answer yet */
+	enum fetch_protocol protocol;
+};
 
 struct fetch_pool {
 	struct loop_watch watch; /* first: the loop hands it back */
@@ -47,7 +54,9 @@ struct fetch_pool {
 	bool any_refused;                   /* some sink refused while another fetch was under way */
 	CURL *idle_easies[IDLE_EASIES_MAX]; /* kept for their buffers */
 	unsigned idle_easy_count;
-	unsigned inside_library; /* depth of curl callbacks: starting and cancelling are bugs there */
+	unsigned inside_library;        /* depth of curl callbacks: starting and cancelling are bugs there */
+	struct connection *connections; /* all open sockets */
+	size_t connection_count, connection_cap;
 	struct fetch_pool_stats stats;
 };
 
@@ -72,6 +81,8 @@ struct fetch {
 	struct buf header_text; /* the final answer's header lines, NUL-terminated each, as name NUL value NUL */
 	size_t header_bytes;    /* of all header lines seen, interim answers included */
 	struct buf joined;
+	unsigned kind;
+	enum fetch_method method;
 	int status;
 	bool head_done;
 	bool refused; /* by the sink */
@@ -148,6 +159,73 @@ const char *fetch_header_all(struct fetch *fetch, const char *name)
 	return fetch->joined.len > 0 ? fetch->joined.data : NULL;
 }
 
+/* Statistics. */
+
+static void count_request(struct fetch *fetch, int status)
+{
+	count_add(&fetch->pool->stats.requests[fetch->kind][fetch->method][count_status_slot(status)], 1);
+}
+
+static void connection_add(struct fetch_pool *pool, int fd)
+{
+	if (pool->connection_count == pool->connection_cap) {
+		pool->connection_cap = pool->connection_cap ? pool->connection_cap * 2 : 8;
+		pool->connections = mem_realloc(pool->connections, pool->connection_cap * sizeof(*pool->connections));
+	}
+	pool->connections[pool->connection_count++] = (struct connection){.fd = fd};
+}
+
+static long local_port(int fd)
+{
+	struct sockaddr_storage address = {0};
+	socklen_t len = sizeof(address);
+
+	if (getsockname(fd, (struct sockaddr *)&address, &len))
+		return 0;
+	if (address.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *)&address)->sin_port);
+	return address.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&address)->sin6_port) : 0;
+}
+
+/* An answer came. Which connection brought it, the library tells only by our end's port while the transfer runs. */
+static void connection_note(struct fetch *fetch, enum fetch_protocol protocol)
+{
+	struct fetch_pool *pool = fetch->pool;
+	long port = 0;
+
+	curl_easy_getinfo(fetch->easy, CURLINFO_LOCAL_PORT, &port);
+	for (size_t i = 0; i < pool->connection_count; i++)
+		if (pool->connections[i].port == port)
+			return;
+	for (size_t i = 0; i < pool->connection_count; i++) {
+		struct connection *connection = &pool->connections[i];
+
+		if (connection->port || local_port(connection->fd) != port)
+			continue;
+		connection->port = port;
+		connection->protocol = protocol;
+		count_add(&pool->stats.connections[protocol], 1);
+		return;
+	}
+}
+
+static int close_socket(void *arg, curl_socket_t fd)
+{
+	struct fetch_pool *pool = arg;
+
+	for (size_t i = 0; i < pool->connection_count; i++) {
+		struct connection *connection = &pool->connections[i];
+
+		if (connection->fd != fd)
+			continue;
+		if (connection->port)
+			count_add(&pool->stats.connections[connection->protocol], (uint64_t)-1);
+		*connection = pool->connections[--pool->connection_count];
+		break;
+	}
+	return close(fd);
+}
+
 /* The library's callbacks. */
 
 static int deliver_head(struct fetch *fetch)
@@ -164,10 +242,8 @@ static int deliver_head(struct fetch *fetch)
 	head.peer_private = peer && !fetch->pool->proxied && url_host_private(peer);
 	head.http2 = version == CURL_HTTP_VERSION_2_0;
 	head.content_length = length >= 0 ? (uint64_t)length : FETCH_LENGTH_UNKNOWN;
-	if (head.http2)
-		fetch->pool->stats.requests_http2++;
-	else
-		fetch->pool->stats.requests_http1++;
+	connection_note(fetch, head.http2 ? FETCH_HTTP_2 : FETCH_HTTP1_1);
+	count_request(fetch, fetch->status);
 	fetch->head_done = true;
 	fetch->pool->inside_library++;
 	refused = fetch->sink->on_head(fetch->arg, fetch, &head);
@@ -232,6 +308,7 @@ static size_t on_body_piece(char *data, size_t size, size_t count, void *arg)
 	size_t len = size * count;
 
 	note_bytes(fetch, len);
+	count_add(&pool->stats.body_bytes, len);
 	assert(len <= GATHER_BYTES);
 	if (pool->gatherer != fetch || pool->gathered_len + len > GATHER_BYTES) {
 		deliver_gathered(pool);
@@ -268,9 +345,14 @@ static int on_resolve(void *state, void *reserved, void *arg)
 
 static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
 {
+	struct fetch *fetch = arg;
+	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+
 	(void)purpose;
-	((struct fetch *)arg)->dialled = true;
-	return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	fetch->dialled = true;
+	if (fd >= 0)
+		connection_add(fetch->pool, fd);
+	return fd;
 }
 
 /* A name that a stranger gave us may resolve to where only we can reach: the address decides, not the name. */
@@ -373,7 +455,9 @@ static void fetch_end(struct fetch *fetch, enum fetch_failure failure, const cha
 	loop_timer_clear(pool->loop, &fetch->idle_timer);
 	loop_timer_clear(pool->loop, &fetch->nudge_timer);
 	curl_easy_getinfo(fetch->easy, CURLINFO_NUM_CONNECTS, &connects);
-	pool->stats.connections_opened += (uint64_t)connects;
+	count_add(&pool->stats.connections_opened, (uint64_t)connects);
+	if (fetch->sent && !fetch->head_done)
+		count_request(fetch, 0);
 	if (pool->gatherer == fetch)
 		pool->gatherer = NULL;
 	DL_DELETE(pool->running, fetch);
@@ -611,15 +695,16 @@ void fetch_pool_free(struct fetch_pool *pool)
 		close(pool->ca_fd);
 	free((char *)(uintptr_t)pool->options.ca);
 	free(pool->gathered);
+	free(pool->connections);
 	free(pool->client_cert);
 	free(pool->client_key);
 	free(pool->proxy);
 	free(pool);
 }
 
-struct fetch_pool_stats fetch_pool_stats(const struct fetch_pool *pool)
+const struct fetch_pool_stats *fetch_pool_stats(const struct fetch_pool *pool)
 {
-	return pool->stats;
+	return &pool->stats;
 }
 
 /* Fetches. */
@@ -678,6 +763,9 @@ static void set_request_options(CURL *easy, struct fetch *fetch, const struct fe
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
 			 request->public_only && !fetch->pool->proxied ? open_public_socket : open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
+	/* The library keeps these two with the connection, which outlives the fetch. */
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, fetch->pool);
 	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, on_resolve);
 	curl_easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, fetch);
 	for (size_t i = 0; i < request->header_count; i++)
@@ -703,6 +791,9 @@ struct fetch *fetch_start(struct fetch_pool *pool, const struct fetch_request *r
 	fetch->pool = pool;
 	fetch->sink = sink;
 	fetch->arg = arg;
+	assert(request->kind < FETCH_KINDS);
+	fetch->kind = request->kind;
+	fetch->method = request->post ? FETCH_POST : request->head ? FETCH_HEAD : FETCH_GET;
 	fetch->header_text.max = 2 * FETCH_HEADER_BYTES_MAX;
 	fetch->idle_timer.run = on_idle_timer;
 	fetch->easy = pool->idle_easy_count > 0 ? pool->idle_easies[--pool->idle_easy_count] : curl_easy_init();

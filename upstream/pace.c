@@ -26,10 +26,26 @@ struct pace {
 	uint64_t gate_until_ms;
 
 	struct pace_permit *waiting[2]; /* by priority */
-	bool granting;                  /* granted() may come back here: one loop at a time */
+	unsigned waiting_count;
+	bool granting; /* granted() may come back here: one loop at a time */
+
+	/* For pace_state(), atomic: the same as above, as of the last change. */
+	struct {
+		unsigned window, out, waiting;
+		uint64_t epoch, gate_until_ms;
+	} shown;
 };
 
 static void grant_waiting(struct pace *pace);
+
+static void show(struct pace *pace)
+{
+	__atomic_store_n(&pace->shown.window, (unsigned)pace->window, __ATOMIC_RELAXED);
+	__atomic_store_n(&pace->shown.out, pace->out, __ATOMIC_RELAXED);
+	__atomic_store_n(&pace->shown.waiting, pace->waiting_count, __ATOMIC_RELAXED);
+	__atomic_store_n(&pace->shown.epoch, pace->epoch, __ATOMIC_RELAXED);
+	__atomic_store_n(&pace->shown.gate_until_ms, pace->gate_until_ms, __ATOMIC_RELAXED);
+}
 
 static void on_timer(struct loop_timer *timer)
 {
@@ -62,6 +78,7 @@ struct pace *pace_new(struct loop *loop, const struct pace_options *options)
 		pace->tokens = pace->burst;
 	}
 	pace->filled_ms = clock_ms();
+	show(pace);
 	return pace;
 }
 
@@ -117,13 +134,16 @@ static void grant_waiting(struct pace *pace)
 		if (pace->rate.events > 0)
 			pace->tokens -= 1;
 		DL_DELETE(pace->waiting[permit->priority], permit);
+		pace->waiting_count--;
 		permit->state = PACE_HELD;
 		permit->answered = false;
 		permit->epoch = pace->epoch;
 		pace->out++;
+		show(pace);
 		permit->granted(permit);
 	}
 	pace->granting = false;
+	show(pace);
 }
 
 void pace_acquire(struct pace *pace, struct pace_permit *permit)
@@ -131,19 +151,23 @@ void pace_acquire(struct pace *pace, struct pace_permit *permit)
 	assert(permit->state == PACE_IDLE);
 	permit->state = PACE_WAITING;
 	DL_APPEND(pace->waiting[permit->priority], permit);
+	pace->waiting_count++;
 	grant_waiting(pace);
+	show(pace);
 }
 
 void pace_release(struct pace *pace, struct pace_permit *permit)
 {
 	if (permit->state == PACE_WAITING) {
 		DL_DELETE(pace->waiting[permit->priority], permit);
+		pace->waiting_count--;
 		permit->state = PACE_IDLE;
 	} else if (permit->state == PACE_HELD) {
 		permit->state = PACE_IDLE;
 		pace->out--;
 		grant_soon(pace);
 	}
+	show(pace);
 }
 
 void pace_answered(struct pace *pace, struct pace_permit *permit)
@@ -154,6 +178,7 @@ void pace_answered(struct pace *pace, struct pace_permit *permit)
 	pace->window += pace->slow_start ? 1 : 1 / pace->window;
 	if (pace->window > pace->window_max)
 		pace->window = pace->window_max;
+	show(pace);
 	grant_soon(pace);
 }
 
@@ -171,6 +196,7 @@ void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retr
 	until = clock_ms() + retry_after_ms;
 	if (until > pace->gate_until_ms)
 		pace->gate_until_ms = until;
+	show(pace);
 }
 
 void pace_set_window_max(struct pace *pace, unsigned window_max)
@@ -180,23 +206,21 @@ void pace_set_window_max(struct pace *pace, unsigned window_max)
 	pace->window_max = window_max;
 	if (pace->window > window_max)
 		pace->window = window_max;
+	show(pace);
 	grant_soon(pace);
 }
 
 struct pace_state pace_state(const struct pace *pace)
 {
 	struct pace_state state = {
-		.window = (unsigned)pace->window,
-		.out = pace->out,
-		.congestion_events = pace->epoch,
+		.window = __atomic_load_n(&pace->shown.window, __ATOMIC_RELAXED),
+		.out = __atomic_load_n(&pace->shown.out, __ATOMIC_RELAXED),
+		.waiting = __atomic_load_n(&pace->shown.waiting, __ATOMIC_RELAXED),
+		.congestion_events = __atomic_load_n(&pace->shown.epoch, __ATOMIC_RELAXED),
 	};
-	struct pace_permit *permit;
-	uint64_t now = clock_ms();
+	uint64_t until = __atomic_load_n(&pace->shown.gate_until_ms, __ATOMIC_RELAXED), now = clock_ms();
 
-	for (int priority = 0; priority < 2; priority++)
-		DL_FOREACH (pace->waiting[priority], permit)
-			state.waiting++;
-	if (pace->gate_until_ms > now)
-		state.gate_ms = pace->gate_until_ms - now;
+	if (until > now)
+		state.gate_ms = until - now;
 	return state;
 }

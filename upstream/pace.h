@@ -63,4 +63,5 @@ struct pace_state {
 	uint64_t gate_ms; /* how long the gate stays closed */
 	uint64_t congestion_events;
 };
+/* Any thread: as of the last change. */
 struct pace_state pace_state(const struct pace *pace);

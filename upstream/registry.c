@@ -48,6 +48,7 @@ struct registry *registry_new(struct loop *loop, const struct registry_options *
 
 	registry->loop = loop;
 	registry->name = mem_strdup(options->name);
+	pthread_mutex_init(&registry->counts.lock, NULL);
 	registry->retries = options->retries;
 	registry->max_connections = options->max_connections;
 	registry->pool = fetch_pool_new(loop, &pool);
@@ -87,6 +88,7 @@ static void free_on_loop(void *arg)
 	}
 	pace_free(registry->pace);
 	fetch_pool_free(registry->pool);
+	pthread_mutex_destroy(&registry->counts.lock);
 	free(registry->endpoints);
 	free(registry->name);
 	free(registry);

@@ -62,6 +62,26 @@ enum registry_kind {
 	REGISTRY_RAW,
 };
 
+/* What is counted besides calls: the requests to token services. */
+#define REGISTRY_TOKEN (REGISTRY_RAW + 1)
+#define REGISTRY_KINDS (REGISTRY_TOKEN + 1)
+
+/* Why something was asked again, here or of a mirror. */
+enum registry_retry {
+	REGISTRY_RETRY_CONNECT,      /* no connection */
+	REGISTRY_RETRY_TLS,          /* no trust, or no handshake */
+	REGISTRY_RETRY_CUT,          /* the connection ended midway */
+	REGISTRY_RETRY_STALLED,      /* no byte for idle_timeout */
+	REGISTRY_RETRY_PROTOCOL,     /* an answer that makes no sense */
+	REGISTRY_RETRY_HTTP2,        /* a refused stream, GOAWAY, an error of the layer */
+	REGISTRY_RETRY_RATE_LIMITED, /* 429 */
+	REGISTRY_RETRY_SERVER_ERROR, /* 408 and 5xx */
+	REGISTRY_RETRY_TOKEN,        /* the token service failed */
+	REGISTRY_RETRY_REDIRECT,     /* the address that it redirected to refused */
+	REGISTRY_RETRY_CHANGED,      /* another version: everything from the start */
+	REGISTRY_RETRIES,
+};
+
 /* What is asked. Strings are copied. */
 struct registry_query {
 	enum registry_kind kind;
@@ -121,3 +141,25 @@ struct registry_call *registry_call(struct registry *registry, const struct regi
 void registry_call_cancel(struct registry_call *call);
 
 const char *registry_name(const struct registry *registry);
+
+/* How an upstream does. Times are wall seconds, 0: never. */
+struct registry_stats {
+	const struct fetch_pool_stats *fetch; /* requests by REGISTRY_KINDS; borrowed, read with count_read() */
+	uint64_t retries[REGISTRY_RETRIES];
+	uint64_t http2_fallbacks; /* how often HTTP/2 was given up for a while */
+	bool budget_known;        /* an answer said what its rate limit leaves us */
+	uint64_t budget_remaining;
+	uint64_t budget_limit, budget_window_s; /* 0: not said */
+	int64_t budget_said;
+	int64_t answered; /* the last answer that was no complaint */
+	int64_t failed;   /* the last call that ended without one … */
+	char why[ERR_TEXT_MAX];
+	struct pace_state pace;
+};
+
+/* Any thread. */
+void registry_stats(struct registry *registry, struct registry_stats *stats);
+
+/* For labels: "manifest", "other"; "cut". Static storage. */
+const char *registry_kind_name(unsigned kind);
+const char *registry_retry_name(enum registry_retry reason);

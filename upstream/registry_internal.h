@@ -3,10 +3,13 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/count.h"
 #include "upstream/fetch.h"
 #include "upstream/registry.h"
 #include "upstream/token.h"
 #include "upstream/url.h"
+
+#include <pthread.h>
 
 /* What goes wrong with HTTP/2 adds up within HTTP2_FAILURE_WINDOW_MS, less one for each good answer; at the maximum the
  * endpoint is spoken to in HTTP/1.1 for a while. */
@@ -30,8 +33,19 @@ struct endpoint {
 	uint64_t http1_until_ms;
 };
 
+/* What registry_stats() tells: written on the loop's thread, read on any. */
+struct registry_counts {
+	uint64_t retries[REGISTRY_RETRIES];
+	uint64_t http2_fallbacks;
+	uint64_t budget_remaining, budget_limit, budget_window_s, budget_said;
+	uint64_t answered, failed;
+	pthread_mutex_t lock; /* guards `why` */
+	char why[ERR_TEXT_MAX];
+};
+
 struct registry {
 	struct loop *loop;
+	struct registry_counts counts;
 	char *name;
 	struct fetch_pool *pool;
 	struct pace *pace;
@@ -87,10 +101,18 @@ struct registry_call {
 	size_t etag_endpoint;   /* … by this endpoint */
 	bool start_over;        /* what came does not fit what we have: ask for all of it */
 	unsigned starts_over;
-	int sink_code;   /* the sink said no */
-	struct err last; /* what the last failure was */
-	bool answered;   /* on_answer was called at least once */
+	int sink_code;                    /* the sink said no */
+	struct err last;                  /* what the last failure was */
+	enum registry_retry retry_reason; /* likewise, should it be tried again */
+	bool answered;                    /* on_answer was called at least once */
 };
+
+/* What a call's answers tell about the registry. */
+void registry_note_answer(struct registry *registry);
+void registry_note_failure(struct registry *registry, const struct err *err);
+/* RateLimit headers, as Docker Hub ("ratelimit-remaining: 97;w=21600") and others have them. An answer without them
+ * says nothing. */
+void registry_note_budget(struct registry *registry, const struct fetch *fetch);
 
 /* Moves a call that is not waiting for anything on to its next request. */
 void call_begin(struct registry_call *call);

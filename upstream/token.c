@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "upstream/registry.h"
 #include "upstream/retry.h"
 
 #include <assert.h>
@@ -282,6 +283,7 @@ static void entry_get(struct token_entry *entry, const char *basic)
 	const char *headers[2] = {"Accept: application/json", authorization};
 	const struct fetch_request request = {
 		.url = url,
+		.kind = REGISTRY_TOKEN,
 		.headers = headers,
 		.header_count = basic ? 2 : 1,
 		.public_only = entry->public_only,
@@ -299,6 +301,7 @@ static void entry_post(struct token_entry *entry, const char *identity_token)
 	const char *headers[2] = {"Accept: application/json", "Content-Type: application/x-www-form-urlencoded"};
 	const struct fetch_request request = {
 		.url = entry->realm,
+		.kind = REGISTRY_TOKEN,
 		.post = form,
 		.headers = headers,
 		.header_count = 2,

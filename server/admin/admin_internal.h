@@ -53,3 +53,4 @@ bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADM
 /* The routes' answers. */
 void admin_healthz(struct admin_visit *visit);
 void admin_readyz(struct admin_visit *visit);
+void admin_metrics(struct admin_visit *visit);

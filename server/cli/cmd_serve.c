@@ -11,6 +11,7 @@
 #include "server/http/http.h"
 #include "server/pull/pull.h"
 #include "server/registry/registry_api.h"
+#include "server/registry/traffic.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -38,6 +39,8 @@ struct serving {
 	struct work *work;
 	struct loop *loop;
 	struct pull *pull;
+	struct traffic *traffic;
+	struct registry_api api;
 	struct http_server *http;
 	struct admin *admin;
 	struct http_server *admin_http; /* NULL: none is wanted, or the default address was taken */
@@ -307,13 +310,14 @@ static int start_http(struct serving *serving, struct err *err)
 		.listen = (const char *const *)serving->config->listen.items,
 		.listen_count = serving->config->listen.count,
 		.connections_max = connections_max(),
-		.handler = registry_handler(serving->pull),
+		.handler = registry_handler(&serving->api),
 	};
 	int code = read_tls(serving, &options, err);
 
 	if (code == 0)
 		code = http_start(&options, &serving->http, err);
-
+	if (code == 0 && serving->admin)
+		admin_set_phase(serving->admin, ADMIN_SERVING);
 	for (size_t i = 0; code == 0 && i < options.listen_count; i++)
 		log_info("listening on %s", http_address(serving->http, i));
 	return code;
@@ -361,7 +365,7 @@ static int start_admin_http(struct serving *serving, struct err *err)
 static int start_admin(struct serving *serving, struct err *err)
 {
 	const struct config *config = serving->config;
-	struct admin_options options = {.pull = serving->pull, .store = serving->store};
+	struct admin_options options = {.pull = serving->pull, .store = serving->store, .traffic = serving->traffic};
 	char *token = NULL;
 
 	if (strcmp(config->admin.listen, "off") == 0)
@@ -392,10 +396,10 @@ static int start(struct serving *serving, struct err *err)
 	if (loop_start(&serving->loop, err))
 		return EXIT_SOME_FAILED;
 	serving->pull = start_pull(serving);
+	serving->traffic = mem_alloc(sizeof(*serving->traffic));
+	serving->api = (struct registry_api){.pull = serving->pull, .traffic = serving->traffic};
 	if (start_admin(serving, err) || start_http(serving, err))
 		return EXIT_SOME_FAILED;
-	if (serving->admin)
-		admin_set_phase(serving->admin, ADMIN_SERVING);
 	return EXIT_DONE;
 }
 
@@ -422,6 +426,7 @@ static void stop(struct serving *serving)
 	loop_stop(serving->loop);
 	work_stop(serving->work);
 	store_close(serving->store);
+	free(serving->traffic);
 	free(serving->tls_cert);
 	if (serving->tls_key)
 		explicit_bzero(serving->tls_key, strlen(serving->tls_key));

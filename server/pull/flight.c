@@ -575,6 +575,26 @@ ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, vo
 	return leave_ingest(flight) == version ? got : ERR_UPSTREAM;
 }
 
+void flights_list(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg)
+{
+	struct flight *flight, *next;
+
+	HASH_ITER (hh, pull->flights, flight, next) {
+		struct pull_flight seen = {
+			.upstream = flight->upstream->name, .repository = flight->repository, .digest = flight->digest};
+		bool runs;
+
+		pthread_mutex_lock(&flight->lock);
+		runs = flight->state != FLIGHT_FAILED;
+		seen.size = flight->size == INGEST_SIZE_UNKNOWN ? PULL_SIZE_UNKNOWN : flight->size;
+		if (runs && flight->state != FLIGHT_STARTING)
+			seen.held = ingest_present_bytes(flight->ingest);
+		pthread_mutex_unlock(&flight->lock);
+		if (runs)
+			each(arg, &seen);
+	}
+}
+
 void flights_fail_all(struct pull *pull)
 {
 	struct flight *flight, *next;

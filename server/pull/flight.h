@@ -20,6 +20,7 @@
  */
 #pragma once
 
+#include "server/pull/look.h"
 #include "server/pull/pull_internal.h"
 
 struct flight_key {
@@ -44,6 +45,9 @@ ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, vo
 		    struct waiter *waiter);
 /* Gives a reference back; `waiter` (may be NULL) is forgotten. */
 void flight_release(struct flight *flight, struct waiter *waiter);
+
+/* pull->lock is held: what runs, and has neither failed nor been published. */
+void flights_list(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg);
 
 /* pull->lock is held. */
 void flights_fail_all(struct pull *pull);

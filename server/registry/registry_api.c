@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/registry/multipart.h"
+#include "server/registry/traffic.h"
 #include "server/registry/visit.h"
 
 #include <stdlib.h>
@@ -51,7 +52,7 @@ static void handle(void *arg, struct http_request *request)
 	struct err err = {0};
 
 	if (!visit) {
-		visit = visit_begin(arg, request);
+		visit = visit_begin(((const struct registry_api *)arg)->pull, request);
 		if (route_parse(visit->pull, request->path, request->query, &visit->route, &err)) {
 			refuse_route(visit, &err);
 			return;
@@ -86,6 +87,23 @@ static void handle(void *arg, struct http_request *request)
 	}
 }
 
+static enum traffic_kind kind_of(const struct visit *visit)
+{
+	switch (visit->route.kind) {
+	case ROUTE_PING: /* also what stands there while there is no route */
+		return visit->route.error ? TRAFFIC_OTHER : TRAFFIC_PING;
+	case ROUTE_MANIFEST:
+		return TRAFFIC_MANIFEST;
+	case ROUTE_BLOB:
+		return TRAFFIC_BLOB;
+	case ROUTE_TAGS:
+		return TRAFFIC_TAGS;
+	case ROUTE_UPLOAD:
+		break;
+	}
+	return TRAFFIC_OTHER;
+}
+
 static void log_visit(const struct visit *visit, bool complete)
 {
 	const struct http_request *request = visit->request;
@@ -110,10 +128,11 @@ static void log_visit(const struct visit *visit, bool complete)
 
 static void ended(void *arg, struct http_request *request, bool complete)
 {
+	const struct registry_api *api = arg;
 	struct visit *visit = request->state;
 
-	(void)arg;
 	log_visit(visit, complete);
+	traffic_note(api->traffic, request, kind_of(visit), visit->outcome);
 	multipart_free(visit->parts);
 	pull_blob_close(visit->blob);
 	pull_manifest_close(visit->manifest);
@@ -122,7 +141,7 @@ static void ended(void *arg, struct http_request *request, bool complete)
 	free(visit);
 }
 
-struct http_handler registry_handler(struct pull *pull)
+struct http_handler registry_handler(struct registry_api *api)
 {
-	return (struct http_handler){.handle = handle, .ended = ended, .arg = pull};
+	return (struct http_handler){.handle = handle, .ended = ended, .arg = api};
 }

@@ -9,6 +9,12 @@
 #include "server/http/http.h"
 
 struct pull;
+struct traffic;
 
-/* The handler for http_start(). `pull` is borrowed. */
-struct http_handler registry_handler(struct pull *pull);
+struct registry_api {
+	struct pull *pull;
+	struct traffic *traffic; /* counts what is answered */
+};
+
+/* The handler for http_start(). `api`, and what it names, is borrowed. */
+struct http_handler registry_handler(struct registry_api *api);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The admin API's own address: where it listens, who may ask, and how it says no. */
+#include "tests/wire/admin.h"
 #include "tests/wire/expect.h"
 
 #include "base/buf.h"
@@ -11,39 +12,6 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-#define ADMIN_LINE "admin API on "
-
-static struct larder *larder_with_admin(struct wire *wire, const char *admin, const char *config)
-{
-	const char *arguments[] = {"--admin", admin, NULL};
-	struct larder_options options = {
-		.upstream = "registry.test=http://127.0.0.1:9", .config = config, .arguments = arguments};
-	return wire_larder(wire, &options);
-}
-
-/* The port in the last line that names it. */
-static uint16_t admin_port(struct larder *larder)
-{
-	_cleanup_free_ char *output = larder_output(larder, 2);
-	const char *line = NULL, *colon;
-	for (const char *at = output; (at = strstr(at, ADMIN_LINE)); at++)
-		line = at;
-	assert_non_null(line);
-	colon = strchr(line, ':');
-	assert_non_null(colon);
-	return (uint16_t)atoi(colon + 1);
-}
-
-static void admin_ask(struct larder *larder, const char *method, const char *target, const char *headers,
-		      struct client_reply *reply)
-{
-	struct client_request request = {
-		.port = admin_port(larder), .method = method, .target = target, .headers = headers};
-	client_reply_dispose(reply);
-	if (!client_fetch(&request, reply))
-		fail_msg("no answer: %s", reply->error);
-}
 
 static void expect_said(const struct client_reply *reply, int status, const char *part)
 {
@@ -66,7 +34,7 @@ static uint16_t port_taken(int *fd)
 WIRE_TEST(probes_say_that_larder_serves)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, NULL);
 	admin_ask(larder, NULL, "/healthz", NULL, &reply);
 	expect_said(&reply, 200, "{\"healthy\":true,\"reasons\":[]}");
 	admin_ask(larder, NULL, "/readyz", NULL, &reply);
@@ -79,7 +47,7 @@ WIRE_TEST(store_that_cannot_be_written_is_not_ready)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	_cleanup_free_ char *partial = wire_path(wire, "store/partial");
-	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, NULL);
 	/* The tests may run as root, whom no mode keeps from writing. */
 	assert_return_code(rmdir(partial), 0);
 	admin_ask(larder, NULL, "/readyz", NULL, &reply);
@@ -94,7 +62,7 @@ WIRE_TEST(store_that_cannot_be_written_is_not_ready)
 WIRE_TEST(admin_api_says_no_in_json)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, NULL);
 	admin_ask(larder, NULL, "/api/v1/nothing", NULL, &reply);
 	expect_said(&reply, 404, "{\"error\":{\"code\":\"not_found\",\"message\":\"");
 	admin_ask(larder, "POST", "/healthz", NULL, &reply);
@@ -109,7 +77,7 @@ WIRE_TEST(token_is_asked_for_where_one_is_configured)
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	_cleanup_free_ char *token = wire_write_file(wire, "token", "open sesame\n");
 	_cleanup_free_ char *config = mem_printf("admin: { token_file: %s }\n", token);
-	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", config);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, config);
 	static const char *const wrong[] = {
 		NULL,
 		"Authorization: Bearer open\r\n",
@@ -134,7 +102,7 @@ WIRE_TEST(token_is_asked_for_where_one_is_configured)
 WIRE_TEST(page_from_elsewhere_cannot_reach_it_by_a_name_of_its_own)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, NULL);
 	struct client_request request = {
 		.port = admin_port(larder), .address = "rebound.example", .target = "/api/v1/nothing"};
 	struct client *client = client_connect(NULL, request.port, WIRE_WAIT_MS);
@@ -148,7 +116,7 @@ WIRE_TEST(unix_socket_is_for_its_group_and_outlives_a_kill)
 {
 	_cleanup_free_ char *path = wire_path(wire, "admin.sock");
 	_cleanup_free_ char *address = mem_printf("unix:%s", path);
-	struct larder *larder = larder_with_admin(wire, address, NULL);
+	struct larder *larder = larder_with_admin(wire, address, NULL, NULL);
 	struct stat found;
 	assert_return_code(stat(path, &found), 0);
 	assert_int_equal(found.st_mode, S_IFSOCK | 0660);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 unit_test(base buf base)
 unit_test(base clock base)
+unit_test(base count base)
 unit_test(base digest base)
 unit_test(base err base)
 unit_test(base log base)

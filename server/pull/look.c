@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/pull/look.h"
+
+#include "server/pull/flight.h"
+
+bool pull_is_offline(const struct pull *pull)
+{
+	return pull->offline;
+}
+
+size_t pull_upstream_count(const struct pull *pull)
+{
+	return pull->upstream_count;
+}
+
+struct pull_upstream *pull_upstream_at(struct pull *pull, size_t nth)
+{
+	return &pull->upstreams[nth];
+}
+
+bool pull_upstream_is_ailing(const struct pull_upstream *upstream)
+{
+	return health_is_ailing(upstream);
+}
+
+void pull_upstream_stats(const struct pull_upstream *upstream, struct registry_stats *stats)
+{
+	registry_stats(upstream->registry, stats);
+}
+
+void pull_list_flights(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg)
+{
+	pthread_mutex_lock(&pull->lock);
+	flights_list(pull, each, arg);
+	pthread_mutex_unlock(&pull->lock);
+}
+
+static void count(void *arg, const struct pull_flight *flight)
+{
+	(void)flight;
+	++*(size_t *)arg;
+}
+
+size_t pull_flight_count(struct pull *pull)
+{
+	size_t flights = 0;
+
+	pull_list_flights(pull, count, &flights);
+	return flights;
+}
