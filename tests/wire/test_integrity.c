@@ -244,6 +244,19 @@ WIRE_TEST(nonsense_instead_of_http_is_a_502)
 	expect_recovery(wire, &blob);
 }
 
+/* More is said than there is: the end comes too soon. */
+WIRE_TEST(content_length_that_says_more_is_found_out)
+{
+	struct one_blob blob = one_blob_new(wire, MIB);
+	struct one_blob said = blob;
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .length_lie = 10, .close = true});
+	said.size += 10;
+	ask_in_vain(&said, &reply);
+	assert_int_equal(expect_whole_store(wire), 0);
+	expect_recovery(wire, &blob);
+}
+
 /* Less is said than there is: what came does not have the digest. */
 WIRE_TEST(content_length_that_says_less_is_found_out)
 {
@@ -435,6 +448,7 @@ int main(void)
 		WIRE_CASE(transfer_that_fails_while_a_partial_is_read_back_is_survived),
 		WIRE_CASE(upstream_that_ends_before_its_answer_is_a_502),
 		WIRE_CASE(nonsense_instead_of_http_is_a_502),
+		WIRE_CASE(content_length_that_says_more_is_found_out),
 		WIRE_CASE(content_length_that_says_less_is_found_out),
 		WIRE_CASE(digest_header_of_a_blob_is_not_believed),
 		WIRE_CASE(encoded_blob_is_a_502),
