@@ -98,6 +98,10 @@ static enum traffic_kind kind_of(const struct visit *visit)
 		return TRAFFIC_BLOB;
 	case ROUTE_TAGS:
 		return TRAFFIC_TAGS;
+	case ROUTE_REFERRERS:
+		return TRAFFIC_REFERRERS;
+	case ROUTE_CATALOG:
+		return TRAFFIC_CATALOG;
 	case ROUTE_UPLOAD:
 		break;
 	}
