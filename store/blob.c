@@ -60,13 +60,15 @@ static int reconcile(struct store *store, const struct digest *digest, const str
 	char path[STORE_PATH_MAX];
 
 	if (!found) {
-		if (known) {
+		if (known && !room_is_removing(store, digest)) {
 			log_warn("store: %s/%s is missing, forgetting it", store->path, store_blob_path(digest, path));
 			change_later(store, INDEX_DELETE_BLOB, digest, 0);
 		}
 		return not_found(digest, err);
 	}
 	if (S_ISREG(found->st_mode) && !known) {
+		if (room_is_removing(store, digest))
+			return not_found(digest, err);
 		change_later(store, INDEX_PUT_BLOB, digest, (uint64_t)found->st_size);
 		return 0;
 	}
@@ -179,6 +181,8 @@ int store_publish_file(struct store *store, const char *from, int fd, const stru
 
 	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
 		return file_error(store, errno, "sync", from, err);
+	/* What eviction is taking away would be forgotten again. */
+	room_await_removal(store, digest);
 	store_blob_path(digest, to);
 	for (int tries = 0; code == ERR_AGAIN && tries < PUBLISH_TRIES; tries++) {
 		if (rename_without_replacing(store, from, to) == 0) {
@@ -217,15 +221,13 @@ static int write_all(int fd, const char *data, size_t len)
 	return 0;
 }
 
-int store_put_blob(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err)
+/* Writes, publishes and records, with the room for it reserved. */
+static int put_blob(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err)
 {
 	_cleanup_close_ int fd = -1;
 	char path[STORE_PATH_MAX];
-	uint64_t held;
 	int code;
 
-	if (store_find_blob(store, digest, &held, NULL) == 0 && held == len)
-		return 0;
 	snprintf(path, sizeof(path), "partial/" STORE_PUT_PREFIX "%u", atomic_fetch_add(&store->puts, 1));
 	/* What an earlier run left is cleaned when the store is opened; should that have failed, it is taken over. */
 	fd = openat(store->root_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
@@ -240,6 +242,21 @@ int store_put_blob(struct store *store, const struct digest *digest, const void 
 		return code;
 	}
 	return store_record_blob(store, digest, len, err);
+}
+
+int store_put_blob(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err)
+{
+	uint64_t held, bytes = len + ROOM_FILE_BYTES;
+	int code;
+
+	if (store_find_blob(store, digest, &held, NULL) == 0 && held == len)
+		return 0;
+	code = room_take(store, bytes, STORE_ROOM_WAIT_MS, err);
+	if (code)
+		return code;
+	code = put_blob(store, digest, data, len, err);
+	room_give(store, bytes);
+	return code;
 }
 
 /* The time at the end of a quarantined file's name, or -1 for what is none. */
@@ -287,7 +304,10 @@ int store_quarantine_file(struct store *store, const char *from, const struct di
 {
 	char to[STORE_PATH_MAX], hex[DIGEST_TEXT_MAX];
 	struct timespec now;
+	struct stat file;
 
+	if (fstatat(store->root_fd, from, &file, AT_SYMLINK_NOFOLLOW) == 0)
+		room_add_leftover(store, (uint64_t)file.st_blocks * 512);
 	/* Microseconds, so that names differ and sort by age. */
 	do {
 		clock_gettime(CLOCK_REALTIME, &now);

@@ -15,7 +15,7 @@
  * in use, since touching the map beyond the file's end would be a SIGBUS. */
 #define INDEX_SLACK_BYTES ((uint64_t)256 << 10)
 
-#define INDEX_TABLES 6
+#define INDEX_TABLES 10
 
 static _Thread_local jmp_buf *guard_target;
 
@@ -68,8 +68,16 @@ static int open_tables(struct index *index)
 		const char *name;
 		MDB_dbi *dbi;
 	} tables[INDEX_TABLES] = {
-		{"repositories", &index->repositories}, {"tags", &index->tags},   {"links", &index->links},
-		{"referrers", &index->referrers},       {"blobs", &index->blobs}, {"meta", &index->meta},
+		{"repositories", &index->repositories},
+		{"tags", &index->tags},
+		{"links", &index->links},
+		{"referrers", &index->referrers},
+		{"blobs", &index->blobs},
+		{"meta", &index->meta},
+		{"children", &index->children},
+		{"parents", &index->parents},
+		{"roots", &index->roots},
+		{"names", &index->names},
 	};
 	MDB_txn *txn;
 	int code = mdb_txn_begin(index->env, NULL, 0, &txn);

@@ -8,6 +8,10 @@
  *   link        (repository, digest) -> media type        repository R of upstream U may serve digest D
  *   referrers   (repository, digest) -> as a tag: the list of what refers to a manifest is a blob like any other
  *   blob        digest -> size, last use
+ *   reference   (digest of a manifest, digest) -> whether that is a manifest too
+ *
+ * A root is a held blob that no held manifest references: an image (its index or manifest), or a blob that came alone.
+ * A manifest's use counts as one of the indexes that reference it.
  *
  * Reads run on any thread, each in a short transaction that is never kept open over a wait. Writes go to one writer
  * thread that commits many at once: index_write() waits for its commit, index_write_later() does not.
@@ -89,6 +93,28 @@ int index_list_tags(struct index *index, const struct index_repository *reposito
 int index_list_repositories(struct index *index, const char *upstream, const char *after,
 			    bool (*each)(void *arg, const char *repository), void *arg, struct err *err);
 
+struct index_root {
+	struct digest digest;
+	int64_t last_use;
+};
+
+/* Calls `each` for the roots behind `after` (NULL: all), the least recently used first, until it returns false. */
+int index_list_roots(struct index *index, const struct index_root *after,
+		     bool (*each)(void *arg, const struct index_root *root), void *arg, struct err *err);
+/* What a manifest references, and what references a blob, until `each` returns false. */
+int index_list_children(struct index *index, const struct digest *parent,
+			bool (*each)(void *arg, const struct digest *child, bool is_manifest), void *arg,
+			struct err *err);
+int index_list_parents(struct index *index, const struct digest *child,
+		       bool (*each)(void *arg, const struct digest *parent, bool is_manifest), void *arg,
+		       struct err *err);
+/* 0 when a tag means this digest, else ERR_NOT_FOUND. */
+int index_find_tag_of(struct index *index, const struct digest *digest, struct err *err);
+/* Calls `each` for the blobs behind `after` (NULL: all) in the order of their digests, until it returns false. */
+int index_list_blobs(struct index *index, const struct digest *after,
+		     bool (*each)(void *arg, const struct digest *digest, const struct index_blob *blob), void *arg,
+		     struct err *err);
+
 enum index_change_kind {
 	INDEX_PUT_TAG,       /* repository, tag, tag_record */
 	INDEX_DELETE_TAG,    /* repository, tag: under every accept */
@@ -96,8 +122,10 @@ enum index_change_kind {
 	INDEX_DELETE_LINK,   /* repository, digest */
 	INDEX_PUT_REFERRERS, /* repository, digest (the subject), tag_record (its accept does not count) */
 	INDEX_PUT_BLOB,      /* digest, blob */
-	INDEX_USE_BLOB,      /* digest, blob.last_use: nothing happens when the blob is unknown */
-	INDEX_DELETE_BLOB,   /* digest */
+	INDEX_USE_BLOB,      /* digest, blob.last_use: nothing happens when the blob is unknown, or was used later */
+	INDEX_DELETE_BLOB,   /* digest: gone, and wanted; what names it stays */
+	INDEX_FORGET_BLOB,   /* digest: gone, with every tag, link and list of referrers that names it */
+	INDEX_PUT_REFERENCE, /* digest (the manifest), child, child_is_manifest: nothing when the manifest is unknown */
 };
 
 /* One change. All pointers are borrowed during the call alone. */
@@ -109,6 +137,8 @@ struct index_change {
 	const struct digest *digest;
 	struct index_link link;
 	struct index_blob blob;
+	const struct digest *child;
+	bool child_is_manifest;
 };
 
 /* Applies the changes in one transaction and waits until it is durable. Blocks. 0, ERR_NO_SPACE, ERR_IO, or

@@ -46,25 +46,87 @@ static int add_repository(struct index *index, MDB_txn *txn, const struct index_
 	return store_value(txn, index->repositories, key.bytes, key.len, &value);
 }
 
-static int delete_prefix(MDB_txn *txn, MDB_dbi dbi, const struct schema_bytes *prefix)
+/* The digest that a tag or a list of referrers means. */
+static int value_digest(const void *data, size_t len, struct digest *digest)
 {
-	MDB_cursor *cursor;
-	int code = mdb_cursor_open(txn, dbi, &cursor);
+	struct index_tag tag;
 
-	if (code)
-		return code;
-	for (;;) {
+	if (!schema_read_tag(data, len, &tag))
+		return MDB_CORRUPTED;
+	*digest = tag.digest;
+	return 0;
+}
+
+/* Deletes the tag under every accept, and its name in the graph. */
+static int delete_tag(struct index *index, MDB_txn *txn, const struct schema_bytes *prefix)
+{
+	MDB_cursor *cursor = NULL;
+	int code = mdb_cursor_open(txn, index->tags, &cursor);
+
+	while (!code) {
 		MDB_val key = {.mv_size = prefix->len, .mv_data = (void *)prefix->bytes};
+		struct schema_bytes name = {.len = 0};
+		struct digest digest;
 		MDB_val value;
 
 		code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-		if (code || key.mv_size < prefix->len || memcmp(key.mv_data, prefix->bytes, prefix->len) != 0)
+		if (code || !index_has_prefix(&key, prefix))
 			break;
-		if ((code = mdb_cursor_del(cursor, 0)))
+		/* Copied: deleting moves the page that the key lies in. */
+		schema_put(&name, key.mv_data, key.mv_size);
+		if ((code = value_digest(value.mv_data, value.mv_size, &digest)) || (code = mdb_cursor_del(cursor, 0)))
 			break;
+		code = index_graph_delete_name(index, txn, &digest, SCHEMA_NAME_TAG, name.bytes, name.len);
 	}
-	mdb_cursor_close(cursor);
+	if (cursor)
+		mdb_cursor_close(cursor);
 	return code == MDB_NOTFOUND ? 0 : code;
+}
+
+/* Puts a tag or a list of referrers, and moves its name to the digest that it means now. */
+static int put_meaning(struct index *index, MDB_txn *txn, MDB_dbi dbi, char kind, MDB_val *key, MDB_val *value)
+{
+	struct digest before, after;
+	MDB_val held;
+	int code = mdb_get(txn, dbi, key, &held);
+	bool known = !code;
+
+	if (code && code != MDB_NOTFOUND)
+		return code;
+	if ((known && (code = value_digest(held.mv_data, held.mv_size, &before))) ||
+	    (code = value_digest(value->mv_data, value->mv_size, &after)) || (code = mdb_put(txn, dbi, key, value, 0)))
+		return code;
+	if (known && digest_equal(&before, &after))
+		return 0;
+	if (known && (code = index_graph_delete_name(index, txn, &before, kind, key->mv_data, key->mv_size)))
+		return code;
+	return index_graph_put_name(index, txn, &after, kind, key->mv_data, key->mv_size);
+}
+
+static int put_link(struct index *index, MDB_txn *txn, const struct index_op *op, MDB_val *key, MDB_val *value)
+{
+	struct schema_reader rest;
+	struct digest digest;
+	int code = mdb_put(txn, index->links, key, value, 0);
+
+	if (code)
+		return code;
+	if (!schema_key_digest(op_key(op), op->key_len, &digest, &rest))
+		return MDB_CORRUPTED;
+	return index_graph_put_name(index, txn, &digest, SCHEMA_NAME_LINK, key->mv_data, 8);
+}
+
+static int delete_link(struct index *index, MDB_txn *txn, const struct index_op *op, MDB_val *key)
+{
+	struct schema_reader rest;
+	struct digest digest;
+	int code = mdb_del(txn, index->links, key, NULL);
+
+	if (code)
+		return code == MDB_NOTFOUND ? 0 : code;
+	if (!schema_key_digest(op_key(op), op->key_len, &digest, &rest))
+		return MDB_CORRUPTED;
+	return index_graph_delete_name(index, txn, &digest, SCHEMA_NAME_LINK, key->mv_data, 8);
 }
 
 /* A change of a tag, a link or a list of referrers: their keys start with the repository's number. */
@@ -84,16 +146,15 @@ static int apply_in_repository(struct index *index, MDB_txn *txn, const struct i
 	mdb_key = (MDB_val){.mv_size = key.len, .mv_data = key.bytes};
 	switch (op->kind) {
 	case INDEX_PUT_TAG:
-		return mdb_put(txn, index->tags, &mdb_key, &value, 0);
+		return put_meaning(index, txn, index->tags, SCHEMA_NAME_TAG, &mdb_key, &value);
 	case INDEX_PUT_LINK:
-		return mdb_put(txn, index->links, &mdb_key, &value, 0);
+		return put_link(index, txn, op, &mdb_key, &value);
 	case INDEX_PUT_REFERRERS:
-		return mdb_put(txn, index->referrers, &mdb_key, &value, 0);
+		return put_meaning(index, txn, index->referrers, SCHEMA_NAME_REFERRERS, &mdb_key, &value);
 	case INDEX_DELETE_TAG:
-		return delete_prefix(txn, index->tags, &key);
+		return delete_tag(index, txn, &key);
 	default:
-		code = mdb_del(txn, index->links, &mdb_key, NULL);
-		return code == MDB_NOTFOUND ? 0 : code;
+		return delete_link(index, txn, op, &mdb_key);
 	}
 }
 
@@ -124,34 +185,82 @@ static int count_blob(struct index *index, MDB_txn *txn, const struct index_blob
 	return store_value(txn, index->meta, SCHEMA_TOTALS, strlen(SCHEMA_TOTALS), &value);
 }
 
+static int delete_blob(struct index *index, MDB_txn *txn, const struct index_op *op, const struct digest *digest,
+		       const struct index_blob *before)
+{
+	MDB_val key = {.mv_size = op->key_len, .mv_data = (void *)op_key(op)};
+	int code = mdb_del(txn, index->blobs, &key, NULL);
+
+	if (!code)
+		code = index_graph_delete_blob(index, txn, digest, before);
+	return code ? code : count_blob(index, txn, before, NULL);
+}
+
+static int put_blob(struct index *index, MDB_txn *txn, const struct index_op *op, const struct digest *digest,
+		    const struct index_blob *before)
+{
+	struct index_blob after;
+	struct schema_bytes encoded;
+	MDB_val value = op_value(op);
+	int code;
+
+	if (!schema_read_blob(value.mv_data, value.mv_size, &after))
+		return MDB_CORRUPTED;
+	if (op->kind == INDEX_USE_BLOB) {
+		if (after.last_use <= before->last_use)
+			return 0;
+		after.size = before->size;
+	}
+	schema_blob_value(&after, &encoded);
+	code = store_value(txn, index->blobs, op_key(op), op->key_len, &encoded);
+	if (!code)
+		code = index_graph_put_blob(index, txn, digest, before, &after);
+	if (!code && op->kind == INDEX_USE_BLOB)
+		code = index_graph_use_parents(index, txn, digest, after.last_use);
+	if (code || (before && before->size == after.size))
+		return code;
+	return count_blob(index, txn, before, &after);
+}
+
+static int put_reference(struct index *index, MDB_txn *txn, const struct index_op *op, const struct digest *parent)
+{
+	MDB_val value = op_value(op);
+	struct schema_reader rest;
+	struct digest child;
+
+	if (!schema_key_digest(value.mv_data, value.mv_size, &child, &rest) || rest.left != 1)
+		return MDB_CORRUPTED;
+	return index_graph_put_edge(index, txn, parent, &child, rest.at[0] == 1);
+}
+
 static int apply_to_blob(struct index *index, MDB_txn *txn, const struct index_op *op)
 {
-	struct index_blob before = {0}, after;
-	struct schema_bytes encoded;
-	MDB_val mdb_key = {.mv_size = op->key_len, .mv_data = (void *)op_key(op)};
-	MDB_val value = op_value(op), held;
-	int code = mdb_get(txn, index->blobs, &mdb_key, &held);
+	MDB_val key = {.mv_size = op->key_len, .mv_data = (void *)op_key(op)}, held;
+	struct schema_reader rest;
+	struct index_blob before;
+	struct digest digest;
+	int code = mdb_get(txn, index->blobs, &key, &held);
 	bool known = !code;
 
 	if (code && code != MDB_NOTFOUND)
 		return code;
-	if (known && !schema_read_blob(held.mv_data, held.mv_size, &before))
+	if (!schema_key_digest(op_key(op), op->key_len, &digest, &rest) ||
+	    (known && !schema_read_blob(held.mv_data, held.mv_size, &before)))
 		return MDB_CORRUPTED;
-	if (!known && op->kind != INDEX_PUT_BLOB)
-		return 0;
-	if (op->kind == INDEX_DELETE_BLOB) {
-		code = mdb_del(txn, index->blobs, &mdb_key, NULL);
-		return code ? code : count_blob(index, txn, &before, NULL);
+	switch (op->kind) {
+	case INDEX_PUT_BLOB:
+		return put_blob(index, txn, op, &digest, known ? &before : NULL);
+	case INDEX_USE_BLOB:
+		return known ? put_blob(index, txn, op, &digest, &before) : 0;
+	case INDEX_PUT_REFERENCE:
+		/* One whose manifest went in the meantime would keep its child for ever. */
+		return known ? put_reference(index, txn, op, &digest) : 0;
+	case INDEX_FORGET_BLOB:
+		code = index_graph_forget_names(index, txn, &digest);
+		return code || !known ? code : delete_blob(index, txn, op, &digest, &before);
+	default:
+		return known ? delete_blob(index, txn, op, &digest, &before) : 0;
 	}
-	if (!schema_read_blob(value.mv_data, value.mv_size, &after))
-		return MDB_CORRUPTED;
-	if (op->kind == INDEX_USE_BLOB)
-		after.size = before.size;
-	schema_blob_value(&after, &encoded);
-	code = store_value(txn, index->blobs, op_key(op), op->key_len, &encoded);
-	if (code || (known && before.size == after.size))
-		return code;
-	return count_blob(index, txn, known ? &before : NULL, &after);
 }
 
 int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops)

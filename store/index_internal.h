@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What index.c (open), index_read.c (lookups), index_list.c (lists), index_write.c (queue, writer thread) and
- * index_apply.c (changes) share. Nobody else includes this. */
+ * index_apply.c and index_graph.c (changes) share. Nobody else includes this. */
 #pragma once
 
 #include "store/index.h"
@@ -45,6 +45,10 @@ struct index {
 	MDB_dbi links;
 	MDB_dbi referrers;
 	MDB_dbi blobs;
+	MDB_dbi children;
+	MDB_dbi parents;
+	MDB_dbi roots;
+	MDB_dbi names;
 	MDB_dbi meta;
 	struct index_slot slots[INDEX_READERS_MAX];
 
@@ -107,6 +111,27 @@ static inline void index_close_cursor(MDB_cursor **cursor)
 	if (*cursor)
 		mdb_cursor_close(*cursor);
 }
+
+/*
+ * The graph (index_graph.c): what references what, which blobs are roots, what names a digest. Called by index_apply()
+ * in its transaction, in step with the tables that they follow. All codes are LMDB's.
+ */
+/* A held blob came, was used (`before` differs from `after`) or goes (NULL). */
+int index_graph_put_blob(struct index *index, MDB_txn *txn, const struct digest *digest,
+			 const struct index_blob *before, const struct index_blob *after);
+int index_graph_delete_blob(struct index *index, MDB_txn *txn, const struct digest *digest,
+			    const struct index_blob *before);
+/* Passes a manifest's use on to the indexes that reference it. */
+int index_graph_use_parents(struct index *index, MDB_txn *txn, const struct digest *digest, int64_t last_use);
+int index_graph_put_edge(struct index *index, MDB_txn *txn, const struct digest *parent, const struct digest *child,
+			 bool manifest);
+/* A name of `digest`: `kind` and what follows it in the table. */
+int index_graph_put_name(struct index *index, MDB_txn *txn, const struct digest *digest, char kind, const void *key,
+			 size_t len);
+int index_graph_delete_name(struct index *index, MDB_txn *txn, const struct digest *digest, char kind, const void *key,
+			    size_t len);
+/* Deletes every tag, link and list of referrers that names it. */
+int index_graph_forget_names(struct index *index, MDB_txn *txn, const struct digest *digest);
 
 /* Applies changes; after a failure the transaction must be aborted. */
 int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops);

@@ -213,6 +213,12 @@ static bool encode(const struct index_change *change, struct schema_bytes *name,
 			return false;
 		schema_tag_value(change->tag_record, value);
 		return true;
+	case INDEX_PUT_REFERENCE:
+		if (!digest_algorithm_name(change->child->algorithm))
+			return false;
+		schema_put_digest(value, change->child);
+		schema_put_u8(value, change->child_is_manifest ? 1 : 0);
+		return true;
 	case INDEX_PUT_LINK:
 		schema_link_value(&change->link, value);
 		return true;

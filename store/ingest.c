@@ -362,6 +362,8 @@ int ingest_publish(struct ingest *ingest, struct err *err)
 	code = store_record_blob(ingest->store, &ingest->digest, ingest->size, err);
 	if (code)
 		return code;
+	/* The index counts it now. */
+	ingest_give_room(ingest);
 	pthread_mutex_lock(&ingest->mutex);
 	ingest->state = INGEST_PUBLISHED;
 	pthread_mutex_unlock(&ingest->mutex);

@@ -51,6 +51,13 @@ uint64_t ingest_size(struct ingest *ingest);
 /* Sets the size. ERR_INVALID when it is known and differs, or when bytes beyond it are present. */
 int ingest_set_size(struct ingest *ingest, uint64_t size, struct err *err);
 
+/*
+ * Reserves the room for a blob of `size` bytes, the first or a larger one; given back when the blob is published or the
+ * ingest is closed. Waits up to `wait_ms` for room to be made. 0; ERR_AGAIN: no time to wait was given, and room is
+ * being made; ERR_NO_SPACE. One thread at a time.
+ */
+int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struct err *err);
+
 /* The validator (a strong ETag as sent, with its quotes) under which the present bytes were fetched, "" when none.
  * Survives restarts. */
 void ingest_etag(struct ingest *ingest, char etag[INGEST_ETAG_MAX + 1]);

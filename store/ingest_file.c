@@ -18,6 +18,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <utlist.h>
 #include <zlib.h>
 
 #define JOURNAL_MAGIC   0x4c524e47u
@@ -182,6 +183,70 @@ static int open_partial(struct ingest *ingest, struct err *err)
 	return fd;
 }
 
+/* From here on eviction leaves the partial alone. */
+static void enter_room(struct ingest *ingest)
+{
+	struct room *room = &ingest->store->room;
+
+	pthread_mutex_lock(&room->mutex);
+	DL_APPEND(room->ingests, ingest);
+	pthread_mutex_unlock(&room->mutex);
+}
+
+/* What is on disk already is reserved without asking: it was a leftover until now. */
+static void reserve_present(struct ingest *ingest)
+{
+	struct room *room = &ingest->store->room;
+	uint64_t present = ingest_present_bytes(ingest);
+
+	pthread_mutex_lock(&room->mutex);
+	ingest->reserved = present;
+	room->reserved += present;
+	room->leftover -= room->leftover < present ? room->leftover : present;
+	pthread_mutex_unlock(&room->mutex);
+}
+
+static void leave_room(struct ingest *ingest, uint64_t left)
+{
+	struct room *room = &ingest->store->room;
+
+	pthread_mutex_lock(&room->mutex);
+	DL_DELETE(room->ingests, ingest);
+	room->leftover += left;
+	pthread_mutex_unlock(&room->mutex);
+	ingest_give_room(ingest);
+}
+
+void ingest_give_room(struct ingest *ingest)
+{
+	struct room *room = &ingest->store->room;
+	uint64_t reserved;
+
+	pthread_mutex_lock(&room->mutex);
+	reserved = ingest->reserved;
+	ingest->reserved = 0;
+	pthread_mutex_unlock(&room->mutex);
+	room_give(ingest->store, reserved);
+}
+
+/* Only the owner changes what an ingest has reserved; the mutex is for those who count. */
+int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struct err *err)
+{
+	struct room *room = &ingest->store->room;
+	uint64_t wanted = size + 2 * ROOM_FILE_BYTES; /* the partial and its range file */
+	int code;
+
+	if (wanted <= ingest->reserved)
+		return 0;
+	code = room_take(ingest->store, wanted - ingest->reserved, wait_ms, err);
+	if (code)
+		return code;
+	pthread_mutex_lock(&room->mutex);
+	ingest->reserved = wanted;
+	pthread_mutex_unlock(&room->mutex);
+	return 0;
+}
+
 int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest_out, struct err *err)
 {
 	struct ingest *ingest = mem_alloc(sizeof(*ingest));
@@ -194,9 +259,12 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
 	pthread_mutex_init(&ingest->journal_mutex, NULL);
 	pthread_cond_init(&ingest->hash_free, NULL);
 	forget(ingest);
+	enter_room(ingest);
 	code = ingest->fd = open_partial(ingest, err);
 	if (code >= 0)
 		code = take_up(ingest, err);
+	if (code == 0)
+		reserve_present(ingest);
 	if (code) {
 		/* As a failed one it leaves on disk what is there. */
 		ingest->state = INGEST_FAILED;
@@ -210,6 +278,7 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
 void ingest_close(struct ingest *ingest)
 {
 	char path[STORE_PATH_MAX];
+	uint64_t left = 0;
 
 	if (!ingest)
 		return;
@@ -217,11 +286,13 @@ void ingest_close(struct ingest *ingest)
 	if (ingest->state < INGEST_PUBLISHED && !ingest->renamed) {
 		if (ingest->ranges.count > 0) {
 			ingest_write_journal(ingest);
+			left = ingest->ranges.bytes;
 		} else {
 			unlinkat(ingest->store->root_fd, store_partial_path(&ingest->digest, "", path), 0);
 			ingest_remove_journal(ingest);
 		}
 	}
+	leave_room(ingest, left);
 	if (ingest->journal_fd >= 0)
 		close(ingest->journal_fd);
 	if (ingest->fd >= 0)

@@ -22,6 +22,8 @@ enum ingest_state {
 struct ingest {
 	struct store *store;
 	struct digest digest;
+	struct ingest *next, *prev; /* in the store's room; under its mutex, as is the next */
+	uint64_t reserved;
 	int fd; /* the number stays the same all the ingest's life; ingest_discard() may put another file behind it */
 
 	pthread_mutex_t mutex;
@@ -47,3 +49,5 @@ struct ingest {
 void ingest_write_journal(struct ingest *ingest);
 /* Removes it. */
 void ingest_remove_journal(struct ingest *ingest);
+/* Gives what is reserved back. */
+void ingest_give_room(struct ingest *ingest);

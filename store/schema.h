@@ -12,6 +12,14 @@
  *   referrers      repository u64, algorithm u8, digest of the      as a tag's: digest of the list
  *                  subject
  *   blobs          algorithm u8, digest                             size u64, last use i64
+ *   children       digest of a held manifest, digest of a blob      1 when that is a manifest too, else 0: u8
+ *                  that it references (both with algorithm)
+ *   parents        the same, the other way round                    the same
+ *   roots          last use u64, algorithm u8, digest               (nothing): held blobs that no held manifest
+ *                                                                   references, the least recently used first
+ *   names          algorithm u8, digest, 't', key in tags           (nothing): what names a digest
+ *                  algorithm u8, digest, 'l', repository u64        (nothing)
+ *                  algorithm u8, digest, 'r', key in referrers      (nothing)
  *   meta           "totals"                                         blobs u64, bytes u64
  *                  "next-repository"                                number u64
  *
@@ -32,6 +40,11 @@
 
 #define SCHEMA_TOTALS          "totals"
 #define SCHEMA_NEXT_REPOSITORY "next-repository"
+
+/* Kinds of names. */
+#define SCHEMA_NAME_TAG       't'
+#define SCHEMA_NAME_LINK      'l'
+#define SCHEMA_NAME_REFERRERS 'r'
 
 struct schema_bytes {
 	size_t len;
@@ -256,6 +269,51 @@ static inline bool schema_read_totals(const void *data, size_t len, struct index
 
 	return schema_open_value(data, len, &in) && schema_get_u64(&in, &totals->blobs) &&
 	       schema_get_u64(&in, &totals->bytes) && in.left == 0;
+}
+
+static inline void schema_empty_value(struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_u8(out, SCHEMA_VERSION);
+}
+
+/* An edge's key, in children from the parent, in parents from the child. */
+static inline void schema_edge_key(const struct digest *from, const struct digest *to, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_digest(out, from);
+	schema_put_digest(out, to);
+}
+
+static inline void schema_edge_value(bool manifest, struct schema_bytes *out)
+{
+	schema_empty_value(out);
+	schema_put_u8(out, manifest ? 1 : 0);
+}
+
+static inline bool schema_read_edge(const void *data, size_t len, bool *manifest)
+{
+	struct schema_reader in;
+
+	if (!schema_open_value(data, len, &in) || in.left != 1 || in.at[0] > 1)
+		return false;
+	*manifest = in.at[0] == 1;
+	return true;
+}
+
+/* A clock that was set before 1970 sorts as 1970. */
+static inline void schema_root_key(int64_t last_use, const struct digest *digest, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_u64(out, last_use > 0 ? (uint64_t)last_use : 0);
+	schema_put_digest(out, digest);
+}
+
+/* A digest alone in a key, or at its beginning. */
+static inline bool schema_key_digest(const void *data, size_t len, struct digest *digest, struct schema_reader *rest)
+{
+	*rest = (struct schema_reader){.at = data, .left = len};
+	return schema_get_digest(rest, digest);
 }
 
 static inline void schema_number_value(uint64_t number, struct schema_bytes *out)

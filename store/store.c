@@ -3,7 +3,7 @@
  * Opening the store: directories, lock, format version, index, in this order, so that a process that does not get the
  * lock changes nothing.
  */
-#include "store/store_internal.h"
+#include "store/evict_internal.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -242,6 +242,7 @@ int store_open(const struct store_options *options, struct store **store_out, st
 
 	store->path = mem_strdup(options->path);
 	store->root_fd = store->lock_fd = -1;
+	room_init(&store->room);
 	if ((code = open_root(store, err)) || (code = take_lock(store, err)) || (code = check_version(store, err)) ||
 	    (code = make_directories(store, err)) || (code = open_index(store, err))) {
 		store_close(store);
@@ -256,11 +257,13 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
+	evict_stop(store);
 	index_close(store->index);
 	if (store->lock_fd >= 0)
 		close(store->lock_fd);
 	if (store->root_fd >= 0)
 		close(store->root_fd);
+	room_dispose(&store->room);
 	free(store->path);
 	free(store);
 }

@@ -2,6 +2,7 @@
 /* What the files of this room share about the directory tree. Paths are relative to STORE, for the *at() calls. */
 #pragma once
 
+#include "store/room.h"
 #include "store/store.h"
 
 #include <stdatomic.h>
@@ -10,6 +11,7 @@
 #define STORE_PATH_MAX       224 /* the longest: "partial/sha512-" hex ".ranges", or a quarantined name */
 #define STORE_QUARANTINE_MAX 16  /* files kept in quarantine/, the newest */
 #define STORE_DIRECTORY_MODE 0750
+#define STORE_ROOM_WAIT_MS   10000  /* for eviction to make room */
 #define STORE_PUT_PREFIX     "put." /* temporary files of store_put_blob(): worth nothing to the next run */
 
 struct store {
@@ -19,6 +21,7 @@ struct store {
 	struct index *index;
 	atomic_uint puts; /* numbers the temporary files */
 	uint64_t corrupt; /* atomic: blobs that proved damaged since the store was opened */
+	struct room room;
 };
 
 /* "blobs/sha256/ab/hex" */

@@ -12,6 +12,7 @@
 #include "server/pull/pull.h"
 #include "server/registry/registry_api.h"
 #include "server/registry/traffic.h"
+#include "store/evict.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -54,6 +55,7 @@ enum {
 	OPTION_ADMIN,
 	OPTION_STORE,
 	OPTION_UPSTREAM,
+	OPTION_MAX_SIZE,
 	OPTION_OFFLINE,
 	OPTION_LOG_LEVEL,
 	OPTION_LOG_FORMAT
@@ -65,6 +67,7 @@ static const struct option long_options[] = {
 	{"admin", required_argument, NULL, OPTION_ADMIN},
 	{"store", required_argument, NULL, OPTION_STORE},
 	{"upstream", required_argument, NULL, OPTION_UPSTREAM},
+	{"max-size", required_argument, NULL, OPTION_MAX_SIZE},
 	{"offline", no_argument, NULL, OPTION_OFFLINE},
 	{"log-level", required_argument, NULL, OPTION_LOG_LEVEL},
 	{"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
@@ -78,7 +81,7 @@ struct serve_options {
 	size_t listen_count;
 	const char *upstreams[CONFIG_LIST_MAX];
 	size_t upstream_count;
-	const char *admin, *store, *log_level, *log_format;
+	const char *admin, *store, *max_size, *log_level, *log_format;
 	bool offline;
 };
 
@@ -107,6 +110,9 @@ static int parse_options(int argc, char **argv, struct serve_options *options)
 			break;
 		case OPTION_STORE:
 			options->store = optarg;
+			break;
+		case OPTION_MAX_SIZE:
+			options->max_size = optarg;
 			break;
 		case OPTION_OFFLINE:
 			options->offline = true;
@@ -141,6 +147,8 @@ static int apply_options(struct config *config, const struct serve_options *opti
 		code = set_one(config, "admin.listen", options->admin, err);
 	if (code == 0)
 		code = set_one(config, "store.path", options->store, err);
+	if (code == 0)
+		code = set_one(config, "store.max_size", options->max_size, err);
 	if (code == 0)
 		code = set_one(config, "log.level", options->log_level, err);
 	if (code == 0)
@@ -386,12 +394,16 @@ static int start_admin(struct serving *serving, struct err *err)
 static int start(struct serving *serving, struct err *err)
 {
 	struct store_options store = {.path = serving->config->store.path};
+	struct evict_options limits = {.max_size = serving->config->store.max_size,
+				       .min_free = serving->config->store.min_free};
 	int code;
 
 	raise_descriptor_limit();
 	code = store_open(&store, &serving->store, err);
 	if (code)
 		return code == ERR_BUSY ? EXIT_STORE_HELD : EXIT_SOME_FAILED;
+	if (evict_start(serving->store, &limits, err))
+		return EXIT_SOME_FAILED;
 	serving->work = work_start(WORK_THREADS);
 	if (loop_start(&serving->loop, err))
 		return EXIT_SOME_FAILED;

@@ -9,6 +9,7 @@ static const char serve_help[] = "Runs the proxy until it is told to stop (SIGTE
 				 "      --admin ADDRESS       serve the admin API here instead: ADDR:PORT,\n"
 				 "                            unix:/PATH or off\n"
 				 "      --store DIR           keep the store here instead\n"
+				 "      --max-size SIZE       how much the store may hold (200GiB); 0: no limit\n"
 				 "      --upstream [NAME=]URL add or override an upstream (repeatable); the first\n"
 				 "                            becomes the default upstream\n"
 				 "      --offline             serve what is held and never ask an upstream\n"

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FLIGHT_ROOM_WAIT_MS 10000                /* for eviction to make room */
+#define FLIGHT_ROOM_STEP    ((uint64_t)16 << 20) /* what is reserved at once while the size is not known */
 #define FLIGHT_UNKNOWN_SIZE_MAX                                                                                        \
 	((uint64_t)4 << 30) /* of a blob of which neither manifest nor upstream tells the length */
 
@@ -29,7 +31,10 @@ struct flight {
 
 	struct pull_upstream *upstream;
 	char *repository;
-	struct work_job open_job, hash_job, end_job;
+	struct work_job open_job, hash_job, room_job, end_job;
+	/* Not 0: the transfer ended since there was no room for so many bytes; it goes on once there is. The loop's,
+	 * and then the job's. */
+	uint64_t room_wanted;
 	struct transfer *transfer; /* while it runs; set before FLYING, then under the lock */
 	struct ingest
 		*ingest; /* set by the opening job before FLYING; NULL again once a failed flight has left the table */
@@ -252,6 +257,17 @@ static int check_size(struct flight *flight, const struct registry_answer *answe
 	return ingest_set_size(flight->ingest, told, err);
 }
 
+/* Reserves room for so many bytes. When it has to be made first, the transfer ends, and goes on once it is: the loop
+ * waits for nobody. */
+static int reserve(struct flight *flight, uint64_t size, struct err *err)
+{
+	int code = ingest_reserve(flight->ingest, size, 0, err);
+
+	if (code == ERR_AGAIN)
+		flight->room_wanted = size;
+	return code;
+}
+
 static int on_answer(void *arg, const struct registry_answer *answer)
 {
 	struct flight *flight = arg;
@@ -262,8 +278,11 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 		code = check_size(flight, answer, &err);
 	if (code == 0 && answer->size != REGISTRY_LENGTH_UNKNOWN)
 		code = ingest_set_size(flight->ingest, answer->size, &err);
+	if (code == 0 && ingest_size(flight->ingest) != INGEST_SIZE_UNKNOWN)
+		code = reserve(flight, ingest_size(flight->ingest), &err);
 	if (code) {
-		log_warn("upstream %s: %s: %s", flight->upstream->name, flight->repository, err.text);
+		if (code != ERR_AGAIN)
+			log_warn("upstream %s: %s: %s", flight->upstream->name, flight->repository, err.text);
 		return code == ERR_INVALID ? ERR_UPSTREAM : code;
 	}
 	if (answer->etag)
@@ -333,12 +352,16 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 {
 	struct flight *flight = arg;
 	struct err err = {0};
-	int code;
+	int code = 0;
 
 	if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN && offset + len > FLIGHT_UNKNOWN_SIZE_MAX)
 		code = err_set(&err, ERR_LIMIT, "the upstream tells no length, and does not end");
-	else
+	else if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN)
+		code = reserve(flight, (offset + len + FLIGHT_ROOM_STEP) / FLIGHT_ROOM_STEP * FLIGHT_ROOM_STEP, &err);
+	if (code == 0)
 		code = ingest_write(flight->ingest, offset, data, len, &err);
+	if (code == ERR_AGAIN)
+		return code;
 	if (code) {
 		log_warn("cannot go on with a blob of %s/%s: %s", flight->upstream->name, flight->repository, err.text);
 		return code == ERR_LIMIT ? ERR_UPSTREAM : code;
@@ -350,6 +373,22 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	return 0;
 }
 
+static void ask_upstream(struct flight *flight);
+
+/* Waits for room, on a worker thread, and goes on. */
+static void room_job(struct work_job *job)
+{
+	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, room_job));
+	struct err err = {0};
+	int code = ingest_reserve(flight->ingest, flight->room_wanted, FLIGHT_ROOM_WAIT_MS, &err);
+
+	flight->room_wanted = 0;
+	if (code)
+		flight_fail(flight, &err);
+	else
+		ask_upstream(flight);
+}
+
 static void on_done(void *arg, const struct err *err)
 {
 	struct flight *flight = arg;
@@ -359,6 +398,11 @@ static void on_done(void *arg, const struct err *err)
 	pthread_mutex_lock(&flight->lock);
 	flight->transfer = NULL; /* it ends */
 	pthread_mutex_unlock(&flight->lock);
+	if (err && err->code != ERR_CANCELLED && flight->room_wanted > 0) {
+		flight->room_job.run = room_job;
+		work_submit(flight->pull->work, &flight->room_job);
+		return;
+	}
 	if (err) {
 		flight_fail(flight, err);
 		return;
@@ -407,7 +451,10 @@ static void ask_upstream(struct flight *flight)
 	if (ingest_next_gap(flight->ingest, 0, &start, &end)) {
 		ingest_etag(flight->ingest, etag);
 		transfer.etag = etag[0] ? etag : NULL;
+		/* Readers of a flight that goes on look at it meanwhile. */
+		pthread_mutex_lock(&flight->lock);
 		transfer_start(flight->upstream->registry, &transfer, &transfer_sink, flight, &flight->transfer);
+		pthread_mutex_unlock(&flight->lock);
 	} else {
 		/* All there, and not published: a crash came between. The upstream still has to say that this
 		 * repository has it. */
@@ -415,12 +462,22 @@ static void ask_upstream(struct flight *flight)
 	}
 }
 
+/* Most sizes are known before the upstream tells: room is made here, where it keeps nobody else waiting. */
+static int reserve_known(struct flight *flight, struct err *err)
+{
+	uint64_t size = ingest_size(flight->ingest);
+
+	if (size == INGEST_SIZE_UNKNOWN && !sizes_find(flight->pull->sizes, &flight->digest, &size))
+		return 0;
+	return ingest_reserve(flight->ingest, size, FLIGHT_ROOM_WAIT_MS, err);
+}
+
 static void open_and_ask(struct flight *flight)
 {
 	struct err err = {0};
 	bool left_over;
 
-	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err)) {
+	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err) || reserve_known(flight, &err)) {
 		flight_fail(flight, &err);
 		return;
 	}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What evict.c, sweep.c, store.c and the tests of eviction share. */
+#pragma once
+
+#include "store/evict.h"
+#include "store/store_internal.h"
+
+/* Where a sweep stands. Zeroed: at its start. */
+struct sweep {
+	unsigned directory;  /* of files, the next to look through */
+	struct digest after; /* of blobs, the last that was looked for */
+	unsigned adopted, missing;
+};
+
+/* Looks a little further. False when it came to its end. */
+bool sweep_step(struct store *store, struct sweep *sweep);
+
+/* Removes a root and all that only it needs. */
+int evict_image(struct store *store, const struct digest *root, struct err *err);
+/* Brings the store under its limits. */
+void evict_pass(struct store *store, const struct evict_options *options);
+/* Ends the thread, if it was started. */
+void evict_stop(struct store *store);

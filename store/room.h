@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How much room the store has, and who has reserved what of it. Everything is counted as blocks on disk, rather too
+ * much than too little: blobs from the index's totals, what is reserved, what flights of the past left, the index
+ * itself.
+ *
+ * `mutex` guards all of it; an ingest's own mutex may be taken behind it. It is never held over a disk sync.
+ */
+#pragma once
+
+#include "base/digest.h"
+#include "base/err.h"
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define ROOM_FILE_BYTES   4096 /* what a file takes beside its bytes: a block not filled, its inode */
+#define ROOM_HEADROOM_MAX ((uint64_t)256 << 20)
+#define ROOM_REMOVING_MAX 64
+
+struct ingest;
+struct store;
+
+struct room {
+	pthread_mutex_t mutex;
+	pthread_cond_t freed; /* room was made, a pass ended, or a removal did */
+	pthread_cond_t wake;  /* for the evicting thread */
+	uint64_t max_size;    /* 0: no limit */
+	uint64_t min_free;
+	struct ingest *ingests; /* that are open */
+	uint64_t reserved;      /* by them, and by small writes */
+	uint64_t leftover;      /* in partial/ and quarantine/, of no open ingest */
+	uint64_t wanted;        /* by those who wait */
+	bool running, stopping, hurry;
+	unsigned passes; /* that ended */
+	pthread_t thread;
+	struct digest removing[ROOM_REMOVING_MAX]; /* blobs whose files go just now */
+	unsigned removing_count;
+	uint64_t evicted_bytes;
+};
+
+void room_init(struct room *room);
+void room_dispose(struct room *room);
+
+/*
+ * Reserves bytes. When there are too few, waits up to `wait_ms` for eviction. 0; ERR_AGAIN: with no time to wait, and
+ * room is being made; ERR_NO_SPACE: there is none, and none can be made.
+ */
+int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err *err);
+void room_give(struct store *store, uint64_t bytes);
+
+/* Counts the bytes of a file that is in partial/ or quarantine/ and belongs to nobody. */
+void room_add_leftover(struct store *store, uint64_t bytes);
+
+/* By how much the store is above what it should hold, with what is asked for and a margin. The mutex is held. */
+uint64_t room_excess(struct store *store);
+
+/* Whether the digest's file is being removed. */
+bool room_is_removing(struct store *store, const struct digest *digest);
+/* Waits until it is not. */
+void room_await_removal(struct store *store, const struct digest *digest);

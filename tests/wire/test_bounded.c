@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A store within its limits: under random pulls, in the order of last use, and on a disk that is full. */
+#include "tests/wire/expect.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+#include <dirent.h>
+#include <ftw.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LIMIT      (64 * MIB)
+#define IMAGES     128
+#define IMAGE_SIZE (4 * MIB)
+#define LAYERS     2
+#define PULLS      300
+#define PULLERS    3
+
+struct library {
+	struct scripted *upstream;
+	struct larder *larder;
+	char *store;
+	struct scripted_image images[IMAGES];
+	_Atomic int64_t pulled[IMAGES]; /* when last, in wall seconds */
+	atomic_uint pulls, wrong;
+	atomic_bool ended;
+	_Atomic uint64_t most;
+};
+
+#define FILES_MAX 4096
+
+/* One walk over the store: what was there when the walk came by. */
+struct walk {
+	size_t count;
+	struct {
+		uint64_t inode, bytes;
+	} files[FILES_MAX];
+};
+
+static _Thread_local struct walk *walking;
+
+static int add_file(const char *path, const struct stat *found, int flag, struct FTW *place)
+{
+	(void)path;
+	(void)flag;
+	(void)place;
+	if (walking->count < FILES_MAX) {
+		walking->files[walking->count].inode = found->st_ino;
+		walking->files[walking->count++].bytes = (uint64_t)found->st_blocks * 512;
+	}
+	return 0;
+}
+
+static void walk(const char *path, struct walk *walk)
+{
+	walking = walk;
+	walk->count = 0;
+	nftw(path, add_file, 16, FTW_PHYS);
+}
+
+/* What was certainly there at once, between two walks: each file that both saw, once, though it was renamed. */
+static uint64_t disk_use(const char *path)
+{
+	_cleanup_free_ struct walk *first = mem_alloc(sizeof(*first));
+	_cleanup_free_ struct walk *second = mem_alloc(sizeof(*second));
+	uint64_t bytes = 0;
+
+	walk(path, first);
+	walk(path, second);
+	for (size_t i = 0; i < second->count; i++)
+		for (size_t k = 0; k < first->count; k++)
+			if (first->files[k].inode == second->files[i].inode) {
+				uint64_t before = first->files[k].bytes, after = second->files[i].bytes;
+
+				bytes += before < after ? before : after;
+				first->files[k].inode = 0;
+				break;
+			}
+	return bytes;
+}
+
+static void *sample(void *arg)
+{
+	struct library *library = arg;
+
+	while (!atomic_load(&library->ended)) {
+		uint64_t now = disk_use(library->store);
+
+		if (now > atomic_load(&library->most))
+			atomic_store(&library->most, now);
+		usleep(1000);
+	}
+	return NULL;
+}
+
+static bool pull_one(const struct library *library, const char *kind, const char *reference, const char *digest,
+		     const char *status)
+{
+	struct client_reply reply = {0};
+	_cleanup_free_ char *target = mem_printf("/v2/team/app/%s/%s", kind, reference);
+	_cleanup_free_ char *cache = NULL;
+	bool right =
+		larder_get(library->larder, target, &reply) && reply.status == 200 && strcmp(reply.digest, digest) == 0;
+
+	if (!right)
+		print_error("%s: status %d, %s\n", target, reply.status, reply.error);
+	cache = client_reply_header(&reply, "Cache-Status");
+	if (right && status && (!cache || strcmp(cache, status) != 0))
+		right = false;
+	client_reply_dispose(&reply);
+	return right;
+}
+
+/* As clients do it: the tag, then what the manifest names. */
+static bool pull_image(struct library *library, unsigned number)
+{
+	const struct scripted_image *image = &library->images[number];
+	char tag[16];
+	bool right;
+
+	snprintf(tag, sizeof(tag), "v%u", number);
+	right = pull_one(library, "manifests", tag, image->manifest, NULL) &&
+		pull_one(library, "blobs", image->config, image->config, NULL);
+	for (unsigned i = 0; right && i < image->layers; i++)
+		right = pull_one(library, "blobs", image->layer[i], image->layer[i], NULL);
+	atomic_store(&library->pulled[number], clock_wall_s());
+	return right;
+}
+
+struct puller {
+	struct library *library;
+	unsigned seed;
+};
+
+static void *pull_at_random(void *arg)
+{
+	struct puller *puller = arg;
+	struct library *library = puller->library;
+
+	while (atomic_fetch_add(&library->pulls, 1) < PULLS)
+		if (!pull_image(library, (unsigned)rand_r(&puller->seed) % IMAGES))
+			atomic_fetch_add(&library->wrong, 1);
+	return NULL;
+}
+
+static void library_start(struct wire *wire, struct library *library, const char *max_size)
+{
+	const char *arguments[] = {"--max-size", max_size, NULL};
+	_cleanup_free_ char *upstream = NULL;
+
+	library->upstream = wire_upstream(wire, NULL);
+	for (unsigned i = 0; i < IMAGES; i++) {
+		struct scripted_image_options options = {
+			.layers = LAYERS, .layer_size = IMAGE_SIZE / LAYERS, .seed = 1000 + i};
+		char tag[16];
+
+		snprintf(tag, sizeof(tag), "v%u", i);
+		scripted_add_image(library->upstream, "team/app", tag, &options, &library->images[i]);
+	}
+	upstream = mem_printf("registry.test=%s", scripted_url(library->upstream, 0));
+	library->larder = wire_larder(wire, &(struct larder_options){.upstream = upstream, .arguments = arguments});
+	library->store = wire_path(wire, "store");
+}
+
+static bool is_stored(const struct library *library, const char *digest)
+{
+	const char *hex = digest + strlen("sha256:");
+	_cleanup_free_ char *path = mem_printf("%s/blobs/sha256/%.2s/%s", library->store, hex, hex);
+
+	return access(path, F_OK) == 0;
+}
+
+WIRE_TEST(store_stays_below_its_limit_under_random_pulls)
+{
+	_cleanup_free_ struct library *library = mem_alloc(sizeof(*library));
+	struct puller pullers[PULLERS];
+	pthread_t threads[PULLERS], sampler;
+
+	library_start(wire, library, "64MiB");
+	assert_int_equal(pthread_create(&sampler, NULL, sample, library), 0);
+	for (unsigned i = 0; i < PULLERS; i++) {
+		pullers[i] = (struct puller){library, i + 1};
+		assert_int_equal(pthread_create(&threads[i], NULL, pull_at_random, &pullers[i]), 0);
+	}
+	for (unsigned i = 0; i < PULLERS; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&library->ended, true);
+	pthread_join(sampler, NULL);
+	assert_int_equal(atomic_load(&library->wrong), 0);
+	print_message("most: %.1f MiB of %.1f\n", (double)atomic_load(&library->most) / MIB, (double)LIMIT / MIB);
+	assert_true(atomic_load(&library->most) <= LIMIT);
+	/* It is used, too. */
+	assert_true(atomic_load(&library->most) > LIMIT * 3 / 4);
+	free(library->store);
+}
+
+WIRE_TEST(least_recently_used_images_go_first)
+{
+	_cleanup_free_ struct library *library = mem_alloc(sizeof(*library));
+	int64_t youngest_gone = 0, oldest_held = INT64_MAX;
+
+	library_start(wire, library, "64MiB");
+	/* A last use is of a second: three are pulled in each. */
+	for (unsigned i = 0; i < 24; i++) {
+		assert_true(pull_image(library, i));
+		/* This one is always wanted. */
+		assert_true(pull_image(library, 0));
+		if (i % 3 == 2) {
+			int64_t now = clock_wall_s();
+
+			while (clock_wall_s() == now)
+				usleep(10000);
+		}
+	}
+	for (unsigned i = 0; i < 24; i++) {
+		const struct scripted_image *image = &library->images[i];
+		int64_t when = atomic_load(&library->pulled[i]);
+		bool held = is_stored(library, image->manifest);
+
+		/* Whole, or not at all. */
+		for (unsigned layer = 0; layer < image->layers; layer++)
+			assert_int_equal(is_stored(library, image->layer[layer]), held);
+		if (held && when < oldest_held)
+			oldest_held = when;
+		if (!held && when > youngest_gone)
+			youngest_gone = when;
+	}
+	assert_true(is_stored(library, library->images[0].manifest));
+	assert_true(youngest_gone > 0);
+	assert_true(youngest_gone <= oldest_held + 1);
+	free(library->store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WIRE_CASE(store_stays_below_its_limit_under_random_pulls),
+		WIRE_CASE(least_recently_used_images_go_first),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
