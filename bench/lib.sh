@@ -36,12 +36,14 @@ need() {
 }
 
 # enter_namespace ARGUMENT…: goes on in a network namespace of its own: its ports are free, nobody's traffic is in the
-# way, and its congestion control is reno, because BBR paces loopback to a quarter of its speed.
+# way, and its congestion control is reno, because BBR paces loopback to a quarter of its speed. And in a PID namespace:
+# nothing outlives the run, and pids are not used again so soon; bash waits for ever for a child whose pid it knows from
+# an earlier one.
 enter_namespace() {
   if [ -z "${BENCH_NAMESPACE:-}" ]; then
-    local flags=-n
-    [ "$(id -u)" = 0 ] || flags=-rn
-    BENCH_NAMESPACE=yes exec unshare "$flags" -- "$0" "$@"
+    local flags=-npf
+    [ "$(id -u)" = 0 ] || flags=-rnpf
+    BENCH_NAMESPACE=yes exec unshare "$flags" --mount-proc --kill-child -- "$0" "$@"
   fi
   ip link set lo up
   sysctl -qw net.ipv4.tcp_congestion_control=reno
@@ -163,6 +165,12 @@ gone() {
   ! kill -0 "$1" 2>/dev/null
 }
 
+# pause SECONDS: without a process.
+exec {silence}<> <(:)
+pause() {
+  read -rt "$1" -u "$silence" || true
+}
+
 # wait_for SECONDS WHAT COMMAND…: polls until the command succeeds.
 wait_for() {
   local deadline=$((SECONDS + $1)) what=$2
@@ -172,7 +180,7 @@ wait_for() {
       say "$what did not happen in time"
       return 1
     fi
-    sleep 0.01
+    pause 0.01
   done
 }
 
@@ -240,7 +248,7 @@ upstream_counters() {
 
 upstream_rests() {
   local bytes=$UP_BYTES requests=$UP_REQUESTS
-  sleep 0.15
+  pause 0.15
   upstream_counters
   [ "$bytes" = "$UP_BYTES" ] && [ "$requests" = "$UP_REQUESTS" ]
 }
@@ -284,11 +292,16 @@ start_larder_cold() {
 
 # family PID: it and its descendants.
 family() {
-  local child
-  echo "$1"
-  for child in $(pgrep -P "$1" || true); do
-    family "$child"
-  done
+  cat /proc/[0-9]*/stat 2>/dev/null | awk -v root="$1" '
+    { pid = $1; sub(/.*\) /, ""); parent[pid] = $2 }
+    END {
+      for (pid in parent)
+        for (up = pid; up > 0; up = parent[up])
+          if (up == root) {
+            print pid
+            break
+          }
+    }'
 }
 
 # cpu_ns NAME: nanoseconds on a processor, of all threads of a server.
