@@ -320,6 +320,11 @@ static int take_good_head(struct registry_call *call, struct fetch *fetch, const
 	call->offset = answer.offset;
 	call->answered = true;
 	call->sink_code = call->sink->on_answer(call->arg, &answer);
+	if (call->sink_code == ERR_AGAIN) {
+		call->start_over = true;
+		call->sink_code = 0;
+		return refuse(call, ERR_UPSTREAM, "the upstream has another version now");
+	}
 	return call->sink_code;
 }
 

@@ -115,8 +115,8 @@ struct registry_answer {
 struct registry_sink {
 	/*
 	 * Once for each good answer: again after a transfer was cut and goes on, then with `offset` where it does; with
-	 * offset 0 when it starts over, since the server would not go on, or has another version now. Negative ends the
-	 * call with that code.
+	 * offset 0 when it starts over, since the server would not go on, or has another version now. ERR_AGAIN:
+	 * it does not continue what is there, and the whole is asked for. Another negative code ends the call with it.
 	 */
 	int (*on_answer)(void *arg, const struct registry_answer *answer);
 	/* Body bytes and where they belong. Negative ends the call with that code. */

@@ -28,6 +28,7 @@ struct lane {
 	uint64_t at, end; /* claimed and not yet here; UINT64_MAX: all that follows */
 	bool retired;     /* takes no further part */
 	bool answered;
+	bool open;    /* what was asked for has no end: it goes on behind the claim, unless it is stopped */
 	bool far;     /* fetches what readers far ahead want */
 	bool stopped; /* ended by us */
 	int refused;  /* what the sink said no with */
@@ -58,6 +59,7 @@ struct transfer {
 	unsigned want_count;
 	uint64_t began_ms; /* when the first answer came */
 	bool whole_only;   /* the server does not do ranges */
+	bool all_here;     /* of a length that nobody told: an answer with all of it came to its end */
 	bool ended;
 	unsigned refs; /* atomic: one of its own, one of each transfer_want() on its way */
 };
@@ -254,7 +256,7 @@ void transfer_want(struct transfer *transfer, uint64_t offset)
 /* Lanes that rest take what is left; when nothing runs and nothing is left, that is the end. */
 static void go_on(struct transfer *transfer)
 {
-	if (!transfer->err.code) {
+	if (!transfer->err.code && !transfer->all_here) {
 		start_far_lanes(transfer);
 		for (unsigned i = 0; i < transfer->lane_count; i++) {
 			struct lane *lane = &transfer->lanes[i];
@@ -289,6 +291,10 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	struct transfer *transfer = lane->transfer;
 	bool first = lane == &transfer->lanes[0];
 
+	if (lane->at == lane->end) {
+		lane->stopped = true; /* its part was taken back */
+		return ERR_CANCELLED;
+	}
 	if (!first && answer->offset != lane->at) {
 		/* The whole instead of a part: this server does not do ranges. One lane it is, to the end. */
 		settle(transfer, 1);
@@ -312,16 +318,35 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 		transfer->timer.run = on_tick;
 		if (transfer->size > TRANSFER_KNOWN_BYTES && transfer->registry->max_connections > 1)
 			loop_timer_set(transfer->registry->loop, &transfer->timer, TICK_MS);
+	} else if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->offset == 0) {
+		transfer->size = answer->size; /* of another version */
 	}
 	return 0;
+}
+
+/* The first lane comes to what others claimed, and they have not had an answer yet: perhaps they never get one, or one
+ * without ranges. The stream that runs is worth more than they are. */
+static void take_back(struct transfer *transfer, struct lane *first)
+{
+	for (unsigned i = transfer->lanes_before; i < transfer->lane_count; i++)
+		if (!transfer->lanes[i].answered)
+			transfer->lanes[i].end = transfer->lanes[i].at;
+	settle(transfer, transfer->lanes_before);
+	first->end = UINT64_MAX;
 }
 
 static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 {
 	struct lane *lane = arg;
 	struct transfer *transfer = lane->transfer;
-	size_t wanted = lane->end - offset < len ? (size_t)(lane->end - offset) : len;
+	struct lane *other = NULL;
+	size_t wanted;
 
+	if (lane->open && lane->end != UINT64_MAX && len > lane->end - offset)
+		other = claimant(transfer, lane, lane->end);
+	if (other && !other->answered && !other->far)
+		take_back(transfer, lane);
+	wanted = lane->end - offset < len ? (size_t)(lane->end - offset) : len;
 	lane->refused = transfer->sink->on_body(transfer->arg, offset, data, wanted);
 	if (lane->refused)
 		return lane->refused;
@@ -341,6 +366,8 @@ static void on_done(void *arg, const struct err *err)
 	struct transfer *transfer = lane->transfer;
 
 	lane->running = false;
+	if (!err && lane->open && !transfer->size_known)
+		transfer->all_here = true;
 	/* What one lane could not get, another may: the failure is the transfer's when the last of the ordinary lanes
 	 * has failed. */
 	if (err && !lane->stopped && !lane->far) {
@@ -366,7 +393,8 @@ static void lane_start(struct lane *lane)
 		.priority = transfer->priority,
 	};
 
-	query.end = lane->end == UINT64_MAX ? 0 : lane->end;
+	lane->open = lane->end == UINT64_MAX;
+	query.end = lane->open ? 0 : lane->end;
 	query.own_connection = active_lanes(transfer) > 1 && !lane->far;
 	lane->answered = false;
 	lane->refused = 0;

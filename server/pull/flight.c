@@ -231,7 +231,7 @@ static int check_version(struct flight *flight, const struct registry_answer *an
 	ingest_etag(flight->ingest, etag);
 	if (answer->offset > 0) {
 		if (other_size)
-			return err_set(err, ERR_UPSTREAM, "the upstream names another size than before");
+			return err_set(err, ERR_AGAIN, "the upstream names another size than before");
 		return 0;
 	}
 	if (!other_size && (!answer->etag || !etag[0] || strcmp(etag, answer->etag) == 0))
