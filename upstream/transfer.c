@@ -19,7 +19,8 @@
 #define GAIN_DENOMINATOR 4
 #define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */
 
-#define SKIP_BYTES ((uint64_t)2 << 20) /* a shorter part that is there already is passed over with the rest */
+#define SKIP_MS                                                                                                        \
+	200 /* a part that takes less than this is fetched twice rather than stopped before, which costs a request */
 #define LANE_SLOTS (TRANSFER_LANES_MAX + TRANSFER_FAR_LANES_MAX)
 
 struct lane {
@@ -175,15 +176,17 @@ static bool claim(struct transfer *transfer, struct lane *lane)
 
 /* Readers far ahead. */
 
+/* What one lane has brought in a millisecond, on average. */
+static uint64_t lane_bytes_ms(const struct transfer *transfer)
+{
+	return transfer->received / transfer->lane_count / (clock_ms() - transfer->began_ms + 1) + 1;
+}
+
 /* Whether the lane will be at `offset` soon by itself. */
 static bool comes_soon(const struct transfer *transfer, const struct lane *lane, uint64_t offset)
 {
-	uint64_t elapsed_ms = clock_ms() - transfer->began_ms + 1;
-	uint64_t lanes = transfer->lane_count;
-
-	if (lane->far || offset - lane->at <= TRANSFER_SEGMENT_MIN)
-		return true;
-	return (offset - lane->at) / (transfer->received / lanes / elapsed_ms + 1) < TRANSFER_FAR_MS;
+	return lane->far || offset - lane->at <= TRANSFER_SEGMENT_MIN ||
+	       (offset - lane->at) / lane_bytes_ms(transfer) < TRANSFER_FAR_MS;
 }
 
 /* Claims a segment at `offset` for a far lane, out of whoever's claim it lies in. False when it is there, or comes
@@ -201,7 +204,7 @@ static bool claim_far(struct transfer *transfer, struct lane *lane, uint64_t off
 		lane->end = end;
 	if (lane->end > next)
 		lane->end = next;
-	if (other && lane->end - lane->at >= SKIP_BYTES)
+	if (other && (lane->end >= transfer->size || (lane->end - lane->at) / lane_bytes_ms(transfer) >= SKIP_MS))
 		other->end = offset;
 	return true;
 }
@@ -366,8 +369,11 @@ static void on_done(void *arg, const struct err *err)
 	struct transfer *transfer = lane->transfer;
 
 	lane->running = false;
-	if (!err && lane->open && !transfer->size_known)
-		transfer->all_here = true;
+	/* Nobody said how long it is: then an answer to the open end that ended well has brought all there is. */
+	if (!err && !lane->stopped && !transfer->size_known) {
+		transfer_end(transfer);
+		return;
+	}
 	/* What one lane could not get, another may: the failure is the transfer's when the last of the ordinary lanes
 	 * has failed. */
 	if (err && !lane->stopped && !lane->far) {

@@ -255,6 +255,19 @@ WIRE_TEST(empty_blob_is_served)
 	expect_count(blob.upstream, NULL, BLOBS, 1);
 }
 
+/* Its length is known only at its end: the client waits until then, and is told it. */
+WIRE_TEST(blob_of_unknown_length_is_served)
+{
+	struct one_blob blob = one_blob_new(wire, 2 * MIB);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .no_length = true});
+	assert_true(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	expect_content(&reply, blob.digest);
+	expect_header(&reply, "Content-Length", "2097152");
+	expect_hit_soon(blob.larder, blob.target);
+	expect_count(blob.upstream, NULL, BLOBS, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -268,6 +281,7 @@ int main(void)
 		WIRE_CASE(blob_of_one_repository_is_not_served_in_another),
 		WIRE_CASE(flight_of_one_repository_is_not_joined_from_another),
 		WIRE_CASE(empty_blob_is_served),
+		WIRE_CASE(blob_of_unknown_length_is_served),
 	};
 	return cmocka_run_group_tests_name("flight", tests, NULL, NULL);
 }
