@@ -43,12 +43,17 @@ const char *http_address(const struct http_server *server, size_t i)
 	return server->listeners[i].address;
 }
 
+/* Those that somebody waits for. */
 static unsigned running_requests(const struct http_server *server)
 {
 	unsigned count = 0;
 
-	for (unsigned i = 0; i < server->thread_count; i++)
-		count += __atomic_load_n(&server->threads[i].requests, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < server->thread_count; i++) {
+		unsigned requests = __atomic_load_n(&server->threads[i].requests, __ATOMIC_RELAXED);
+		unsigned abandoned = __atomic_load_n(&server->threads[i].abandoned, __ATOMIC_RELAXED);
+
+		count += requests > abandoned ? requests - abandoned : 0;
+	}
 	return count;
 }
 

@@ -11,6 +11,7 @@
 #define HTTP_ADDRESS_MAX       128
 #define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
 #define HTTP_CONNECTION_MEMORY (20 << 10) /* per connection: request line, headers, reply headers */
+#define HTTP_DRAIN_LOOK_MS     50         /* how often a draining thread looks for clients that have left */
 #define HTTP_BUSY_TURNS        8          /* of a serving thread, between two looks for new connections */
 #define HTTP_STREAM_BLOCK      (32 << 10) /* one for each reply that is read from a stream */
 #define HTTP_TLS_BLOCK         (256 << 10)
@@ -34,8 +35,10 @@ struct http_server_thread {
 	size_t accepted_len, accepted_cap;
 	enum { HTTP_RUNNING, HTTP_DRAINING, HTTP_STOPPING } phase;
 
-	unsigned connections;    /* atomic: those handed over and not yet closed */
-	unsigned requests;       /* atomic: begun and not yet ended */
+	unsigned connections; /* atomic: those handed over and not yet closed */
+	unsigned requests;    /* atomic: begun and not yet ended */
+	unsigned abandoned;   /* atomic: of those, paused ones whose client has left; counted while draining */
+	struct exchange *begun;
 	bool connection_started; /* the thread's own: the library has announced the one being added */
 };
 

@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <utlist.h>
 
 /* A request as the library and we see it. */
 struct exchange {
@@ -28,6 +29,8 @@ struct exchange {
 	bool announced; /* the library has read the head */
 	bool begun;     /* it was read to its end, and handle() called */
 	bool replied;
+	bool paused;                  /* atomic */
+	struct exchange *prev, *next; /* begun ones, the thread's own list */
 	struct http_body body;
 	char *joined_header; /* what http_request_header() put together */
 };
@@ -51,6 +54,7 @@ static void exchange_pause(struct waiter *waiter)
 {
 	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
 
+	__atomic_store_n(&exchange->paused, true, __ATOMIC_RELAXED);
 	MHD_suspend_connection(exchange->connection);
 }
 
@@ -58,6 +62,7 @@ static void exchange_wake(struct waiter *waiter)
 {
 	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
 
+	__atomic_store_n(&exchange->paused, false, __ATOMIC_RELAXED);
 	MHD_resume_connection(exchange->connection);
 	thread_wake(exchange->thread);
 }
@@ -146,6 +151,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		exchange->request.method_text = method;
 		exchange->request.method = method_of(method);
 		write_client(exchange);
+		DL_APPEND(thread->begun, exchange);
 		__atomic_add_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
 	if (!exchange->replied)
@@ -170,6 +176,7 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 		    exchange->request.status != MHD_HTTP_NOT_MODIFIED)
 			exchange->request.body_bytes = exchange->body.len;
 		handler->ended(handler->arg, &exchange->request, complete);
+		DL_DELETE(thread->begun, exchange);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
 	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && exchange->thread->server->options.tls_cert)
@@ -353,6 +360,25 @@ static void thread_wait(struct http_server_thread *thread, int timeout_ms)
 	}
 }
 
+/* A paused request does not notice that its client has left. While the server drains, those are not worth waiting for.
+ */
+static void count_abandoned(struct http_server_thread *thread)
+{
+	struct exchange *exchange;
+	unsigned count = 0;
+	char byte;
+
+	DL_FOREACH (thread->begun, exchange) {
+		const union MHD_ConnectionInfo *info =
+			MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+		if (__atomic_load_n(&exchange->paused, __ATOMIC_RELAXED) && info &&
+		    recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+			count++;
+	}
+	__atomic_store_n(&thread->abandoned, count, __ATOMIC_RELAXED);
+}
+
 static void *thread_main(void *arg)
 {
 	struct http_server_thread *thread = arg;
@@ -361,6 +387,12 @@ static void *thread_main(void *arg)
 	pthread_setname_np(pthread_self(), "http");
 	while (__atomic_load_n(&thread->phase, __ATOMIC_ACQUIRE) != HTTP_STOPPING) {
 		int timeout_ms = wait_ms(thread);
+
+		if (__atomic_load_n(&thread->phase, __ATOMIC_ACQUIRE) == HTTP_DRAINING) {
+			count_abandoned(thread);
+			if (timeout_ms < 0 || timeout_ms > HTTP_DRAIN_LOOK_MS)
+				timeout_ms = HTTP_DRAIN_LOOK_MS;
+		}
 
 		/* While it has bytes to send the library asks the kernel for events itself, once a turn: new
 		 * connections, which it knows nothing of, are looked for now and then. */
