@@ -62,7 +62,8 @@ static uint64_t unwritten(struct store *store)
 	uint64_t bytes = store->room.reserved;
 
 	for (struct ingest *ingest = store->room.ingests; ingest; ingest = ingest->next) {
-		uint64_t present = ingest_present_bytes(ingest);
+		/* One that has nothing reserved is still being opened, or was published. */
+		uint64_t present = ingest->reserved > 0 ? ingest_present_bytes(ingest) : 0;
 
 		bytes -= present < ingest->reserved ? present : ingest->reserved;
 	}
