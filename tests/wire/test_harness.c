@@ -23,13 +23,13 @@ static struct larder *script_start(struct wire *wire, const char *text)
 #define LISTENS                                                                                                        \
 	"echo \"info: listening on 127.0.0.1:4711\" >&2\n"                                                             \
 	"echo \"listening on 127.0.0.1:4712 (admin)\" >&2\n"
-#define STAYS "while :; do read x <\"$5.fifo\"; done\n"
+#define STAYS "while :; do read x <\"$7.fifo\"; done\n"
 
 WIRE_TEST(harness_learns_the_ports_from_the_log)
 {
 	struct larder *larder =
-		script_start(wire, SHELL "trap 'exit 0' TERM\nmkfifo \"$5.fifo\"\n" LISTENS "echo \"$@\"\n" STAYS);
-	_cleanup_free_ char *said = mem_printf("serve --listen 127.0.0.1:0 --store %s/store", wire->directory);
+		script_start(wire, SHELL "trap 'exit 0' TERM\nmkfifo \"$7.fifo\"\n" LISTENS "echo \"$@\"\n" STAYS);
+	_cleanup_free_ char *said = mem_printf("serve --listen 127.0.0.1:0 --admin off --store %s/store", wire->directory);
 	assert_int_equal(larder_port(larder), 4711);
 	assert_string_equal(larder_address(larder, 1), "127.0.0.1:4712");
 	assert_true(larder_wait_output(larder, said, WIRE_WAIT_MS));
@@ -47,7 +47,7 @@ WIRE_TEST(harness_tells_exit_statuses)
 
 WIRE_TEST(harness_kills_and_starts_again)
 {
-	struct larder *larder = script_start(wire, SHELL "trap '' TERM\nmkfifo \"$5.fifo\"\n" LISTENS STAYS);
+	struct larder *larder = script_start(wire, SHELL "trap '' TERM\nmkfifo \"$7.fifo\"\n" LISTENS STAYS);
 	larder_kill(larder);
 	larder_restart(larder);
 	larder_kill(larder);
