@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #define VERSION_NEW "VERSION.new"
 
@@ -271,6 +272,16 @@ void store_close(struct store *store)
 struct index *store_index(struct store *store)
 {
 	return store->index;
+}
+
+int store_free_bytes(struct store *store, uint64_t *bytes, struct err *err)
+{
+	struct statvfs found;
+
+	if (fstatvfs(store->root_fd, &found) < 0)
+		return err_set_errno(err, ERR_IO, errno, "cannot look at the file system of %s", store->path);
+	*bytes = (uint64_t)found.f_bavail * found.f_frsize;
+	return 0;
 }
 
 uint64_t store_corrupt_count(const struct store *store)

@@ -44,6 +44,9 @@ void store_close(struct store *store);
 /* Whether files can be written: 0, ERR_NO_SPACE or ERR_IO. Leaves nothing behind. */
 int store_probe(struct store *store, struct err *err);
 
+/* What the file system has left for us. ERR_IO. */
+int store_free_bytes(struct store *store, uint64_t *bytes, struct err *err);
+
 /* How many blobs, stored or arriving whole, proved damaged since the store was opened. */
 uint64_t store_corrupt_count(const struct store *store);
 

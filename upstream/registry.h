@@ -142,7 +142,7 @@ void registry_call_cancel(struct registry_call *call);
 
 const char *registry_name(const struct registry *registry);
 
-/* How an upstream does. Times are wall seconds, 0: never. */
+/* How an upstream does. Times are wall milliseconds, 0: never. */
 struct registry_stats {
 	const struct fetch_pool_stats *fetch; /* requests by REGISTRY_KINDS; borrowed, read with count_read() */
 	uint64_t retries[REGISTRY_RETRIES];

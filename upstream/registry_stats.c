@@ -47,14 +47,14 @@ static void set(uint64_t *counter, uint64_t value)
 
 void registry_note_answer(struct registry *registry)
 {
-	set(&registry->counts.answered, (uint64_t)clock_wall_s());
+	set(&registry->counts.answered, (uint64_t)clock_wall_ms());
 }
 
 void registry_note_failure(struct registry *registry, const struct err *err)
 {
 	struct registry_counts *counts = &registry->counts;
 
-	set(&counts->failed, (uint64_t)clock_wall_s());
+	set(&counts->failed, (uint64_t)clock_wall_ms());
 	pthread_mutex_lock(&counts->lock);
 	memcpy(counts->why, err->text, sizeof(counts->why));
 	pthread_mutex_unlock(&counts->lock);
@@ -89,7 +89,7 @@ void registry_note_budget(struct registry *registry, const struct fetch *fetch)
 		set(&counts->budget_window_s, window_s);
 		if (budget_parse(fetch_header(fetch, names[i].limit), &limit, &ignored))
 			set(&counts->budget_limit, limit);
-		set(&counts->budget_said, (uint64_t)clock_wall_s());
+		set(&counts->budget_said, (uint64_t)clock_wall_ms());
 		return;
 	}
 }

@@ -10,6 +10,8 @@
 
 #define ADMIN_VALUE_MAX 1024 /* of one parameter of a query */
 
+struct pull_upstream;
+
 struct admin {
 	struct pull *pull;
 	struct store *store;
@@ -54,3 +56,7 @@ bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADM
 void admin_healthz(struct admin_visit *visit);
 void admin_readyz(struct admin_visit *visit);
 void admin_metrics(struct admin_visit *visit);
+void admin_status(struct admin_visit *visit);
+
+/* An upstream's health, budget and pace, as status and explain tell them. */
+json_t *admin_describe_upstream(const struct pull_upstream *upstream);

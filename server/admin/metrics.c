@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "server/pull/look.h"
 #include "server/registry/traffic.h"
+#include "store/evict.h"
 #include "store/index.h"
 #include "store/store.h"
 #include "upstream/fetch.h"
@@ -184,11 +185,9 @@ static void show_store_blobs(struct buf *out, const struct scrape *scrape, const
 	show_number(out, name, scrape->totals.blobs);
 }
 
-/* This version evicts nothing. */
 static void show_evicted(struct buf *out, const struct scrape *scrape, const char *name)
 {
-	(void)scrape;
-	show_number(out, name, 0);
+	show_number(out, name, evict_total_bytes(scrape->admin->store));
 }
 
 static void show_corrupt(struct buf *out, const struct scrape *scrape, const char *name)

@@ -24,6 +24,7 @@ extern const struct command command_table[];
 extern const int command_count;
 
 int cmd_serve(int argc, char **argv);
+int cmd_status(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 
 /* Prints one line that says what is wrong with the arguments, then where help is. `command` is NULL before a command is

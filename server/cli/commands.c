@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/cli/command.h"
 
+#include "server/cli/admin_command.h"
+
 static const char serve_help[] = "Runs the proxy until it is told to stop (SIGTERM, SIGINT).\n"
 				 "\n"
 				 "  -c, --config FILE         read this configuration; else $LARDER_CONFIG, else\n"
@@ -26,8 +28,14 @@ static const char config_help[] = "  check   validates the configuration; exit s
 				  "      --json                (show) print one JSON document instead\n"
 				  "      --markdown            (keys) print a Markdown table instead\n";
 
+static const char status_help[] =
+	"Says how a running larder does: pulls, hit ratio, store, flights, and each upstream's\n"
+	"health, rate budget and pace.\n"
+	"\n" ADMIN_HELP;
+
 const struct command command_table[] = {
 	{"serve", "", "runs the proxy", serve_help, cmd_serve},
+	{"status", "", "says how a running larder does", status_help, cmd_status},
 	{"config", "check|show|keys", "validates or prints the configuration", config_help, cmd_config},
 };
 

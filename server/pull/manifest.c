@@ -129,13 +129,18 @@ static enum manifest_state use_tag(struct pull_manifest *manifest)
 	return MANIFEST_HELD;
 }
 
+int64_t pull_tag_freshness_s(const struct pull_upstream *upstream, const char *tag)
+{
+	const struct pull_upstream_options *options = &upstream->options;
+
+	if (pull_glob_matches(options->immutable_tags, options->immutable_tag_count, tag))
+		return PULL_FRESH_FOREVER_S;
+	return options->tag_ttl_ms == UNITS_FOREVER ? PULL_FRESH_FOREVER_S : (int64_t)(options->tag_ttl_ms / 1000);
+}
+
 static int64_t freshness_s(const struct pull_manifest *manifest)
 {
-	const struct pull_upstream_options *options = &manifest->upstream->options;
-
-	if (pull_glob_matches(options->immutable_tags, options->immutable_tag_count, manifest->reference))
-		return INT64_MAX / 2;
-	return options->tag_ttl_ms == UNITS_FOREVER ? INT64_MAX / 2 : (int64_t)(options->tag_ttl_ms / 1000);
+	return pull_tag_freshness_s(manifest->upstream, manifest->reference);
 }
 
 static int64_t tag_age_s(const struct pull_manifest *manifest)

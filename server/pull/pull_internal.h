@@ -69,5 +69,9 @@ void pull_job_end(struct pull *pull);
  * held, or cannot be read. */
 char *pull_read_stored(struct pull *pull, const struct digest *digest, size_t *len);
 
+/* For how long after it was last confirmed a tag is served without asking. */
+#define PULL_FRESH_FOREVER_S (INT64_MAX / 2)
+int64_t pull_tag_freshness_s(const struct pull_upstream *upstream, const char *tag);
+
 /* Whether `text` matches one of the shell globs. */
 bool pull_glob_matches(const char *const *globs, size_t count, const char *text);

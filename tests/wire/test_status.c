@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `larder status` and `larder explain`, the commands and what they are made from. */
+#include "tests/wire/admin.h"
+#include "tests/wire/expect.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct bed {
+	struct scripted *upstream;
+	struct scripted_image image;
+	struct larder *larder;
+	char *url; /* of the admin API */
+};
+
+static void bed_dispose(struct bed *bed)
+{
+	free(bed->url);
+}
+
+static struct bed bed_new(struct wire *wire)
+{
+	struct bed bed = {.upstream = wire_upstream(wire, NULL)};
+	_cleanup_free_ char *name = mem_printf("registry.test=%s", scripted_url(bed.upstream, 0));
+	scripted_add_image(bed.upstream, "team/app", "1", &(struct scripted_image_options){.layers = 2}, &bed.image);
+	bed.larder = larder_with_admin(wire, "127.0.0.1:0", name, NULL);
+	bed.url = mem_printf("http://127.0.0.1:%u", admin_port(bed.larder));
+	return bed;
+}
+
+static void expect_lines(const char *said, const char *const *parts)
+{
+	for (; *parts; parts++)
+		if (!strstr(said, *parts))
+			fail_msg("'%s' is not said in:\n%s", *parts, said);
+	/* Columns, of text whose letters beyond ASCII are all ours and few. */
+	for (const char *line = said; *line; line = strchr(line, '\n') + 1) {
+		size_t columns = 0;
+		assert_non_null(strchr(line, '\n'));
+		for (const char *at = line; *at != '\n'; at++)
+			columns += ((unsigned char)*at & 0xc0) != 0x80;
+		if (columns > 80)
+			fail_msg("%zu columns:\n%s", columns, said);
+	}
+}
+
+WIRE_TEST(status_fits_80_columns_and_says_how_it_goes)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *target = mem_printf("/v2/team/app/blobs/%s", bed.image.layer[0]);
+	_cleanup_free_ char *said = NULL;
+	scripted_add_rule(bed.upstream, &(struct scripted_rule){.headers = "ratelimit-limit: 100;w=21600\n"
+									   "ratelimit-remaining: 97;w=21600"});
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "%s", target));
+	expect_hit_soon(bed.larder, target);
+	assert_int_equal(wire_run(wire, (const char *[]){"status", "--admin", bed.url, NULL}, &said), 0);
+	expect_lines(said, (const char *[]){"larder ", "1 misses", "from the store", "1MiB served, 1MiB fetched",
+					    "1 blobs, 1MiB", "registry.test", "healthy", "97 of 100", NULL});
+}
+
+WIRE_TEST(status_names_what_flies_and_what_fails)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *said = NULL, *failing = NULL;
+	_cleanup_free_ char *target = mem_printf("/v2/team/app/blobs/%s", bed.image.layer[0]);
+	int stall = scripted_add_rule(bed.upstream,
+				      &(struct scripted_rule){.path = "*/blobs/*", .stall = true, .stall_at = 524288});
+	struct client_request request = {.port = larder_port(bed.larder), .target = target};
+	struct client *client = client_connect(NULL, request.port, 60000);
+	char block[4096];
+	assert_true(client_send(client, &request));
+	assert_true(client_read_head(client, &reply));
+	for (size_t got = 0; got < 524288;) {
+		ssize_t n = client_read_body(client, block, sizeof(block));
+		assert_true(n > 0);
+		got += (size_t)n;
+	}
+	assert_int_equal(wire_run(wire, (const char *[]){"status", "--admin", bed.url, NULL}, &said), 0);
+	expect_lines(said, (const char *[]){"flights  1", "50 % of 1MiB", "team/app", NULL});
+	scripted_release(bed.upstream, stall);
+	while (client_read_body(client, block, sizeof(block)) > 0)
+		;
+	client_close(client);
+
+	scripted_set_state(bed.upstream, 0, SCRIPTED_DOWN, true);
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "/v2/team/app/manifests/1"));
+	assert_int_equal(reply.status, 502);
+	assert_int_equal(wire_run(wire, (const char *[]){"status", "--admin", bed.url, NULL}, &failing), 0);
+	expect_lines(failing, (const char *[]){"failing", "ago: ", NULL});
+}
+
+WIRE_TEST(status_in_json_is_the_api_s_document)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_free_ char *said = NULL;
+	const char *given[] = {"status", "--json", "--admin", bed.url, NULL};
+	assert_int_equal(wire_run(wire, given, &said), 0);
+	assert_int_equal(said[0], '{');
+	expect_lines(said, (const char *[]){"\"uptime_s\"", "\"hit_ratio\": null", "\"state\": \"unused\"", NULL});
+}
+
+WIRE_TEST(command_says_when_no_larder_answers_or_it_wants_a_token)
+{
+	_cleanup_free_ char *socket = wire_path(wire, "none.sock");
+	_cleanup_free_ char *nowhere = mem_printf("unix:%s", socket);
+	_cleanup_free_ char *token = wire_write_file(wire, "token", "sesame\n");
+	_cleanup_free_ char *config = mem_printf("admin: { token_file: %s }\n", token);
+	_cleanup_free_ char *none = NULL, *refused = NULL;
+	assert_int_equal(wire_run(wire, (const char *[]){"status", "--admin", nowhere, NULL}, &none), 4);
+	assert_non_null(strstr(none, "no larder answers at unix:"));
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, config);
+	_cleanup_free_ char *url = mem_printf("127.0.0.1:%u", admin_port(larder));
+	assert_int_equal(wire_run(wire, (const char *[]){"status", "--admin", url, NULL}, &refused), 1);
+	assert_non_null(strstr(refused, "--token-file"));
+	const char *given[] = {"status", "--admin", url, "--token-file", token, NULL};
+	assert_int_equal(wire_run(wire, given, NULL), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WIRE_CASE(status_fits_80_columns_and_says_how_it_goes),
+		WIRE_CASE(status_names_what_flies_and_what_fails),
+		WIRE_CASE(status_in_json_is_the_api_s_document),
+		WIRE_CASE(command_says_when_no_larder_answers_or_it_wants_a_token),
+	};
+	return cmocka_run_group_tests_name("status", tests, NULL, NULL);
+}
