@@ -73,7 +73,7 @@ static size_t expected(const struct multipart *multipart, const struct range_set
 					"%s--%s\r\nContent-Type: application/octet-stream\r\n"
 					"Content-Range: bytes %u-%u/%u\r\n\r\n",
 					i ? "\r\n" : "", boundary, (unsigned)range->start,
-					(unsigned)(range->start + range->len - 1), SIZE);
+					(unsigned)(range->start + range->len - 1), (unsigned)SIZE);
 		memcpy(out + used, content + range->start, range->len);
 		used += range->len;
 	}
