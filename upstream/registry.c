@@ -51,6 +51,7 @@ struct registry *registry_new(struct loop *loop, const struct registry_options *
 	pthread_mutex_init(&registry->counts.lock, NULL);
 	registry->retries = options->retries;
 	registry->max_connections = options->max_connections;
+	registry->limits = options->transfer_limits ? *options->transfer_limits : TRANSFER_LIMITS_STANDARD;
 	registry->pool = fetch_pool_new(loop, &pool);
 	registry->pace = pace_new(loop, &pace);
 	registry->endpoint_count = 1 + options->mirror_count;

@@ -29,6 +29,7 @@
 #define REGISTRY_REDIRECTS_MAX  5
 
 struct registry;
+struct transfer_limits;
 struct registry_call;
 
 struct registry_options {
@@ -51,6 +52,7 @@ struct registry_options {
 	unsigned retries;
 	uint64_t connect_timeout_ms;
 	uint64_t idle_timeout_ms;
+	const struct transfer_limits *transfer_limits; /* NULL: the standard ones */
 };
 
 enum registry_kind {

@@ -7,6 +7,7 @@
 #include "upstream/fetch.h"
 #include "upstream/registry.h"
 #include "upstream/token.h"
+#include "upstream/transfer.h"
 #include "upstream/url.h"
 
 #include <pthread.h>
@@ -55,6 +56,7 @@ struct registry {
 	unsigned max_connections;
 	struct registry_call *calls;
 	bool closed;
+	struct transfer_limits limits;
 	unsigned lanes_hint;          /* how many lanes proved best for a large blob (transfer.h) … */
 	uint64_t lanes_hint_until_ms; /* … remembered until then */
 };

@@ -13,8 +13,6 @@
 #define SINGLE_MS        300  /* how long one lane shows what it can */
 #define TRIAL_MS         400  /* how long added lanes do, from their first byte on */
 #define TRIAL_LIMIT_MS   3000 /* they must have had one by then */
-#define WORTH_REMAINING  ((uint64_t)64 << 20)
-#define WORTH_MS         3000 /* what one lane brings sooner needs no others */
 #define GAIN_NUMERATOR   5    /* lanes are worth it when the rate is 5/4 of what it was */
 #define GAIN_DENOMINATOR 4
 #define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */
@@ -60,7 +58,6 @@ struct transfer {
 	unsigned want_count;
 	uint64_t began_ms; /* when the first answer came */
 	bool whole_only;   /* the server does not do ranges */
-	bool all_here;     /* of a length that nobody told: an answer with all of it came to its end */
 	bool ended;
 	unsigned refs; /* atomic: one of its own, one of each transfer_want() on its way */
 };
@@ -136,15 +133,16 @@ static uint64_t next_claim(struct transfer *transfer, uint64_t offset)
 /* About a second's worth for one lane; less towards the end, so that the lanes end together. */
 static uint64_t segment_bytes(const struct transfer *transfer)
 {
+	const struct transfer_limits *limits = &transfer->registry->limits;
 	uint64_t lanes = transfer->lane_count;
 	uint64_t segment = transfer->rate_before / (transfer->lanes_before ? transfer->lanes_before : 1);
 	uint64_t remaining = transfer->size > transfer->received ? transfer->size - transfer->received : 0;
 
 	if (segment > remaining / (lanes * 2))
 		segment = remaining / (lanes * 2);
-	if (segment > TRANSFER_SEGMENT_MAX)
-		segment = TRANSFER_SEGMENT_MAX;
-	return segment < TRANSFER_SEGMENT_MIN ? TRANSFER_SEGMENT_MIN : segment;
+	if (segment > limits->segment_max)
+		segment = limits->segment_max;
+	return segment < limits->segment_min ? limits->segment_min : segment;
 }
 
 /* The first missing part that nobody has claimed, as far as one segment goes. */
@@ -259,7 +257,7 @@ void transfer_want(struct transfer *transfer, uint64_t offset)
 /* Lanes that rest take what is left; when nothing runs and nothing is left, that is the end. */
 static void go_on(struct transfer *transfer)
 {
-	if (!transfer->err.code && !transfer->all_here) {
+	if (!transfer->err.code) {
 		start_far_lanes(transfer);
 		for (unsigned i = 0; i < transfer->lane_count; i++) {
 			struct lane *lane = &transfer->lanes[i];
@@ -319,7 +317,7 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 		if (answer->etag && !answer->from_mirror && !transfer->etag)
 			transfer->etag = mem_strdup(answer->etag);
 		transfer->timer.run = on_tick;
-		if (transfer->size > TRANSFER_KNOWN_BYTES && transfer->registry->max_connections > 1)
+		if (transfer->size > transfer->registry->limits.known_bytes && transfer->registry->max_connections > 1)
 			loop_timer_set(transfer->registry->loop, &transfer->timer, TICK_MS);
 	} else if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->offset == 0) {
 		transfer->size = answer->size; /* of another version */
@@ -444,17 +442,18 @@ static uint64_t rate_since_mark(const struct transfer *transfer, uint64_t now)
 
 static void look_single(struct transfer *transfer, uint64_t now)
 {
+	const struct transfer_limits *limits = &transfer->registry->limits;
 	unsigned hint = now < transfer->registry->lanes_hint_until_ms ? transfer->registry->lanes_hint : 0;
 
-	if (hint == 1 || (hint == 0 && transfer->size <= TRANSFER_TRY_BYTES) ||
-	    transfer->size - transfer->lanes[0].at < WORTH_REMAINING) {
+	if (hint == 1 || (hint == 0 && transfer->size <= limits->try_bytes) ||
+	    transfer->size - transfer->lanes[0].at < limits->rest_bytes) {
 		transfer->state = TRANSFER_SETTLED;
 		return;
 	}
 	if (now - transfer->mark_ms < SINGLE_MS)
 		return;
 	transfer->rate_before = rate_since_mark(transfer, now);
-	if ((transfer->size - transfer->lanes[0].at) * 1000 / (transfer->rate_before + 1) < WORTH_MS) {
+	if ((transfer->size - transfer->lanes[0].at) * 1000 / (transfer->rate_before + 1) < limits->rest_ms) {
 		transfer->state = TRANSFER_SETTLED;
 		return;
 	}

@@ -27,10 +27,24 @@
 #define TRANSFER_FAR_SEGMENT   ((uint64_t)4 << 20)
 #define TRANSFER_WANTS_MAX     64  /* that wait for a far lane; more are served when the others come there */
 #define TRANSFER_FAR_MS        300 /* what comes sooner by itself is not far */
-#define TRANSFER_TRY_BYTES     ((uint64_t)256 << 20) /* smaller blobs stay with one lane … */
-#define TRANSFER_KNOWN_BYTES   ((uint64_t)64 << 20)  /* … or these, where more lanes are known to help */
 #define TRANSFER_SEGMENT_MIN   ((uint64_t)1 << 20)
-#define TRANSFER_SEGMENT_MAX   ((uint64_t)32 << 20)
+
+/* When more lanes are worth a try. */
+struct transfer_limits {
+	uint64_t try_bytes;   /* smaller blobs stay with one lane … */
+	uint64_t known_bytes; /* … or these, where more lanes are known to help */
+	uint64_t rest_bytes;  /* what is missing must be more than this … */
+	uint64_t rest_ms;     /* … and take one lane longer than this */
+	uint64_t segment_min, segment_max;
+};
+
+#define TRANSFER_LIMITS_STANDARD                                                                                       \
+	((struct transfer_limits){.try_bytes = (uint64_t)256 << 20,                                                    \
+				  .known_bytes = (uint64_t)64 << 20,                                                   \
+				  .rest_bytes = (uint64_t)64 << 20,                                                    \
+				  .rest_ms = 3000,                                                                     \
+				  .segment_min = TRANSFER_SEGMENT_MIN,                                                 \
+				  .segment_max = (uint64_t)32 << 20})
 
 struct transfer;
 
