@@ -46,7 +46,7 @@ static int split_address(char *text, char **host, char **port)
 
 static void name_listener(struct http_listener *listener)
 {
-	struct sockaddr_storage address;
+	struct sockaddr_storage address = {0};
 	socklen_t len = sizeof(address);
 	char host[NI_MAXHOST], port[NI_MAXSERV];
 

@@ -155,7 +155,8 @@ static void referrers_without_end_are_given_up(void **state)
 
 	talk = talk_new();
 	memset(large, ' ', PULL_MANIFEST_MAX - 1);
-	memcpy(large, INDEX "]}", strlen(INDEX "]}"));
+	for (size_t i = 0; i < strlen(INDEX "]}"); i++)
+		large[i] = (INDEX "]}")[i];
 	assert_int_equal(answer(&talk, REFERRERS_TYPE, large, "http://r/x?page=2"), ERR_AGAIN);
 	assert_int_equal(answer(&talk, REFERRERS_TYPE, INDEX "]}", NULL), ERR_LIMIT);
 	talk_end(&talk);
