@@ -252,10 +252,14 @@ int store_put_blob(struct store *store, const struct digest *digest, const void 
 	if (store_find_blob(store, digest, &held, NULL) == 0 && held == len)
 		return 0;
 	code = room_take(store, bytes, STORE_ROOM_WAIT_MS, err);
-	if (code)
+	if (code) {
+		store_note_unwritable(store, err ? err->text : "there is no room");
 		return code;
+	}
 	code = put_blob(store, digest, data, len, err);
 	room_give(store, bytes);
+	if (code)
+		store_note_unwritable(store, err ? err->text : "a manifest cannot be kept");
 	return code;
 }
 

@@ -104,22 +104,6 @@ static bool next_missing(const struct ingest *ingest, uint64_t *offset, uint64_t
 	return true;
 }
 
-static int write_fully(struct ingest *ingest, uint64_t offset, const uint8_t *data, size_t len, struct err *err)
-{
-	while (len > 0) {
-		ssize_t written = pwrite(ingest->fd, data, len, (off_t)offset);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return file_error(ingest, errno, "write", err);
-		offset += (uint64_t)written;
-		data += written;
-		len -= (size_t)written;
-	}
-	return 0;
-}
-
 /* Makes a written part known to readers, and hashes it when it begins at the hash position. */
 static void add_part(struct ingest *ingest, uint64_t start, const uint8_t *data, size_t len)
 {
@@ -180,7 +164,7 @@ int ingest_write(struct ingest *ingest, uint64_t offset, const void *data, size_
 	while (more) {
 		const uint8_t *part = bytes + (at - offset);
 
-		code = write_fully(ingest, at, part, (size_t)(part_end - at), err);
+		code = ingest_write_at(ingest, at, part, (size_t)(part_end - at), err);
 		if (code)
 			break;
 		add_part(ingest, at, part, (size_t)(part_end - at));
@@ -231,9 +215,7 @@ ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t l
 		len = (size_t)present;
 	if (len == 0)
 		return 0;
-	do
-		got = pread(ingest->fd, data, len, (off_t)offset);
-	while (got < 0 && errno == EINTR);
+	got = ingest_read_at(ingest, offset, data, len);
 	return got > 0 ? got : ERR_IO;
 }
 
@@ -257,10 +239,8 @@ bool ingest_hash_waits(struct ingest *ingest)
 static int hash_chunk(struct ingest *ingest, uint64_t start, uint64_t end, uint8_t *buffer, struct err *err)
 {
 	while (start < end) {
-		ssize_t got = pread(ingest->fd, buffer, (size_t)(end - start), (off_t)start);
+		ssize_t got = ingest_read_at(ingest, start, buffer, (size_t)(end - start));
 
-		if (got < 0 && errno == EINTR)
-			continue;
 		if (got <= 0)
 			return file_error(ingest, got < 0 ? errno : EIO, "read", err);
 		hasher_update(ingest->hasher, buffer, (size_t)got);
@@ -351,11 +331,15 @@ int ingest_publish(struct ingest *ingest, struct err *err)
 	assert(ingest->state == INGEST_VERIFIED || ingest->state == INGEST_PUBLISHED);
 	if (ingest->state == INGEST_PUBLISHED)
 		return 0;
+	if (ingest->spilled)
+		return err_set(err, ERR_NO_SPACE, "the blob was passed on without being kept");
 	if (!ingest->renamed) {
 		store_partial_path(&ingest->digest, "", path);
 		code = store_publish_file(ingest->store, path, ingest->fd, &ingest->digest, ingest->size, err);
-		if (code)
+		if (code) {
+			store_note_unwritable(ingest->store, err ? err->text : "a blob cannot be published");
 			return code;
+		}
 		ingest->renamed = true;
 		ingest_remove_journal(ingest);
 	}
@@ -364,6 +348,7 @@ int ingest_publish(struct ingest *ingest, struct err *err)
 		return code;
 	/* The index counts it now. */
 	ingest_give_room(ingest);
+	store_note_kept(ingest->store);
 	pthread_mutex_lock(&ingest->mutex);
 	ingest->state = INGEST_PUBLISHED;
 	pthread_mutex_unlock(&ingest->mutex);

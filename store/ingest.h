@@ -10,6 +10,9 @@
  * The hash follows the contiguous prefix: a write at the hash position is hashed from the caller's memory; what lies
  * behind a gap that closes is hashed from the file by ingest_hash_behind(), which blocks and belongs on a work thread.
  *
+ * On a disk that is full, fails or is read-only the bytes go to memory, bounded, so that readers get them all the same;
+ * nothing is published then (ingest_spill()).
+ *
  * States: WRITING -> (all present and hashed) -> VERIFIED -> PUBLISHED, or FAILED from any. One owner opens and closes
  * it; between, reads may run on any thread beside the one writer.
  */
@@ -30,6 +33,7 @@ struct ingest;
 #define INGEST_RANGES_MAX                                                                                              \
 	128 /* separate ranges of one partial; a write that would make more is refused with ERR_LIMIT */
 #define INGEST_ETAG_MAX     255
+#define INGEST_SPILL_MAX    ((uint64_t)256 << 20) /* bytes in memory, of all ingests of a store */
 #define INGEST_SIZE_UNKNOWN UINT64_MAX
 
 /*
@@ -58,6 +62,15 @@ int ingest_set_size(struct ingest *ingest, uint64_t size, struct err *err);
  */
 int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struct err *err);
 
+/*
+ * From here on bytes go to memory instead of the disk, and the blob will not be published: for a disk that takes no
+ * more. Happens by itself when a write fails. 0, or ERR_NO_SPACE when what all ingests hold in memory would pass
+ * INGEST_SPILL_MAX; `why` becomes the text of the error, and of one line in the log for all until a blob is kept again.
+ * The writer's thread, or when there is no writer.
+ */
+int ingest_spill(struct ingest *ingest, const char *why, struct err *err);
+bool ingest_is_spilled(struct ingest *ingest);
+
 /* The validator (a strong ETag as sent, with its quotes) under which the present bytes were fetched, "" when none.
  * Survives restarts. */
 void ingest_etag(struct ingest *ingest, char etag[INGEST_ETAG_MAX + 1]);
@@ -83,7 +96,7 @@ uint64_t ingest_present_bytes(struct ingest *ingest);
  * publishing. */
 ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t len);
 
-/* The ingest's descriptor, borrowed: for readers that send from it. */
+/* The partial's descriptor, borrowed; -1 when the blob is in memory alone. */
 int ingest_fd(struct ingest *ingest);
 
 /* True when bytes behind the hash position are present that no write will hash: call ingest_hash_behind(). */

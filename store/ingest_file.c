@@ -55,6 +55,7 @@ static uint32_t checksum(const struct journal *journal)
 /* `mutex` is held. */
 static void encode_journal(const struct ingest *ingest, struct journal *journal)
 {
+	const struct ranges *ranges = ingest_disk_ranges(ingest);
 	size_t etag_len = strlen(ingest->etag);
 
 	journal->len = 0;
@@ -64,10 +65,10 @@ static void encode_journal(const struct ingest *ingest, struct journal *journal)
 	put_number(journal, etag_len, 4);
 	memcpy(journal->bytes + journal->len, ingest->etag, etag_len);
 	journal->len += etag_len;
-	put_number(journal, ingest->ranges.count, 4);
-	for (size_t i = 0; i < ingest->ranges.count; i++) {
-		put_number(journal, ingest->ranges.items[i].start, 8);
-		put_number(journal, ingest->ranges.items[i].end, 8);
+	put_number(journal, ranges->count, 4);
+	for (size_t i = 0; i < ranges->count; i++) {
+		put_number(journal, ranges->items[i].start, 8);
+		put_number(journal, ranges->items[i].end, 8);
 	}
 	put_number(journal, checksum(journal), 4);
 }
@@ -103,6 +104,7 @@ static void forget(struct ingest *ingest)
 	ingest->size = INGEST_SIZE_UNKNOWN;
 	ingest->etag[0] = '\0';
 	memset(&ingest->ranges, 0, sizeof(ingest->ranges));
+	memset(&ingest->disk_ranges, 0, sizeof(ingest->disk_ranges));
 	hasher_free(ingest->hasher);
 	ingest->hasher = hasher_new(ingest->digest.algorithm);
 	ingest->hashed = 0;
@@ -114,6 +116,9 @@ void ingest_write_journal(struct ingest *ingest)
 	char path[STORE_PATH_MAX];
 	struct journal journal;
 	ssize_t written = -1;
+
+	if (ingest->fd < 0)
+		return;
 
 	pthread_mutex_lock(&ingest->journal_mutex);
 	pthread_mutex_lock(&ingest->mutex);
@@ -247,6 +252,25 @@ int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struc
 	return 0;
 }
 
+/* Opens the partial and takes up what is there; where the disk refuses, everything goes to memory. */
+static int open_files(struct ingest *ingest, struct err *err)
+{
+	struct err why = {0};
+	int code;
+
+	ingest->fd = open_partial(ingest, &why);
+	if (ingest->fd < 0 && ingest_is_disk_error(errno))
+		return ingest_spill(ingest, why.text, err);
+	if (ingest->fd < 0) {
+		*err = why;
+		return why.code;
+	}
+	code = take_up(ingest, err);
+	if (code == 0)
+		reserve_present(ingest);
+	return code;
+}
+
 int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest_out, struct err *err)
 {
 	struct ingest *ingest = mem_alloc(sizeof(*ingest));
@@ -254,17 +278,13 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
 
 	ingest->store = store;
 	ingest->digest = *digest;
-	ingest->journal_fd = -1;
+	ingest->journal_fd = ingest->memory_fd = ingest->fd = -1;
 	pthread_mutex_init(&ingest->mutex, NULL);
 	pthread_mutex_init(&ingest->journal_mutex, NULL);
 	pthread_cond_init(&ingest->hash_free, NULL);
 	forget(ingest);
 	enter_room(ingest);
-	code = ingest->fd = open_partial(ingest, err);
-	if (code >= 0)
-		code = take_up(ingest, err);
-	if (code == 0)
-		reserve_present(ingest);
+	code = open_files(ingest, err);
 	if (code) {
 		/* As a failed one it leaves on disk what is there. */
 		ingest->state = INGEST_FAILED;
@@ -284,9 +304,9 @@ void ingest_close(struct ingest *ingest)
 		return;
 	assert(!ingest->hashing);
 	if (ingest->state < INGEST_PUBLISHED && !ingest->renamed) {
-		if (ingest->ranges.count > 0) {
+		if (ingest_disk_ranges(ingest)->count > 0) {
 			ingest_write_journal(ingest);
-			left = ingest->ranges.bytes;
+			left = ingest_disk_ranges(ingest)->bytes;
 		} else {
 			unlinkat(ingest->store->root_fd, store_partial_path(&ingest->digest, "", path), 0);
 			ingest_remove_journal(ingest);
@@ -297,6 +317,7 @@ void ingest_close(struct ingest *ingest)
 		close(ingest->journal_fd);
 	if (ingest->fd >= 0)
 		close(ingest->fd);
+	ingest_close_memory(ingest);
 	hasher_free(ingest->hasher);
 	pthread_cond_destroy(&ingest->hash_free);
 	pthread_mutex_destroy(&ingest->journal_mutex);
@@ -325,9 +346,10 @@ int ingest_discard(struct ingest *ingest, struct err *err)
 	ingest->generation++;
 	while (ingest->hashing)
 		pthread_cond_wait(&ingest->hash_free, &ingest->mutex);
-	if (ingest->state == INGEST_FAILED)
+	if (ingest->state == INGEST_FAILED && !ingest->spilled)
 		code = replace_file(ingest, err);
-	if (!code && ftruncate(ingest->fd, 0) < 0)
+	ingest_clear_memory(ingest);
+	if (!code && ingest->fd >= 0 && ftruncate(ingest->fd, 0) < 0)
 		code = err_set_errno(err, ERR_IO, errno, "cannot truncate a partial in %s", ingest->store->path);
 	if (!code) {
 		forget(ingest);

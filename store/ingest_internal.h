@@ -33,10 +33,14 @@ struct ingest {
 	char etag[INGEST_ETAG_MAX + 1];
 	struct ranges ranges;
 	struct hasher *hasher;
-	uint64_t hashed;     /* the hash position */
-	bool hashing;        /* somebody owns the hash */
-	unsigned generation; /* how many times everything was discarded: tells a hash owner to let go */
-	bool renamed;        /* the partial has its blob's name, or one was there already */
+	uint64_t hashed;           /* the hash position */
+	bool hashing;              /* somebody owns the hash */
+	unsigned generation;       /* how many times everything was discarded: tells a hash owner to let go */
+	bool spilled;              /* the disk takes no more: what comes goes to memory; set once, by the writer */
+	int memory_fd;             /* a memfd with bytes at their offsets, as in the partial; -1: none */
+	uint64_t memory_reserved;  /* of STORE_SPILL_MAX */
+	struct ranges disk_ranges; /* spilled: which are in the partial; the others are in memory */
+	bool renamed;              /* the partial has its blob's name, or one was there already */
 
 	pthread_mutex_t journal_mutex; /* taken before `mutex`: keeps range files from overtaking one another */
 	int journal_fd;                /* -1 until first written */
@@ -51,3 +55,18 @@ void ingest_write_journal(struct ingest *ingest);
 void ingest_remove_journal(struct ingest *ingest);
 /* Gives what is reserved back. */
 void ingest_give_room(struct ingest *ingest);
+/* What the partial holds. `mutex` is held. */
+static inline const struct ranges *ingest_disk_ranges(const struct ingest *ingest)
+{
+	return ingest->spilled ? &ingest->disk_ranges : &ingest->ranges;
+}
+
+/* ingest_spill.c: reads present bytes from where they are: the count, 0 at the end, -1 with errno. */
+ssize_t ingest_read_at(struct ingest *ingest, uint64_t offset, void *data, size_t len);
+/* Writes to where bytes go now; goes over to memory when the disk refuses. */
+int ingest_write_at(struct ingest *ingest, uint64_t offset, const uint8_t *data, size_t len, struct err *err);
+/* The memory's content is not wanted any more, or the memory itself. */
+void ingest_clear_memory(struct ingest *ingest);
+void ingest_close_memory(struct ingest *ingest);
+/* Whether a disk that says so is worth going on without. */
+bool ingest_is_disk_error(int errno_value);

@@ -22,6 +22,8 @@ struct store {
 	atomic_uint puts; /* numbers the temporary files */
 	uint64_t corrupt; /* atomic: blobs that proved damaged since the store was opened */
 	struct room room;
+	atomic_bool unwritable;         /* it has been said that blobs cannot be kept */
+	_Atomic uint64_t spilled_bytes; /* of INGEST_SPILL_MAX */
 };
 
 /* "blobs/sha256/ab/hex" */
@@ -45,3 +47,7 @@ int store_record_blob(struct store *store, const struct digest *digest, uint64_t
 /* Moves a file to quarantine/ under a name of its own, and removes the oldest there. 0 also when there is no such file.
  */
 int store_quarantine_file(struct store *store, const char *from, const struct digest *digest, struct err *err);
+
+/* Say in the log that blobs cannot be kept any more, and that they can again: each once (ingest_spill.c). */
+void store_note_unwritable(struct store *store, const char *why);
+void store_note_kept(struct store *store);

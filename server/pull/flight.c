@@ -194,7 +194,8 @@ static void end_complete(struct work_job *job)
 		flight_set_state(flight, FLIGHT_VERIFIED);
 	}
 	if (ingest_publish(flight->ingest, &err)) {
-		log_error("cannot keep blob %s: %s", name_of(flight, text), err.text);
+		/* The store has said so, once for all blobs. */
+		log_debug("cannot keep blob %s: %s", name_of(flight, text), err.text);
 		park(flight);
 		return;
 	}
@@ -257,15 +258,23 @@ static int check_size(struct flight *flight, const struct registry_answer *answe
 	return ingest_set_size(flight->ingest, told, err);
 }
 
+/* There is no room, and none can be made: the clients get the blob all the same, and it is not kept. */
+static int pass_on(struct flight *flight, struct err *err)
+{
+	struct err why = *err;
+
+	return ingest_spill(flight->ingest, why.text, err);
+}
+
 /* Reserves room for so many bytes. When it has to be made first, the transfer ends, and goes on once it is: the loop
  * waits for nobody. */
 static int reserve(struct flight *flight, uint64_t size, struct err *err)
 {
-	int code = ingest_reserve(flight->ingest, size, 0, err);
+	int code = ingest_is_spilled(flight->ingest) ? 0 : ingest_reserve(flight->ingest, size, 0, err);
 
 	if (code == ERR_AGAIN)
 		flight->room_wanted = size;
-	return code;
+	return code == ERR_NO_SPACE ? pass_on(flight, err) : code;
 }
 
 static int on_answer(void *arg, const struct registry_answer *answer)
@@ -383,6 +392,8 @@ static void room_job(struct work_job *job)
 	int code = ingest_reserve(flight->ingest, flight->room_wanted, FLIGHT_ROOM_WAIT_MS, &err);
 
 	flight->room_wanted = 0;
+	if (code == ERR_NO_SPACE)
+		code = pass_on(flight, &err);
 	if (code)
 		flight_fail(flight, &err);
 	else
@@ -466,10 +477,14 @@ static void ask_upstream(struct flight *flight)
 static int reserve_known(struct flight *flight, struct err *err)
 {
 	uint64_t size = ingest_size(flight->ingest);
+	int code;
 
 	if (size == INGEST_SIZE_UNKNOWN && !sizes_find(flight->pull->sizes, &flight->digest, &size))
 		return 0;
-	return ingest_reserve(flight->ingest, size, FLIGHT_ROOM_WAIT_MS, err);
+	if (ingest_is_spilled(flight->ingest))
+		return 0;
+	code = ingest_reserve(flight->ingest, size, FLIGHT_ROOM_WAIT_MS, err);
+	return code == ERR_NO_SPACE ? pass_on(flight, err) : code;
 }
 
 static void open_and_ask(struct flight *flight)

@@ -166,8 +166,8 @@ static void learn_manifest(struct ask *ask)
 	if (!ask->head && (store_put_blob(ask->pull->store, &result->digest, result->body.data ? result->body.data : "",
 					  result->body.len, &err) ||
 			   keep_references(ask, &err))) {
-		log_warn("cannot keep manifest %s/%s %s: %s", ask->upstream->name, ask->repository, ask->reference,
-			 err.text);
+		log_debug("cannot keep manifest %s/%s %s: %s", ask->upstream->name, ask->repository, ask->reference,
+			  err.text);
 		return;
 	}
 	memcpy(changes[0].link.media_type, result->media_type, sizeof(result->media_type));

@@ -6,14 +6,17 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
-#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define LIMIT      (64 * MIB)
@@ -238,11 +241,147 @@ WIRE_TEST(least_recently_used_images_go_first)
 	free(library->store);
 }
 
+/* A small disk of a test's own, which its larder's store lies on. */
+static bool mount_disk(struct wire *wire, const char *size)
+{
+	_cleanup_free_ char *path = wire_path(wire, "store");
+	_cleanup_free_ char *options = mem_printf("size=%s,mode=0750", size);
+
+	assert_int_equal(mkdir(path, 0750), 0);
+	if (mount("tmpfs", path, "tmpfs", 0, options) == 0)
+		return true;
+	print_message("skipped: no file system can be mounted here: %s\n", strerror(errno));
+	return false;
+}
+
+static int teardown_with_disk(void **state)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/store", ((struct wire *)*state)->directory);
+	umount2(path, MNT_DETACH);
+	return wire_teardown(state);
+}
+
+#define DISK_CASE(name) cmocka_unit_test_setup_teardown(name, wire_setup, teardown_with_disk)
+
+/* Fills the disk until `left` bytes are free. */
+static char *fill_disk(struct wire *wire, uint64_t left)
+{
+	char *path = wire_path(wire, "store/ballast");
+	_cleanup_free_ char *block = mem_alloc(4096);
+	_cleanup_close_ int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	struct statvfs disk;
+
+	assert_true(fd >= 0);
+	while (fstatvfs(fd, &disk) == 0 && disk.f_bavail * disk.f_frsize > left)
+		assert_int_equal(write(fd, block, 4096), 4096);
+	return path;
+}
+
+static unsigned count_in_log(struct larder *larder, const char *text)
+{
+	_cleanup_free_ char *log = larder_output(larder, 2);
+	unsigned count = 0;
+
+	for (const char *at = log; (at = strstr(at, text)); at++)
+		count++;
+	return count;
+}
+
+static void expect_blob(struct larder *larder, const char *digest, const char *status)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", digest));
+	expect_content(&reply, digest);
+	if (status)
+		expect_header(&reply, "Cache-Status", status);
+}
+
+static void expect_range(struct larder *larder, const char *digest, uint64_t seed, uint64_t first, size_t len)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *header = mem_printf("Range: bytes=%llu-%llu\r\n", (unsigned long long)first,
+						 (unsigned long long)(first + len - 1));
+	_cleanup_free_ char *wanted = mem_alloc(len);
+
+	assert_true(ask(larder, NULL, header, &reply, "/v2/team/app/blobs/%s", digest));
+	assert_int_equal(reply.status, 206);
+	assert_int_equal(reply.body_len, len);
+	scripted_blob_fill(seed, first, wanted, len);
+	assert_memory_equal(reply.body, wanted, len);
+}
+
+WIRE_TEST(full_disk_does_not_stop_pulls)
+{
+	struct scripted *upstream;
+	struct larder *larder;
+	struct scripted_image image;
+	char digest[SCRIPTED_DIGEST_MAX], second[SCRIPTED_DIGEST_MAX];
+	_cleanup_free_ char *ballast = NULL;
+	_cleanup_free_ char *url = NULL;
+	_cleanup_free_ char *target = NULL;
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	if (!mount_disk(wire, "32m"))
+		skip();
+	upstream = wire_upstream(wire, NULL);
+	scripted_add_blob(upstream, "team/app", 7, 8 * MIB, digest);
+	scripted_add_blob(upstream, "team/app", 8, 8 * MIB, second);
+	scripted_add_image(upstream, "team/app", "v1", &(struct scripted_image_options){.seed = 9}, &image);
+	url = mem_printf("registry.test=%s", scripted_url(upstream, 0));
+	larder = wire_larder(
+		wire, &(struct larder_options){.upstream = url, .config = "store: { max_size: 0, min_free: 0 }\n"});
+	ballast = fill_disk(wire, 3 * MIB);
+
+	/* The disk fills up midway, and then from the first byte on. */
+	expect_blob(larder, digest, NULL);
+	expect_blob(larder, second, NULL);
+	expect_range(larder, digest, 7, MIB, 1000);
+	expect_range(larder, digest, 7, 7 * MIB, 1000);
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/manifests/v1"));
+	expect_content(&reply, image.manifest);
+	expect_blob(larder, image.layer[0], NULL);
+	assert_int_equal(count_in_log(larder, "passed on without being kept"), 1);
+
+	/* Once there is room, everything is kept again, and goes on from what was. */
+	assert_int_equal(unlink(ballast), 0);
+	scripted_clear_log(upstream);
+	expect_blob(larder, digest, NULL);
+	assert_true(scripted_body_sent(upstream, "GET", "*/blobs/*") < 8 * MIB);
+	expect_blob(larder, second, NULL);
+	target = mem_printf("/v2/team/app/blobs/%s", digest);
+	expect_hit_soon(larder, target);
+	assert_true(larder_wait_output(larder, "takes blobs again", WIRE_WAIT_MS));
+	expect_blob(larder, digest, "larder; hit");
+	assert_int_equal(count_in_log(larder, "passed on without being kept"), 1);
+}
+
+WIRE_TEST(blob_larger_than_the_store_is_passed_on)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	const char *arguments[] = {"--max-size", "16MiB", NULL};
+	_cleanup_free_ char *url = mem_printf("registry.test=%s", scripted_url(upstream, 0));
+	char small[SCRIPTED_DIGEST_MAX], large[SCRIPTED_DIGEST_MAX];
+	struct larder *larder = wire_larder(wire, &(struct larder_options){.upstream = url, .arguments = arguments});
+
+	scripted_add_blob(upstream, "team/app", 7, 4 * MIB, small);
+	scripted_add_blob(upstream, "team/app", 8, 40 * MIB, large);
+	expect_blob(larder, small, NULL);
+	expect_blob(larder, large, NULL);
+	expect_blob(larder, large, NULL);
+	/* And costs nothing that is held. */
+	expect_blob(larder, small, "larder; hit");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(store_stays_below_its_limit_under_random_pulls),
 		WIRE_CASE(least_recently_used_images_go_first),
+		WIRE_CASE(blob_larger_than_the_store_is_passed_on),
+		DISK_CASE(full_disk_does_not_stop_pulls),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
