@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define MIB       ((uint64_t)1 << 20)
-#define SLACK_MS  400 /* what a loaded machine may add */
+#define SLACK_MS  3000 /* what a loaded machine may add */
 #define BLOB_SEED 7
 #define BLOB_PATH "/v2/library/app/blobs/"
 

@@ -15,7 +15,7 @@
 #define FETCH_MS    20000L
 #define FETCHES_MAX 128
 #define TURN_MS     20
-#define SLACK_MS    400 /* what a loaded machine may add */
+#define SLACK_MS    3000 /* what a loaded machine may add */
 
 struct fetch {
 	CURL *easy;
