@@ -10,8 +10,8 @@
 #include <string.h>
 
 #define TICK_MS          50
-#define SINGLE_MS        300  /* how long one lane shows what it can */
-#define TRIAL_MS         400  /* how long added lanes do, from their first byte on */
+#define SINGLE_MS        200  /* how long one lane shows what it can */
+#define TRIAL_MS         300  /* how long added lanes do, from their first byte on */
 #define TRIAL_LIMIT_MS   3000 /* they must have had one by then */
 #define GAIN_NUMERATOR   5    /* lanes are worth it when the rate is 5/4 of what it was */
 #define GAIN_DENOMINATOR 4
@@ -25,7 +25,8 @@ struct lane {
 	struct transfer *transfer;
 	bool running;     /* a call is out; set before it starts, since it may end on another thread's time */
 	uint64_t at, end; /* claimed and not yet here; UINT64_MAX: all that follows */
-	bool retired;     /* takes no further part */
+	uint64_t asked_ms;
+	bool retired; /* takes no further part */
 	bool answered;
 	bool open;    /* what was asked for has no end: it goes on behind the claim, unless it is stopped */
 	bool far;     /* fetches what readers far ahead want */
@@ -52,6 +53,7 @@ struct transfer {
 	uint64_t mark_ms, mark_received; /* since when, and from how many, the rate is measured; 0: not yet */
 	uint64_t added_ms;               /* when the lanes under trial were added */
 	uint64_t rate_before;            /* bytes a second */
+	uint64_t answer_ms;              /* how long the last answer was waited for */
 	struct err err;
 
 	uint64_t wants[TRANSFER_WANTS_MAX]; /* offsets that wait for a far lane */
@@ -130,16 +132,19 @@ static uint64_t next_claim(struct transfer *transfer, uint64_t offset)
 	return next;
 }
 
-/* About a second's worth for one lane; less towards the end, so that the lanes end together. */
+/* About a second's worth for one lane; less towards the end, so that the lanes end together, but not so little that
+ * waiting for answers takes more time than they bring. */
 static uint64_t segment_bytes(const struct transfer *transfer)
 {
 	const struct transfer_limits *limits = &transfer->registry->limits;
 	uint64_t lanes = transfer->lane_count;
-	uint64_t segment = transfer->rate_before / (transfer->lanes_before ? transfer->lanes_before : 1);
+	uint64_t rate = transfer->rate_before / (transfer->lanes_before ? transfer->lanes_before : 1);
 	uint64_t remaining = transfer->size > transfer->received ? transfer->size - transfer->received : 0;
+	uint64_t least = rate * transfer->answer_ms * 2 / 1000;
+	uint64_t segment = rate < remaining / (lanes * 2) ? rate : remaining / (lanes * 2);
 
-	if (segment > remaining / (lanes * 2))
-		segment = remaining / (lanes * 2);
+	if (segment < least)
+		segment = least;
 	if (segment > limits->segment_max)
 		segment = limits->segment_max;
 	return segment < limits->segment_min ? limits->segment_min : segment;
@@ -308,6 +313,8 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	lane->refused = transfer->sink->on_answer(transfer->arg, answer);
 	if (lane->refused)
 		return lane->refused;
+	if (!lane->answered)
+		transfer->answer_ms = clock_ms() - lane->asked_ms;
 	lane->answered = true;
 	lane->at = answer->offset;
 	if (answer->size != REGISTRY_LENGTH_UNKNOWN && !transfer->size_known) {
@@ -400,6 +407,7 @@ static void lane_start(struct lane *lane)
 	lane->open = lane->end == UINT64_MAX;
 	query.end = lane->open ? 0 : lane->end;
 	query.own_connection = active_lanes(transfer) > 1 && !lane->far;
+	lane->asked_ms = clock_ms();
 	lane->answered = false;
 	lane->refused = 0;
 	lane->running = true;
