@@ -206,7 +206,7 @@ await() {
 }
 
 upstream_listens() {
-  grep -q '"url"' "$W/$1.log"
+  grep -qs '"url"' "$W/$1.log"
 }
 
 # start_upstream OPTION…: the scripted upstream. What it holds is printed in upstream.log, as JSON lines.
@@ -304,12 +304,13 @@ family() {
     }'
 }
 
-# cpu_ns NAME: nanoseconds on a processor, of all threads of a server.
+# cpu_ns NAME: nanoseconds on a processor, of all threads of a server, ended ones included (/proc/PID/task would forget
+# those of a pool that shrinks); to a hundredth of a second.
 cpu_ns() {
   local pid
   for pid in $(family "${pids[$1]}"); do
-    cat "/proc/$pid/task/"*/schedstat 2>/dev/null || true
-  done | awk '{ sum += $1 } END { printf "%.0f\n", sum }'
+    cat "/proc/$pid/stat" 2>/dev/null || true
+  done | awk -v ticks="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); sum += $12 + $13 } END { printf "%.0f\n", sum / ticks * 1e9 }'
 }
 
 # memory_kib NAME VmRSS|VmHWM: resident now, or at its most since memory_reset.

@@ -8,17 +8,17 @@ ACCEPT='Accept: application/vnd.oci.image.manifest.v1+json'
 SHAPED=(--total-rate 50M)
 CACHES=(larder registry nginx-cache varnish)
 
-# row | work
+# row | work | headline metric
 ROWS=(
-  "blob|stored blob of 1 GiB, 1 and 8 clients"
-  "manifest|manifest by digest, 32 and 256 connections"
-  "head|HEAD of a tag that is fresh, 32 and 256 connections"
-  "inflight|8 readers of a blob in flight, upstream unshaped"
-  "cold|cold blob of 256 MiB behind 400 Mbit/s, one client"
-  "herd|cold blob of 64 MiB behind 400 Mbit/s, 16 clients"
-  "image|cold and warm image of ten layers of 20 MiB behind 400 Mbit/s, by skopeo"
-  "memory|resident memory, idle, with 256 busy connections, with 2,000"
-  "start|start to first answer"
+  "blob|stored blob of 1 GiB, 1 and 8 clients|gb_s"
+  "manifest|manifest by digest, 32 and 256 connections|rate"
+  "head|HEAD of a tag that is fresh, 32 and 256 connections|rate"
+  "inflight|8 readers of a blob in flight, upstream unshaped|gb_s"
+  "cold|cold blob of 256 MiB behind 400 Mbit/s, one client|seconds"
+  "herd|cold blob of 64 MiB behind 400 Mbit/s, 16 clients|seconds"
+  "image|cold and warm image of ten layers of 20 MiB behind 400 Mbit/s, by skopeo|seconds"
+  "memory|resident memory, idle, with 256 busy connections, with 2,000|peak_mib"
+  "start|start to first answer|first_answer_ms"
 )
 
 url() {
