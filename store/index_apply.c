@@ -4,6 +4,8 @@
 
 #include "store/schema.h"
 
+#include <assert.h>
+
 static const uint8_t *op_key(const struct index_op *op)
 {
 	return op->bytes + op->name_len;
@@ -207,6 +209,7 @@ static int put_blob(struct index *index, MDB_txn *txn, const struct index_op *op
 	if (!schema_read_blob(value.mv_data, value.mv_size, &after))
 		return MDB_CORRUPTED;
 	if (op->kind == INDEX_USE_BLOB) {
+		assert(before);
 		if (after.last_use <= before->last_use)
 			return 0;
 		after.size = before->size;

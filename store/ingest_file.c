@@ -177,12 +177,14 @@ static int take_up(struct ingest *ingest, struct err *err)
 	return 0;
 }
 
-static int open_partial(struct ingest *ingest, struct err *err)
+/* The descriptor, or a negative code; *disk_failed tells whether the disk is why. */
+static int open_partial(struct ingest *ingest, bool *disk_failed, struct err *err)
 {
 	char path[STORE_PATH_MAX];
 	int fd = openat(ingest->store->root_fd, store_partial_path(&ingest->digest, "", path),
 			O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 
+	*disk_failed = fd < 0 && ingest_is_disk_error(errno);
 	if (fd < 0)
 		return err_set_errno(err, ERR_IO, errno, "cannot open %s/%s", ingest->store->path, path);
 	return fd;
@@ -194,7 +196,7 @@ static void enter_room(struct ingest *ingest)
 	struct room *room = &ingest->store->room;
 
 	pthread_mutex_lock(&room->mutex);
-	DL_APPEND(room->ingests, ingest);
+	LL_PREPEND(room->ingests, ingest);
 	pthread_mutex_unlock(&room->mutex);
 }
 
@@ -216,7 +218,7 @@ static void leave_room(struct ingest *ingest, uint64_t left)
 	struct room *room = &ingest->store->room;
 
 	pthread_mutex_lock(&room->mutex);
-	DL_DELETE(room->ingests, ingest);
+	LL_DELETE(room->ingests, ingest);
 	room->leftover += left;
 	pthread_mutex_unlock(&room->mutex);
 	ingest_give_room(ingest);
@@ -256,10 +258,11 @@ int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struc
 static int open_files(struct ingest *ingest, struct err *err)
 {
 	struct err why = {0};
+	bool disk_failed;
 	int code;
 
-	ingest->fd = open_partial(ingest, &why);
-	if (ingest->fd < 0 && ingest_is_disk_error(errno))
+	ingest->fd = open_partial(ingest, &disk_failed, &why);
+	if (disk_failed)
 		return ingest_spill(ingest, why.text, err);
 	if (ingest->fd < 0) {
 		*err = why;
@@ -328,7 +331,8 @@ void ingest_close(struct ingest *ingest)
 /* After a failed digest the file is in quarantine, and a new one takes its place behind the same descriptor. */
 static int replace_file(struct ingest *ingest, struct err *err)
 {
-	_cleanup_close_ int fd = open_partial(ingest, err);
+	bool disk_failed;
+	_cleanup_close_ int fd = open_partial(ingest, &disk_failed, err);
 
 	if (fd < 0)
 		return fd;

@@ -22,7 +22,7 @@ enum ingest_state {
 struct ingest {
 	struct store *store;
 	struct digest digest;
-	struct ingest *next, *prev; /* in the store's room; under its mutex, as is the next */
+	struct ingest *next; /* in the store's room; under its mutex, as is the next */
 	uint64_t reserved;
 	int fd; /* the number stays the same all the ingest's life; ingest_discard() may put another file behind it */
 

@@ -26,10 +26,8 @@ static void take(struct list *list, const json_t *descriptor, const char *key, b
 
 static void take_all(struct list *list, const json_t *array, const char *key, bool is_manifest)
 {
-	json_t *descriptor;
-	size_t i;
-
-	json_array_foreach(array, i, descriptor) take(list, descriptor, key, is_manifest);
+	for (size_t i = 0; i < json_array_size(array); i++)
+		take(list, json_array_get(array, i), key, is_manifest);
 }
 
 size_t references_read(const void *manifest, size_t len, struct reference **references)

@@ -16,6 +16,7 @@ static void step(void)
 		_exit(77);
 }
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name): the library's are reserved */
 int unlinkat(int directory, const char *path, int flags)
 {
 	step();
@@ -33,6 +34,7 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off64_t offset)
 	step();
 	return syscall(SYS_pwrite64, fd, data, len, offset);
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */
 
 static const struct index_repository repository = {"registry.test", "team/app"};
 
