@@ -33,7 +33,7 @@ library_owner() {
   case $1 in
     microhttpd.h) echo 'server/http/*' ;;
     lmdb.h) echo 'store/@(index*.c|index_internal.h|schema.h)' ;;
-    curl/*) echo 'upstream/fetch_curl*.c' ;;
+    curl/*) echo 'upstream/fetch_curl*.[ch]' ;;
     yaml.h) echo 'server/cli/config*' ;;
     nghttp2/* | cmocka.h) echo 'tests/*' ;;
   esac
