@@ -29,7 +29,8 @@ WIRE_TEST(harness_learns_the_ports_from_the_log)
 {
 	struct larder *larder =
 		script_start(wire, SHELL "trap 'exit 0' TERM\nmkfifo \"$7.fifo\"\n" LISTENS "echo \"$@\"\n" STAYS);
-	_cleanup_free_ char *said = mem_printf("serve --listen 127.0.0.1:0 --admin off --store %s/store", wire->directory);
+	_cleanup_free_ char *said =
+		mem_printf("serve --listen 127.0.0.1:0 --admin off --store %s/store", wire->directory);
 	assert_int_equal(larder_port(larder), 4711);
 	assert_string_equal(larder_address(larder, 1), "127.0.0.1:4712");
 	assert_true(larder_wait_output(larder, said, WIRE_WAIT_MS));
