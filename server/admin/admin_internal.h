@@ -49,6 +49,9 @@ void admin_reply_error(struct admin_visit *visit, int status, const char *code, 
 /* From an error of the rooms below. */
 void admin_reply_err(struct admin_visit *visit, const struct err *err);
 
+/* A text that strangers may have written: what is no UTF-8 is shown as '?'. */
+json_t *admin_words(const char *text);
+
 /* A parameter that the query must have. False when it is absent or malformed, which is then answered. */
 bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
 
@@ -57,6 +60,7 @@ void admin_healthz(struct admin_visit *visit);
 void admin_readyz(struct admin_visit *visit);
 void admin_metrics(struct admin_visit *visit);
 void admin_status(struct admin_visit *visit);
+void admin_explain(struct admin_visit *visit);
 
 /* An upstream's health, budget and pace, as status and explain tell them. */
 json_t *admin_describe_upstream(const struct pull_upstream *upstream);

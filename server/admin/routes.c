@@ -6,6 +6,8 @@ const struct admin_route admin_routes[] = {
 	{HTTP_GET, "/readyz", "", "200 when clients may be sent here, else 503 with reasons", true, admin_readyz},
 	{HTTP_GET, "/metrics", "", "metrics in the Prometheus text format", false, admin_metrics},
 	{HTTP_GET, "/api/v1/status", "", "how this larder does, as `larder status` shows it", false, admin_status},
+	{HTTP_GET, "/api/v1/explain", "ref=", "what a pull of the reference would do right now, and why", false,
+	 admin_explain},
 };
 
 const size_t admin_route_count = sizeof(admin_routes) / sizeof(admin_routes[0]);

@@ -129,14 +129,6 @@ static uint64_t sum_requests(const struct fetch_pool_stats *fetch)
 	return sum;
 }
 
-/* Upstreams' words may be in it: what is no UTF-8 is left out. */
-static json_t *words(const char *text)
-{
-	json_t *string = *text ? json_string(text) : NULL;
-
-	return string ? string : json_null();
-}
-
 json_t *admin_describe_upstream(const struct pull_upstream *upstream)
 {
 	struct registry_stats stats;
@@ -147,7 +139,8 @@ json_t *admin_describe_upstream(const struct pull_upstream *upstream)
 		retries += stats.retries[reason];
 	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o, s:o}", "name",
 			 pull_upstream_name(upstream), "state", state_of(upstream, &stats), "answered_s_ago",
-			 ago(stats.answered), "failed_s_ago", ago(stats.failed), "why", words(stats.why), "requests",
+			 ago(stats.answered), "failed_s_ago", ago(stats.failed), "why",
+			 stats.why[0] ? admin_words(stats.why) : json_null(), "requests",
 			 number(sum_requests(stats.fetch)), "bytes", number(count_read(&stats.fetch->body_bytes)),
 			 "retries", number(retries), "http2_fallbacks", number(stats.http2_fallbacks), "connections",
 			 "http/1.1", number(count_read(&stats.fetch->connections[FETCH_HTTP1_1])), "h2",

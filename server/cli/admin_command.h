@@ -25,8 +25,8 @@ enum { ADMIN_OPTION_ADMIN = 512, ADMIN_OPTION_TOKEN_FILE, ADMIN_OPTION_JSON };
 		"json", no_argument, NULL, ADMIN_OPTION_JSON                                                           \
 	}
 #define ADMIN_HELP                                                                                                     \
-	"      --admin URL           ask this larder: http://HOST:PORT or unix:/PATH; else\n"                          \
-	"                            $LARDER_ADMIN, else http://127.0.0.1:5001\n"                                      \
+	"      --admin URL           ask this larder: http://HOST:PORT or unix:/PATH;\n"                               \
+	"                            else $LARDER_ADMIN, else http://127.0.0.1:5001\n"                                 \
 	"      --token-file FILE     the admin API's token is in this file's first line\n"                             \
 	"      --json                print one JSON document\n"
 

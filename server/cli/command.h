@@ -25,6 +25,7 @@ extern const int command_count;
 
 int cmd_serve(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 
 /* Prints one line that says what is wrong with the arguments, then where help is. `command` is NULL before a command is

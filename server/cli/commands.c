@@ -28,14 +28,19 @@ static const char config_help[] = "  check   validates the configuration; exit s
 				  "      --json                (show) print one JSON document instead\n"
 				  "      --markdown            (keys) print a Markdown table instead\n";
 
-static const char status_help[] =
-	"Says how a running larder does: pulls, hit ratio, store, flights, and each upstream's\n"
-	"health, rate budget and pace.\n"
-	"\n" ADMIN_HELP;
+static const char status_help[] = "Says how a running larder does: pulls, hit ratio, store, flights, and each\n"
+				  "upstream's health, rate budget and pace.\n"
+				  "\n" ADMIN_HELP;
+
+static const char explain_help[] = "Says what a pull of REF would do right now, and why: the decision, the upstream\n"
+				   "and its budget, what the tag means and how old that is, and what is held of it.\n"
+				   "No upstream is asked.\n"
+				   "\n" ADMIN_HELP;
 
 const struct command command_table[] = {
 	{"serve", "", "runs the proxy", serve_help, cmd_serve},
 	{"status", "", "says how a running larder does", status_help, cmd_status},
+	{"explain", "REF", "says what a pull of REF would do right now, and why", explain_help, cmd_explain},
 	{"config", "check|show|keys", "validates or prints the configuration", config_help, cmd_config},
 };
 

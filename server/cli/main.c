@@ -23,6 +23,26 @@ static void print_command_help(const struct command *command)
 	       command->arguments, command->help);
 }
 
+/* docs/cli.md, from the same table. */
+static void print_markdown(void)
+{
+	printf("# The command line\n\n"
+	       "<!-- This page is the output of `larder --help --markdown`. -->\n\n"
+	       "`larder COMMAND [options]`; `larder --help`, `larder COMMAND --help`, `larder --version`.\n\n"
+	       "| exit status | means |\n|---|---|\n"
+	       "| 0 | done |\n"
+	       "| 1 | some of it failed, and was said |\n"
+	       "| 2 | wrong usage |\n"
+	       "| 3 | an invalid configuration |\n"
+	       "| 4 | no larder answers at the admin address |\n"
+	       "| 5 | the store is held by another process |\n");
+	for (int i = 0; i < command_count; i++) {
+		const struct command *command = &command_table[i];
+		printf("\n## larder %s%s%s\n\n```\n%s```\n", command->name, *command->arguments ? " " : "",
+		       command->arguments, command->help);
+	}
+}
+
 static int refuse_command(const char *name)
 {
 	char shown[TEXT_SHOWN_MAX];
@@ -55,7 +75,10 @@ static int run(int argc, char **argv)
 	if (argc < 2)
 		return command_usage_error(NULL, "no command given");
 	if (asks_for_help(argv[1])) {
-		print_help();
+		if (argc == 3 && !strcmp(argv[2], "--markdown"))
+			print_markdown();
+		else
+			print_help();
 		return EXIT_DONE;
 	}
 	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {

@@ -4,6 +4,7 @@ set(CLI_SOURCES
   cli/admin_client.c
   cli/admin_command.c
   cli/cmd_config.c
+  cli/cmd_explain.c
   cli/cmd_status.c
   cli/commands.c
   cli/config.c

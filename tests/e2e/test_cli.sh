@@ -34,6 +34,10 @@ help_and_version_are_0() {
   expect_exit 0 '^larder [0-9]+\.[0-9]+' "$LARDER" --version
 }
 
+the_documentation_is_what_help_says() {
+  "$LARDER" --help --markdown | diff "$E2E_SOURCE/docs/cli.md" - || fail "docs/cli.md is not larder --help --markdown"
+}
+
 a_wrong_configuration_is_3_and_names_the_place() {
   printf 'listen: 127.0.0.1:0\nstor: { path: /nowhere }\n' >"$T/unknown.yaml"
   expect_exit 3 "unknown.yaml:2:1: .*stor" "$LARDER" serve -c "$T/unknown.yaml"
@@ -145,8 +149,8 @@ sigterm_lets_a_running_answer_end() {
   stop again
 }
 
-for check in wrong_usage_is_2 help_and_version_are_0 a_wrong_configuration_is_3_and_names_the_place \
-  the_shipped_configuration_is_right secrets_are_not_shown a_port_in_use_is_1 a_store_that_is_held_is_5 \
+for check in wrong_usage_is_2 help_and_version_are_0 the_documentation_is_what_help_says \
+  a_wrong_configuration_is_3_and_names_the_place the_shipped_configuration_is_right secrets_are_not_shown a_port_in_use_is_1 a_store_that_is_held_is_5 \
   a_store_without_permission_is_1 a_store_behind_a_symbolic_link_is_opened a_signal_ends_an_idle_larder_with_0 \
   sigterm_lets_a_running_answer_end; do
   say "$check"

@@ -122,12 +122,137 @@ WIRE_TEST(command_says_when_no_larder_answers_or_it_wants_a_token)
 	assert_int_equal(wire_run(wire, given, NULL), 0);
 }
 
+/* explain. */
+
+static char *explain(struct wire *wire, const struct bed *bed, const char *reference)
+{
+	char *said = NULL;
+	assert_int_equal(wire_run(wire, (const char *[]){"explain", reference, "--admin", bed->url, NULL}, &said), 0);
+	return said;
+}
+
+WIRE_TEST(explain_follows_an_image_from_unknown_to_held_and_asks_nobody)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *by_digest = mem_printf("registry.test/team/app@%s", bed.image.manifest);
+	_cleanup_free_ char *manifest = mem_printf("/v2/team/app/manifests/%s", bed.image.manifest);
+	_cleanup_free_ char *layer = mem_printf("/v2/team/app/blobs/%s", bed.image.layer[1]);
+
+	_cleanup_free_ char *unknown = explain(wire, &bed, "team/app:1");
+	expect_lines(unknown, (const char *[]){"registry.test/team/app:1\n", "fetch: the tag is not known", "rule 3",
+					       "registry.test: unused", NULL});
+	expect_count(bed.upstream, NULL, NULL, 0);
+
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "/v2/team/app/manifests/1"));
+	expect_hit_soon(bed.larder, manifest);
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "%s", layer));
+	expect_hit_soon(bed.larder, layer);
+	scripted_clear_log(bed.upstream);
+
+	_cleanup_free_ char *known = explain(wire, &bed, "registry.test/team/app:1");
+	expect_lines(known,
+		     (const char *[]){"serve: the tag was confirmed within its tag_ttl", "rule 2", bed.image.manifest,
+				      "manifest held", "config", "missing", "1MiB  held", "1 of 3 parts held", NULL});
+	_cleanup_free_ char *digest = explain(wire, &bed, by_digest);
+	expect_lines(digest, (const char *[]){"serve: it is held", "1 of 3 parts held", NULL});
+	/* What another repository brought in is not this one's. */
+	_cleanup_free_ char *foreign_ref = mem_printf("team/other@%s", bed.image.manifest);
+	_cleanup_free_ char *foreign = explain(wire, &bed, foreign_ref);
+	expect_lines(foreign, (const char *[]){"fetch: it is not held for this repository", "not held", NULL});
+	expect_count(bed.upstream, NULL, NULL, 0);
+}
+
+WIRE_TEST(explain_tells_a_tag_that_is_asked_about_again)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	struct scripted_image image;
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *name = mem_printf("registry.test=%s", scripted_url(upstream, 0));
+	scripted_add_image(upstream, "team/app", "1", &(struct scripted_image_options){0}, &image);
+	scripted_add_image(upstream, "team/app", "v2", &(struct scripted_image_options){.seed = 9}, &image);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", name,
+						  "upstreams:\n  registry.test:\n    tag_ttl: 0s\n"
+						  "    immutable_tags: [ 'v*' ]\n    deny: [ 'secret/*' ]\n");
+	struct bed bed = {.larder = larder};
+	_cleanup_free_ char *url = mem_printf("http://127.0.0.1:%u", admin_port(larder));
+	_cleanup_free_ char *manifest = mem_printf("/v2/team/app/manifests/%s", image.manifest);
+	bed.url = url;
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/manifests/1"));
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/manifests/v2"));
+	expect_hit_soon(larder, manifest);
+	_cleanup_free_ char *moving = NULL, *immutable = NULL, *denied = NULL;
+	uint64_t deadline_ms = clock_ms() + WIRE_WAIT_MS;
+	do {
+		free(moving);
+		moving = explain(wire, &bed, "team/app:1");
+	} while (!strstr(moving, "revalidate") && clock_ms() < deadline_ms &&
+		 wire->larder_count < WIRE_LARDERS_MAX - 2);
+	expect_lines(moving, (const char *[]){"revalidate: the tag was confirmed longer ago", "held", NULL});
+	immutable = explain(wire, &bed, "team/app:v2");
+	expect_lines(immutable, (const char *[]){"serve: the tag is one that never moves", "fresh for ever", NULL});
+	admin_ask(larder, NULL, "/api/v1/explain?ref=secret/app", NULL, &reply);
+	assert_int_equal(reply.status, 403);
+	assert_int_equal(wire_run(wire, (const char *[]){"explain", "secret/app", "--admin", url, NULL}, &denied), 1);
+}
+
+WIRE_TEST(explain_walks_an_index_by_platform)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_image arm;
+	char digest[SCRIPTED_DIGEST_MAX];
+	scripted_add_image(bed.upstream, "team/app", NULL,
+			   &(struct scripted_image_options){.architecture = "arm64", .seed = 5}, &arm);
+	scripted_add_index(bed.upstream, "team/app", "multi", (const char *[]){bed.image.manifest, arm.manifest},
+			   (const char *[]){"amd64", "arm64"}, 2, digest);
+	_cleanup_free_ char *index = mem_printf("/v2/team/app/manifests/%s", digest);
+	_cleanup_free_ char *manifest = mem_printf("/v2/team/app/manifests/%s", bed.image.manifest);
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "/v2/team/app/manifests/multi"));
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "%s", manifest));
+	expect_hit_soon(bed.larder, index);
+	expect_hit_soon(bed.larder, manifest);
+	_cleanup_free_ char *said = explain(wire, &bed, "team/app:multi");
+	expect_lines(said,
+		     (const char *[]){"held  linux/amd64", "missing  linux/arm64", "    layer", "1 of 5 parts", NULL});
+}
+
+/* Upstreams' words end up in it: nothing that they say may end larder, or command a terminal. */
+WIRE_TEST(explain_bears_what_strangers_write)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *manifest = mem_printf("/v2/team/app/manifests/%s", bed.image.manifest);
+	static const char *const wrong[] = {"",          "ref=",      "ref=A",       "ref=%ff",
+					    "ref=a%00b", "ref=a%0ab", "ref=../../x", "ns=quay.io"};
+	scripted_add_rule(bed.upstream,
+			  &(struct scripted_rule){.path = "*/manifests/*", .headers = "Content-Type: text/\xff\xfe"});
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "%s", manifest));
+	admin_ask(bed.larder, NULL, "/api/v1/explain?ref=team/app:1", NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		_cleanup_free_ char *target = mem_printf("/api/v1/explain?%s", wrong[i]);
+		admin_ask(bed.larder, NULL, target, NULL, &reply);
+		if (reply.status != 400)
+			fail_msg("%s: %d %s", target, reply.status, reply.body);
+	}
+	admin_ask(bed.larder, NULL, "/api/v1/explain?ref=unknown.example/a", NULL, &reply);
+	assert_int_equal(reply.status, 404);
+	admin_ask(bed.larder, NULL, "/api/v1/explain?ref=a&ns=quay.io", NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_non_null(strstr(reply.body, "\"rule\":1"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(status_fits_80_columns_and_says_how_it_goes),
 		WIRE_CASE(status_names_what_flies_and_what_fails),
 		WIRE_CASE(status_in_json_is_the_api_s_document),
+		WIRE_CASE(explain_follows_an_image_from_unknown_to_held_and_asks_nobody),
+		WIRE_CASE(explain_tells_a_tag_that_is_asked_about_again),
+		WIRE_CASE(explain_walks_an_index_by_platform),
+		WIRE_CASE(explain_bears_what_strangers_write),
 		WIRE_CASE(command_says_when_no_larder_answers_or_it_wants_a_token),
 	};
 	return cmocka_run_group_tests_name("status", tests, NULL, NULL);
