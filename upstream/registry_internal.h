@@ -120,3 +120,20 @@ void registry_note_budget(struct registry *registry, const struct fetch *fetch);
 void call_begin(struct registry_call *call);
 /* Ends a call, whatever it waits for. */
 void call_end(struct registry_call *call, const struct err *err);
+
+/* What the files of a call share; on_head to on_done are its fetch's sink. */
+static inline struct endpoint *call_endpoint(const struct registry_call *call)
+{
+	return &call->registry->endpoints[call->endpoint];
+}
+/* Asks for what is wanted next, with the permit that is held. */
+void call_fetch(struct registry_call *call);
+/* After a failure that may pass: waits and begins anew here, goes to a mirror, or gives up with call->last. */
+void call_retry(struct registry_call *call, bool unreachable);
+bool call_next_endpoint(struct registry_call *call);
+void call_count_retry(struct registry_call *call, enum registry_retry reason);
+bool call_beside_registry(const struct registry_call *call);
+const char *call_scope(const struct registry_call *call);
+int call_on_head(void *arg, struct fetch *fetch, const struct fetch_head *head);
+int call_on_body(void *arg, struct fetch *fetch, const void *data, size_t len);
+void call_on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, const char *why);
