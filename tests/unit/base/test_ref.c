@@ -120,7 +120,7 @@ static void ref_parse_refuses_what_names_nothing(void **state)
 		"a.b/C",
 		"a b",
 		"a@sha256:" HEX "0",
-		"a@b@sha256:" HEX,
+		("a@b@sha256:" HEX),
 		"-a.b/c",
 		"1:2:3/a",
 		"a:../etc",
