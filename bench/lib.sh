@@ -23,8 +23,10 @@ say() {
   echo "# $*" >&2
 }
 
+# die WHY: ends the run, and says so in its results.
 die() {
   echo "$(basename "$0"): $*" >&2
+  [ -z "${RESULTS:-}" ] || put - larder failed "the run ended here: $(echo "$*" | tr '\t\n' '  ' | cut -c 1-300)"
   exit 1
 }
 
@@ -285,7 +287,8 @@ start_larder_cold() {
   stop larder
   rm -rf "$W/store"
   start_larder
-  curl -fs -o /dev/null "http://127.0.0.1:$LARDER_PORT/v2/bench/warm/blobs/$(blob 1)" || die "larder cannot be warmed"
+  curl -fsS -o /dev/null "http://127.0.0.1:$LARDER_PORT/v2/bench/warm/blobs/$(blob 1)" ||
+    die "larder cannot be warmed: $(tail -n 3 "$W/larder.log")"
 }
 
 # Measuring.
