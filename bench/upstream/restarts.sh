@@ -4,6 +4,7 @@
 # again every second. Every pull must succeed, and the registry may send less than 1.05 GiB for it: counted by the
 # kernel, on the network interface of the registry's own namespace.
 #   LARDER=build/larder E2E_CACHE=/tmp bench/upstream/restarts.sh [skopeo|podman|docker]…
+# shellcheck disable=SC2317 # called by name, by the library and by "$client"
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/../../tests/e2e/lib.sh"
 need docker-registry skopeo jq ip

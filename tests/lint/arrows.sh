@@ -24,7 +24,7 @@ allowed_rooms() {
     server/pull/*) echo base store upstream server/pull ;;
     server/*) echo base store upstream server ;;
     tests/*) echo base store upstream server tests ;;
-    bench/*) echo base bench ;;
+    bench/*) echo base bench tests/wire ;;
   esac
 }
 
@@ -35,7 +35,8 @@ library_owner() {
     lmdb.h) echo 'store/@(index*.c|index_internal.h|schema.h)' ;;
     curl/*) echo 'upstream/fetch_curl*.[ch]' ;;
     yaml.h) echo 'server/cli/config*' ;;
-    nghttp2/* | cmocka.h) echo 'tests/*' ;;
+    nghttp2/*) echo 'tests/*' ;;
+    cmocka.h) echo '@(tests|bench/upstream)/*' ;;
   esac
 }
 
