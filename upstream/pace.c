@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <utlist.h>
 
-#define LONG_PERIOD_MS 60000 /* a rate over longer than this is a budget that may be used at once */
-#define SHORT_BURST_MS 100   /* of a shorter one, what falls due in this time may be used at once */
+#define LONG_PERIOD_MS  60000 /* a rate over longer than this is a budget that may be used at once */
+#define BUDGET_RESERVE  10    /* where a registry does not say how large its budget is */
+#define BUDGET_WINDOW_S 60    /* or for how long */
+#define SHORT_BURST_MS  100   /* of a shorter one, what falls due in this time may be used at once */
 
 struct pace {
 	struct loop *loop;
@@ -24,6 +26,8 @@ struct pace {
 	unsigned out;
 	uint64_t epoch;
 	uint64_t gate_until_ms;
+	uint64_t budget_left, budget_reserve;
+	uint64_t budget_until_ms; /* what was said of the budget holds until then; 0: nothing was */
 
 	struct pace_permit *waiting[2]; /* by priority */
 	unsigned waiting_count;
@@ -106,12 +110,19 @@ static uint64_t bucket_wait_ms(struct pace *pace, uint64_t now)
 	return pace->tokens >= 1 ? 0 : (uint64_t)((1 - pace->tokens) / per_ms) + 1;
 }
 
+static bool is_budget_short(const struct pace *pace)
+{
+	return pace->budget_left <= pace->budget_reserve && clock_ms() < pace->budget_until_ms;
+}
+
 static struct pace_permit *next_waiting(const struct pace *pace)
 {
 	unsigned window = (unsigned)pace->window;
 
 	if (pace->waiting[PACE_CLIENT])
 		return pace->out < window ? pace->waiting[PACE_CLIENT] : NULL;
+	if (pace->waiting[PACE_PREFETCH] && is_budget_short(pace))
+		return NULL;
 	/* The last place stays free for a client, unless there is only one. */
 	return pace->out + 1 < window || pace->out == 0 ? pace->waiting[PACE_PREFETCH] : NULL;
 }
@@ -142,6 +153,8 @@ static void grant_waiting(struct pace *pace)
 		show(pace);
 		permit->granted(permit);
 	}
+	if (!permit && pace->waiting[PACE_PREFETCH] && is_budget_short(pace))
+		loop_timer_set(pace->loop, &pace->timer, pace->budget_until_ms - clock_ms() + 1);
 	pace->granting = false;
 	show(pace);
 }
@@ -197,6 +210,14 @@ void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retr
 	if (until > pace->gate_until_ms)
 		pace->gate_until_ms = until;
 	show(pace);
+}
+
+void pace_note_budget(struct pace *pace, uint64_t remaining, uint64_t limit, uint64_t window_s)
+{
+	pace->budget_left = remaining;
+	pace->budget_reserve = limit ? limit / 4 : BUDGET_RESERVE;
+	pace->budget_until_ms = clock_ms() + (window_s ? window_s : BUDGET_WINDOW_S) * 1000;
+	grant_soon(pace);
 }
 
 void pace_set_window_max(struct pace *pace, unsigned window_max)

@@ -55,6 +55,10 @@ void pace_answered(struct pace *pace, struct pace_permit *permit);
  * event. */
 void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retry_after_ms);
 
+/* What the registry says is left of its own budget, of `limit` (0: it does not say) in `window_s` seconds: prefetch
+ * stops while only a quarter is left, which clients may need. An answer that says nothing changes nothing. */
+void pace_note_budget(struct pace *pace, uint64_t remaining, uint64_t limit, uint64_t window_s);
+
 /* The most requests out at once from now on: more where streams are multiplexed. */
 void pace_set_window_max(struct pace *pace, unsigned window_max);
 

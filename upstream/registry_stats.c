@@ -89,6 +89,9 @@ void registry_note_budget(struct registry *registry, const struct fetch *fetch)
 		set(&counts->budget_window_s, window_s);
 		if (budget_parse(fetch_header(fetch, names[i].limit), &limit, &ignored))
 			set(&counts->budget_limit, limit);
+		else
+			limit = 0;
+		pace_note_budget(registry->pace, remaining, limit, window_s);
 		set(&counts->budget_said, (uint64_t)clock_wall_ms());
 		return;
 	}

@@ -386,6 +386,34 @@ static void pace_lets_prefetch_have_the_only_place(void **state)
 	end();
 }
 
+static void note_short_budget(struct pace *pace, struct pace_permit *permit)
+{
+	(void)permit;
+	pace_note_budget(pace, 25, 100, 3600);
+}
+
+static void note_ample_budget(struct pace *pace, struct pace_permit *permit)
+{
+	(void)permit;
+	pace_note_budget(pace, 26, 100, 3600);
+}
+
+static void pace_leaves_the_rest_of_a_budget_to_clients(void **state)
+{
+	(void)state;
+	open_to_ten();
+	run(pace_release, 0, 10);
+	run(note_short_budget, 0, 1);
+	run(acquire_prefetch, 20, 2);
+	assert_int_equal(test.seen, 10);
+	run(pace_acquire, 0, 1);
+	assert_int_equal(test.seen, 11);
+	run(note_ample_budget, 0, 1);
+	run(pace_release, 0, 0);
+	assert_int_equal(test.seen, 13);
+	end();
+}
+
 static void pace_puts_clients_before_prefetch(void **state)
 {
 	(void)state;
@@ -458,6 +486,7 @@ int main(void)
 		cmocka_unit_test(pace_lets_single_requests_through_a_slow_rate),
 		cmocka_unit_test(pace_keeps_a_place_free_of_prefetch),
 		cmocka_unit_test(pace_lets_prefetch_have_the_only_place),
+		cmocka_unit_test(pace_leaves_the_rest_of_a_budget_to_clients),
 		cmocka_unit_test(pace_puts_clients_before_prefetch),
 		cmocka_unit_test(pace_forgets_who_gives_up_waiting),
 		cmocka_unit_test(pace_lets_others_be_given_up_while_it_grants),
