@@ -13,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FLIGHT_ROOM_WAIT_MS 10000                /* for eviction to make room */
-#define FLIGHT_ROOM_STEP    ((uint64_t)16 << 20) /* what is reserved at once while the size is not known */
+#define FLIGHT_ROOM_WAIT_MS  10000                /* for eviction to make room */
+#define FLIGHT_SAID_SIZE_MAX ((uint64_t)1 << 40)  /* of a blob that no manifest told of */
+#define FLIGHT_ROOM_STEP     ((uint64_t)16 << 20) /* what is reserved at once while the size is not known */
 #define FLIGHT_UNKNOWN_SIZE_MAX                                                                                        \
 	((uint64_t)4 << 30) /* of a blob of which neither manifest nor upstream tells the length */
 
@@ -250,8 +251,13 @@ static int check_size(struct flight *flight, const struct registry_answer *answe
 {
 	uint64_t told;
 
-	if (!sizes_find(flight->pull->sizes, &flight->digest, &told))
+	if (!sizes_find(flight->pull->sizes, &flight->digest, &told)) {
+		/* Room is made for what is said here: nonsense must not empty the cache. */
+		if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size > FLIGHT_SAID_SIZE_MAX)
+			return err_set(err, ERR_UPSTREAM, "the upstream says %" PRIu64 " bytes, more than any blob has",
+				       answer->size);
 		return 0;
+	}
 	if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size != told)
 		return err_set(err, ERR_UPSTREAM, "the upstream says %" PRIu64 " bytes, and the manifest %" PRIu64,
 			       answer->size, told);

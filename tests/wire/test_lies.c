@@ -117,6 +117,11 @@ BOTH_TEST(length_of_an_exabyte)
 	lie_about_blob(wire, h2, true, &(struct scripted_rule){.length_lie = INT64_C(1) << 60});
 }
 
+BOTH_TEST(length_of_an_exabyte_that_no_manifest_told)
+{
+	lie_about_blob(wire, h2, false, &(struct scripted_rule){.length_lie = INT64_C(1) << 60});
+}
+
 BOTH_TEST(no_length_at_all_is_no_lie)
 {
 	struct liar liar = liar_new(wire, h2, false);
@@ -303,6 +308,7 @@ int main(void)
 		BOTH_CASES(length_that_is_too_short),
 		BOTH_CASES(length_unlike_the_manifests),
 		BOTH_CASES(length_of_an_exabyte),
+		BOTH_CASES(length_of_an_exabyte_that_no_manifest_told),
 		BOTH_CASES(no_length_at_all_is_no_lie),
 		BOTH_CASES(range_of_another_place),
 		BOTH_CASES(range_of_another_whole),
