@@ -155,11 +155,12 @@ static int remove_batch(struct store *store, const struct digest *digests, unsig
 {
 	struct index_change changes[ROOM_REMOVING_MAX];
 	struct room *room = &store->room;
-	uint64_t bytes = bytes_of(store, digests, count);
 	unsigned gone = count;
 	int code, forgotten = 0;
 
 	pthread_mutex_lock(&room->mutex);
+	while (room->removing_count > 0)
+		pthread_cond_wait(&room->freed, &room->mutex);
 	memcpy(room->removing, digests, count * sizeof(*digests));
 	room->removing_count = count;
 	pthread_mutex_unlock(&room->mutex);
@@ -172,11 +173,33 @@ static int remove_batch(struct store *store, const struct digest *digests, unsig
 
 	pthread_mutex_lock(&room->mutex);
 	room->removing_count = 0;
-	if (code == 0)
-		room->evicted_bytes += bytes;
 	pthread_cond_broadcast(&room->freed);
 	pthread_mutex_unlock(&room->mutex);
 	return code ? code : forgotten;
+}
+
+int evict_blobs(struct store *store, const struct digest *digests, size_t count, struct err *err)
+{
+	int code = 0;
+
+	for (size_t done = 0; done < count && !code; done += ROOM_REMOVING_MAX)
+		code = remove_batch(store, digests + done,
+				    count - done < ROOM_REMOVING_MAX ? (unsigned)(count - done) : ROOM_REMOVING_MAX,
+				    err);
+	return code;
+}
+
+static int evict_batch(struct store *store, const struct digest *digests, unsigned count, struct err *err)
+{
+	uint64_t bytes = bytes_of(store, digests, count);
+	int code = remove_batch(store, digests, count, err);
+
+	if (code == 0) {
+		pthread_mutex_lock(&store->room.mutex);
+		store->room.evicted_bytes += bytes;
+		pthread_mutex_unlock(&store->room.mutex);
+	}
+	return code;
 }
 
 int evict_image(struct store *store, const struct digest *root, struct err *err)
@@ -191,7 +214,7 @@ int evict_image(struct store *store, const struct digest *root, struct err *err)
 		batch[count++] = at->digest;
 		if (count < ROOM_REMOVING_MAX && at->hh.next)
 			continue;
-		code = remove_batch(store, batch, count, err);
+		code = evict_batch(store, batch, count, err);
 		count = 0;
 	}
 	return code;

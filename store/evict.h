@@ -37,5 +37,8 @@ struct evict_options {
 /* Starts the thread. Before, and without, the store has no limits. store_close() ends it. */
 int evict_start(struct store *store, const struct evict_options *options, struct err *err);
 
-/* What was removed since the start, in bytes of blobs. */
+/* Removes blobs, whoever names them, and all that names them: what should not have come. Blocks. ERR_IO. */
+int evict_blobs(struct store *store, const struct digest *digests, size_t count, struct err *err);
+
+/* What was removed to make room since the start, in bytes of blobs. */
 uint64_t evict_total_bytes(struct store *store);
