@@ -12,7 +12,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define HEADERS_MAX    8
 #define PATH_SHOWN_MAX 512
 
 struct admin *admin_new(const struct admin_options *options)
@@ -25,6 +24,9 @@ struct admin *admin_new(const struct admin_options *options)
 	admin->token = mem_strdup(options->token);
 	admin->began_wall_s = clock_wall_s();
 	admin->began_ms = clock_ms();
+	admin->work = work_start(ADMIN_WORKERS);
+	admin->streams = work_start(ADMIN_STREAMS_MAX);
+	pthread_mutex_init(&admin->lock, NULL);
 	return admin;
 }
 
@@ -32,6 +34,9 @@ void admin_free(struct admin *admin)
 {
 	if (!admin)
 		return;
+	work_stop(admin->streams);
+	work_stop(admin->work);
+	pthread_mutex_destroy(&admin->lock);
 	if (admin->token)
 		explicit_bzero(admin->token, strlen(admin->token));
 	free(admin->token);
@@ -43,99 +48,9 @@ void admin_set_phase(struct admin *admin, enum admin_phase phase)
 	__atomic_store_n(&admin->phase, phase, __ATOMIC_RELAXED);
 }
 
-/* Replies. */
-
-static void reply(struct admin_visit *visit, int status, const char *content_type, const void *data, size_t len,
-		  const struct http_header *more)
+void admin_close(void *admin)
 {
-	struct http_body body = {.kind = HTTP_BODY_MEMORY, .data = data, .len = len};
-	struct http_header headers[HEADERS_MAX] = {
-		{"Content-Type", content_type},
-		{"Cache-Control", "no-store"},
-		{"X-Content-Type-Options", "nosniff"},
-	};
-	size_t count = 3;
-
-	if (more)
-		headers[count++] = *more;
-	http_reply(visit->request, status, headers, count, &body);
-}
-
-void admin_reply_json(struct admin_visit *visit, int status, json_t *json)
-{
-	_cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
-	size_t len;
-
-	assert(text); /* strangers' texts went through admin_words(): only a bug leaves nothing to print */
-	json_decref(json);
-	len = strlen(text);
-	text[len] = '\n'; /* in the place of the NUL */
-	reply(visit, status, "application/json", text, len + 1, NULL);
-}
-
-json_t *admin_words(const char *text)
-{
-	json_t *string = json_string(text);
-	_cleanup_free_ char *plain = NULL;
-
-	if (string)
-		return string;
-	plain = mem_strdup(text);
-	for (char *at = plain; *at; at++)
-		if ((unsigned char)*at >= 0x80)
-			*at = '?';
-	return json_string(plain);
-}
-
-void admin_reply_text(struct admin_visit *visit, const char *content_type, const struct buf *text)
-{
-	reply(visit, 200, content_type, text->data ? text->data : "", text->len, NULL);
-}
-
-static void reply_error(struct admin_visit *visit, int status, const char *code, const char *message,
-			const struct http_header *more)
-{
-	_cleanup_(buf_dispose) struct buf text = {0};
-
-	buf_printf(&text, "{\"error\":{\"code\":\"%s\",\"message\":\"", code);
-	buf_append_json(&text, message);
-	buf_append_text(&text, "\"}}\n");
-	reply(visit, status, "application/json", text.data, text.len, more);
-}
-
-void admin_reply_error(struct admin_visit *visit, int status, const char *code, const char *message)
-{
-	reply_error(visit, status, code, message, NULL);
-}
-
-void admin_reply_err(struct admin_visit *visit, const struct err *err)
-{
-	switch (err->code) {
-	case ERR_INVALID:
-		admin_reply_error(visit, 400, "invalid", err->text);
-		break;
-	case ERR_NOT_FOUND:
-		admin_reply_error(visit, 404, "not_found", err->text);
-		break;
-	case ERR_DENIED:
-		admin_reply_error(visit, 403, "denied", err->text);
-		break;
-	default:
-		admin_reply_error(visit, 500, "internal", err->text);
-		break;
-	}
-}
-
-bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX])
-{
-	_cleanup_free_ char *message = NULL;
-	int code = http_query_value(visit->request->query, name, value, ADMIN_VALUE_MAX);
-
-	if (code == 0 && value[0])
-		return true;
-	message = mem_printf("the parameter %s is %s", name, code == ERR_INVALID ? "malformed" : "missing");
-	admin_reply_error(visit, 400, "invalid", message);
-	return false;
+	visits_close(admin);
 }
 
 /* Who may ask. */
@@ -151,21 +66,21 @@ static bool same_secret(const char *given, const char *secret)
 	return !differs;
 }
 
-static bool has_token(struct admin_visit *visit)
+static bool has_token(const struct admin *admin, struct http_request *request)
 {
-	const char *header = http_request_header(visit->request, "Authorization");
+	const char *header = http_request_header(request, "Authorization");
 
 	return header && strncasecmp(header, "Bearer ", 7) == 0 &&
-	       same_secret(header + 7 + strspn(header + 7, " "), visit->admin->token);
+	       same_secret(header + 7 + strspn(header + 7, " "), admin->token);
 }
 
 /*
  * Without a token, whoever reaches a loopback address may ask, and that is every program on this machine, a web browser
  * among them: a page from elsewhere whose name was made to point here (DNS rebinding) says that name as Host.
  */
-static bool host_is_local(struct admin_visit *visit)
+static bool host_is_local(struct http_request *request)
 {
-	const char *host = http_request_header(visit->request, "Host");
+	const char *host = http_request_header(request, "Host");
 	char name[64];
 	struct in6_addr address;
 	size_t len;
@@ -185,21 +100,22 @@ static bool host_is_local(struct admin_visit *visit)
 	       inet_pton(AF_INET6, name, &address) == 1;
 }
 
-static bool may_ask(struct admin_visit *visit, const struct admin_route *route)
+static bool may_ask(struct admin_visit *visit, struct http_request *request, const struct admin_route *route)
 {
 	static const struct http_header challenge = {"WWW-Authenticate", "Bearer realm=\"larder\""};
+	const struct admin *admin = visit->admin;
 
 	if (route && route->open)
 		return true;
-	if (!visit->admin->token && strcmp(visit->request->client, "unix") != 0 && !host_is_local(visit)) {
+	if (!admin->token && strcmp(request->client, "unix") != 0 && !host_is_local(request)) {
 		admin_reply_error(visit, 403, "denied",
 				  "without a token, the admin API answers only to localhost or an address as Host");
 		return false;
 	}
-	if (!visit->admin->token || has_token(visit))
+	if (!admin->token || has_token(admin, request))
 		return true;
-	reply_error(visit, 401, "unauthorized", "the admin API asks for its token: Authorization: Bearer TOKEN",
-		    &challenge);
+	admin_reply_error_with(visit, 401, "unauthorized",
+			       "the admin API asks for its token: Authorization: Bearer TOKEN", &challenge);
 	return false;
 }
 
@@ -230,14 +146,14 @@ static const char *method_name(enum http_method method)
 }
 
 /* The route of path and method; else NULL, and `allow` names the methods that the path has. */
-static const struct admin_route *find_route(struct admin_visit *visit, const char *path, struct buf *allow)
+static const struct admin_route *find_route(struct admin_visit *visit, struct buf *allow)
 {
 	for (size_t i = 0; i < admin_route_count; i++) {
 		const struct admin_route *route = &admin_routes[i];
 
-		if (!path_matches(route, path, &visit->rest))
+		if (!path_matches(route, visit->path, &visit->rest))
 			continue;
-		if (method_matches(route, visit->request->method))
+		if (method_matches(route, visit->method))
 			return route;
 		buf_printf(allow, "%s%s%s", allow->len ? ", " : "", method_name(route->method),
 			   route->method == HTTP_GET ? ", HEAD" : "");
@@ -245,34 +161,62 @@ static const struct admin_route *find_route(struct admin_visit *visit, const cha
 	return NULL;
 }
 
-static void refuse(struct admin_visit *visit, const struct buf *allow)
+/* Finds the route; where there is none, or the client may not have it, that is the reply. */
+static void choose(struct admin_visit *visit, struct http_request *request)
 {
-	struct http_header header = {"Allow", allow->data};
-
-	if (!may_ask(visit, NULL))
-		return;
-	if (allow->len > 0)
-		reply_error(visit, 405, "method_not_allowed", "this path does not do that", &header);
-	else
-		admin_reply_error(visit, 404, "not_found", "the admin API has no such path");
-}
-
-static void handle(void *arg, struct http_request *request)
-{
-	struct admin_visit visit = {.admin = arg, .request = request};
 	_cleanup_(buf_dispose) struct buf allow = {0};
 	const struct admin_route *route;
 	char path[HTTP_TARGET_MAX];
 
 	if (http_path_decode(request->path, path, sizeof(path))) {
-		admin_reply_error(&visit, 400, "invalid", "the path is malformed or too long");
+		admin_reply_error(visit, 400, "invalid", "the path is malformed or too long");
 		return;
 	}
-	route = find_route(&visit, path, &allow);
-	if (!route)
-		refuse(&visit, &allow);
-	else if (may_ask(&visit, route))
-		route->answer(&visit);
+	visit->path = mem_strdup(path);
+	route = find_route(visit, &allow);
+	if (!may_ask(visit, request, route))
+		return;
+	if (route)
+		visit->route = route;
+	else if (allow.len > 0)
+		admin_reply_error_with(visit, 405, "method_not_allowed", "this path does not do that",
+				       &(struct http_header){"Allow", allow.data});
+	else
+		admin_reply_error(visit, 404, "not_found", "the admin API has no such path");
+}
+
+static enum http_upload begin(void *arg, struct http_request *request)
+{
+	struct admin_visit *visit = visit_new(arg, request);
+	const char *expect = http_request_header(request, "Expect");
+
+	choose(visit, request);
+	if (!visit->route) {
+		/* Whoever asks first may keep what it wanted to send. */
+		if (expect)
+			visit_show(visit);
+		return HTTP_UPLOAD_DROP;
+	}
+	if (visit->route->way != ADMIN_STREAMS)
+		return visit->route->takes_body ? HTTP_UPLOAD_COLLECT : HTTP_UPLOAD_DROP;
+	visit_run(visit);
+	return HTTP_UPLOAD_TAKE;
+}
+
+static ssize_t take(void *arg, struct http_request *request, const void *data, size_t len)
+{
+	(void)arg;
+	return visit_take(request->state, data, len);
+}
+
+static void handle(void *arg, struct http_request *request)
+{
+	struct admin_visit *visit = request->state;
+
+	(void)arg;
+	visit_take_body(visit);
+	visit_run(visit);
+	visit_show(visit);
 }
 
 static void ended(void *arg, struct http_request *request, bool complete)
@@ -283,9 +227,10 @@ static void ended(void *arg, struct http_request *request, bool complete)
 		log_info("admin: %s %.*s%s%.*s from %s: %d", request->method_text, PATH_SHOWN_MAX, request->path,
 			 request->query[0] ? "?" : "", PATH_SHOWN_MAX, request->query, request->client,
 			 request->status);
+	visit_end(request->state);
 }
 
 struct http_handler admin_handler(struct admin *admin)
 {
-	return (struct http_handler){.handle = handle, .ended = ended, .arg = admin};
+	return (struct http_handler){.handle = handle, .ended = ended, .arg = admin, .begin = begin, .take = take};
 }

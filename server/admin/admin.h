@@ -4,7 +4,7 @@
  * table (routes.c). JSON, with errors as {"error": {"code", "message"}}; a bearer token where one is configured.
  *
  * Life: admin_new(), http_start() with admin_handler(), admin_set_phase() as larder comes up and goes down,
- * http_stop(), admin_free(). Any thread, unless said otherwise.
+ * http_stop() with admin_close(), admin_free(). Any thread, unless said otherwise.
  */
 #pragma once
 
@@ -27,6 +27,9 @@ enum admin_phase { ADMIN_STARTING, ADMIN_SERVING, ADMIN_STOPPING };
 struct admin *admin_new(const struct admin_options *options);
 /* Takes NULL. */
 void admin_free(struct admin *admin);
+
+/* For http_stop(): wakes all who wait, and from then on nobody does. */
+void admin_close(void *admin);
 
 void admin_set_phase(struct admin *admin, enum admin_phase phase);
 struct http_handler admin_handler(struct admin *admin);

@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What the files of admin/ share: one request, how it is answered, and the table of routes. */
+/*
+ * What the files of admin/ share: one request, how it is answered, and the table of routes.
+ *
+ * A route's answer() runs where its way says: on the serving thread, which it must not keep, or on a thread that may
+ * block. It sees the request through the visit alone, which holds copies of what it needs, so that a client that
+ * leaves takes nothing away from under it. It replies once: with something whole, or, on its way ADMIN_STREAMS, piece
+ * by piece.
+ */
 #pragma once
 
 #include "base/buf.h"
+#include "base/work.h"
 #include "server/admin/admin.h"
 
 #include <jansson.h>
+#include <pthread.h>
 #include <stdbool.h>
 
-#define ADMIN_VALUE_MAX 1024 /* of one parameter of a query */
+#define ADMIN_VALUE_MAX   1024 /* of one parameter of a query */
+#define ADMIN_HEADERS_MAX 8
+#define ADMIN_PIPE_BYTES  ((size_t)256 << 10) /* between a stream's thread and its connection, each way */
+#define ADMIN_WORKERS     4
+#define ADMIN_STREAMS_MAX 8 /* that run at once; others wait */
 
 struct pull_upstream;
+struct visit_flow;
 
 struct admin {
 	struct pull *pull;
@@ -20,12 +34,36 @@ struct admin {
 	int64_t began_wall_s;
 	uint64_t began_ms;
 	enum admin_phase phase; /* atomic */
+	struct work *work;      /* ADMIN_BLOCKS */
+	struct work *streams;   /* ADMIN_STREAMS */
+
+	pthread_mutex_t lock; /* guards what follows; taken before a visit's own */
+	struct admin_visit *visits;
+	bool closing;
 };
 
 struct admin_visit {
 	struct admin *admin;
-	struct http_request *request;
-	const char *rest; /* of the path, behind that of a route that ends with a slash */
+	const struct admin_route *route; /* NULL: none, and the reply is there already */
+	enum http_method method;
+	char *path;       /* decoded */
+	const char *rest; /* of it, behind that of a route that ends with a slash */
+	char *query;
+	char *body; /* of a route that wants one: what was sent, with a NUL behind it */
+	size_t body_len;
+	bool body_too_large;
+	char *range;        /* the Range header, or NULL */
+	char *content_type; /* likewise */
+	char client[HTTP_CLIENT_TEXT_MAX];
+
+	struct visit_flow *flow; /* visit.c's and stream.c's own */
+	struct admin_visit *prev, *next;
+};
+
+enum admin_way {
+	ADMIN_AT_ONCE, /* on the serving thread: it looks into memory and the index, and does not wait */
+	ADMIN_BLOCKS,  /* on one of a few threads: it walks the disk or waits for a commit */
+	ADMIN_STREAMS, /* on a thread of its own: it reads the request's body or writes the reply as it goes */
 };
 
 /* A route. A GET also answers HEAD. */
@@ -34,26 +72,65 @@ struct admin_route {
 	const char *path;       /* one that ends with a slash (but is not "/") stands for all below it */
 	const char *parameters; /* of the query, as the documentation shows them; "" when there are none */
 	const char *help;       /* one line */
-	bool open;              /* asked by probes, which have no token */
 	void (*answer)(struct admin_visit *visit);
+	bool open; /* asked by probes, which have no token */
+	enum admin_way way;
+	bool takes_body; /* kept whole, up to HTTP_COLLECT_MAX: admin_body() */
 };
 
 extern const struct admin_route admin_routes[];
 extern const size_t admin_route_count;
 
-/* Answers; each is called once for a visit, at its end. */
+/* Replies; one of them is called once for a visit. */
 void admin_reply_json(struct admin_visit *visit, int status, json_t *json); /* takes `json` over */
 void admin_reply_text(struct admin_visit *visit, const char *content_type, const struct buf *text);
 /* `code` is one word for programs; the message is for people. */
 void admin_reply_error(struct admin_visit *visit, int status, const char *code, const char *message);
+void admin_reply_error_with(struct admin_visit *visit, int status, const char *code, const char *message,
+			    const struct http_header *header);
 /* From an error of the rooms below. */
 void admin_reply_err(struct admin_visit *visit, const struct err *err);
+/* The one that all others come to: `data` is copied, `more` (may be NULL) are headers besides the usual ones. */
+void admin_reply(struct admin_visit *visit, int status, const char *content_type, const void *data, size_t len,
+		 const struct http_header *more, size_t more_count);
 
 /* A text that strangers may have written: what is no UTF-8 is shown as '?'. */
 json_t *admin_words(const char *text);
 
 /* A parameter that the query must have. False when it is absent or malformed, which is then answered. */
 bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
+/* The same of one that may be absent: "" then. */
+bool admin_parameter_optional(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
+/* The JSON object that a route with `takes_body` was sent, an empty one where nothing was sent; the caller's to free.
+ * NULL when it is none, or too large, which is then answered. */
+json_t *admin_body(struct admin_visit *visit);
+
+/*
+ * Streams: for a route whose way is ADMIN_STREAMS, on its thread. They block, and say ERR_CANCELLED once the client has
+ * left or larder stops.
+ */
+/* The next bytes of the request's body: the count, 0 at its end. */
+ssize_t admin_read(struct admin_visit *visit, void *data, size_t max);
+/* Begins a reply of `len` bytes (HTTP_LENGTH_UNKNOWN) that admin_write() brings. It ends when answer() returns; what
+ * is not complete then, or was cut, is seen by the client as cut. */
+void admin_reply_stream(struct admin_visit *visit, int status, const struct http_header *headers, size_t count,
+			uint64_t len);
+int admin_write(struct admin_visit *visit, const void *data, size_t len);
+void admin_cut(struct admin_visit *visit);
+
+/*
+ * The life of a visit, for admin.c; on the serving thread. visit_run() starts the route's answer once: a stream's as
+ * soon as the head is there, any other's when the body is. visit_show() sends what there is, or pauses the request;
+ * visit_end() is the request's end, whoever still works for it.
+ */
+struct admin_visit *visit_new(struct admin *admin, struct http_request *request);
+void visit_run(struct admin_visit *visit);
+void visit_take_body(struct admin_visit *visit); /* the request is read to its end */
+void visit_show(struct admin_visit *visit);
+ssize_t visit_take(struct admin_visit *visit, const void *data, size_t len);
+void visit_end(struct admin_visit *visit);
+/* All of them: from here on nothing waits. */
+void visits_close(struct admin *admin);
 
 /* The routes' answers. */
 void admin_healthz(struct admin_visit *visit);

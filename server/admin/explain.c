@@ -23,7 +23,7 @@ static bool find_route(struct admin_visit *visit, struct route *route, struct re
 		return false;
 	code = ref_parse(text, ref, &err);
 	if (code == 0) {
-		bool by_ns = http_query_value(visit->request->query, "ns", ns, sizeof(ns)) == 0;
+		bool by_ns = http_query_value(visit->query, "ns", ns, sizeof(ns)) == 0;
 
 		/* For a pull through the default upstream this would be a repository; who writes it means a registry.
 		 */

@@ -2,11 +2,13 @@
 #include "server/admin/admin_internal.h"
 
 const struct admin_route admin_routes[] = {
-	{HTTP_GET, "/healthz", "", "200 while this process is sound, else 503 with reasons", true, admin_healthz},
-	{HTTP_GET, "/readyz", "", "200 when clients may be sent here, else 503 with reasons", true, admin_readyz},
-	{HTTP_GET, "/metrics", "", "metrics in the Prometheus text format", false, admin_metrics},
-	{HTTP_GET, "/api/v1/status", "", "how this larder does, as `larder status` shows it", false, admin_status},
-	{HTTP_GET, "/api/v1/explain", "ref=", "what a pull of the reference would do right now, and why", false,
+	{HTTP_GET, "/healthz", "", "200 while this process is sound, else 503 with reasons", admin_healthz,
+	 .open = true},
+	{HTTP_GET, "/readyz", "", "200 when clients may be sent here, else 503 with reasons", admin_readyz,
+	 .open = true},
+	{HTTP_GET, "/metrics", "", "metrics in the Prometheus text format", admin_metrics},
+	{HTTP_GET, "/api/v1/status", "", "how this larder does, as `larder status` shows it", admin_status},
+	{HTTP_GET, "/api/v1/explain", "ref=", "what a pull of the reference would do right now, and why",
 	 admin_explain},
 };
 

@@ -432,7 +432,7 @@ static void stop(struct serving *serving)
 		pull_close(serving->pull);
 	/* The admin API answers as long as clients' answers run. */
 	if (serving->admin_http)
-		http_stop(serving->admin_http, ADMIN_GRACE_MS, NULL, NULL);
+		http_stop(serving->admin_http, ADMIN_GRACE_MS, admin_close, serving->admin);
 	admin_free(serving->admin);
 	pull_free(serving->pull);
 	loop_stop(serving->loop);

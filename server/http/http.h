@@ -6,9 +6,13 @@
  * serving thread drives a libmicrohttpd daemon of its own from its own epoll loop. All calls of a handler for one
  * request come on that request's thread, and must not block. A request's life:
  *
- *   handle()  looks at it and replies at once, or pauses it (through its waiter) and returns; after a wake-up it is
- * called again body      goes out: from memory, from a file by sendfile, or from a stream whose read() may pause
- * likewise ended()   exactly once, when the reply was sent or the connection failed
+ *   begin()   sees its head, and says what is to happen to its body; without begin(), bodies are thrown away
+ *   take()    gets the body piece by piece where begin() wanted it so, and may pause
+ *   handle()  once the request is read to its end: replies at once, or pauses it (through its waiter) and returns;
+ *             after a wake-up it is called again
+ *   read()    gives the reply's body where that is a stream, and may pause; else it is sent from memory, or from a
+ *             file by sendfile
+ *   ended()   exactly once after begin() or handle(), when the reply was sent or the connection failed
  */
 #pragma once
 
@@ -21,6 +25,7 @@
 #include <sys/types.h>
 
 #define HTTP_TARGET_MAX      8192
+#define HTTP_COLLECT_MAX     ((size_t)1 << 20) /* of a body that is kept whole */
 #define HTTP_CLIENT_TEXT_MAX 64
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OTHER };
@@ -35,8 +40,18 @@ struct http_request {
 	uint64_t first_byte_us;            /* likewise: when the reply's first byte was there to be sent; 0 before */
 	void *state;                       /* the handler's own; freed by its ended() */
 	struct waiter waiter;
+	const char *body; /* what was sent with it, when begin() wanted it whole; a NUL is behind it */
+	size_t body_len;
+	bool body_too_large; /* it had more than HTTP_COLLECT_MAX bytes: none is kept */
 	uint64_t body_bytes; /* of the reply's body that were handed to the connection */
 	int status;          /* of the reply, 0 before there is one */
+};
+
+/* What happens to a request's body. */
+enum http_upload {
+	HTTP_UPLOAD_DROP,    /* read and thrown away */
+	HTTP_UPLOAD_COLLECT, /* kept whole, for handle() */
+	HTTP_UPLOAD_TAKE,    /* handed to take() */
 };
 
 /* What the reply says, and how long it lives: all strings and bytes are copied by http_reply(). */
@@ -47,14 +62,20 @@ struct http_header {
 
 enum http_body_kind { HTTP_BODY_MEMORY, HTTP_BODY_FILE, HTTP_BODY_STREAM };
 
+#define HTTP_LENGTH_UNKNOWN UINT64_MAX
+#define HTTP_READ_END       ((ssize_t)-1000) /* no error code */
+
 struct http_body {
 	enum http_body_kind kind;
-	uint64_t len;     /* what Content-Length says; of a HEAD's reply too, which carries no body */
+	/* What Content-Length says; of a HEAD's reply too, which carries no body. HTTP_LENGTH_UNKNOWN, STREAM alone:
+	 * as long as read() gives something, in chunks, or up to the connection's end for HTTP/1.0. */
+	uint64_t len;
 	const void *data; /* MEMORY; NULL is allowed for HEAD and for a 304 */
 	int fd;           /* FILE: taken over, closed by the reply */
 	uint64_t offset;  /* FILE */
 	/* STREAM: gives up to `max` bytes from `position` of this body: the count; 0 after pausing the request's
-	 * waiter; negative to cut the connection. `arg` is the handler's, alive until ended(). */
+	 * waiter; HTTP_READ_END at the end of one of unknown length; another negative number to cut the connection.
+	 * `arg` is the handler's, alive until ended(). */
 	ssize_t (*read)(void *arg, uint64_t position, void *data, size_t max);
 	void *arg;
 };
@@ -63,6 +84,12 @@ struct http_handler {
 	void (*handle)(void *arg, struct http_request *request);
 	void (*ended)(void *arg, struct http_request *request, bool complete);
 	void *arg;
+	/* Both may be absent. A reply from begin() spares a client that asked (Expect: 100-continue) the sending of a
+	 * body that is not wanted; the connection is closed behind it. */
+	enum http_upload (*begin)(void *arg, struct http_request *request);
+	/* How many of `len` bytes were taken: fewer only after pausing the waiter, the rest is offered again; negative:
+	 * no more is wanted, and what still comes is thrown away. */
+	ssize_t (*take)(void *arg, struct http_request *request, const void *data, size_t len);
 };
 
 struct http_options {
@@ -93,7 +120,7 @@ void http_stop(struct http_server *server, uint64_t grace_ms, void (*wake_all)(v
 /* A request's header; several of one name are joined by ", ". NULL when absent. Valid until ended(). */
 const char *http_request_header(struct http_request *request, const char *name);
 
-/* Replies. Once a request, from handle(). */
+/* Replies. Once a request, from handle() or begin(). */
 void http_reply(struct http_request *request, int status, const struct http_header *headers, size_t header_count,
 		const struct http_body *body);
 

@@ -2,6 +2,7 @@
 /* What the files of http/ share: the acceptor (listen.c) hands connections to serving threads (serve.c). */
 #pragma once
 
+#include "base/buf.h"
 #include "server/http/http.h"
 
 #include <netinet/in.h>
@@ -21,6 +22,28 @@ struct http_accepted {
 	socklen_t address_len;
 	struct sockaddr_storage address;
 };
+
+/* A request as the library and we see it. */
+struct exchange {
+	struct http_request request; /* first: handlers get this */
+	struct http_server_thread *thread;
+	struct MHD_Connection *connection;
+	char *target;   /* path NUL query NUL */
+	bool announced; /* the library has read the head */
+	bool begun;     /* it was read to its end, and handle() called */
+	bool replied;
+	bool paused;                  /* atomic */
+	struct exchange *prev, *next; /* begun ones, the thread's own list */
+	struct http_body body;
+	char *joined_header; /* what http_request_header() put together */
+	enum http_upload upload;
+	struct buf collected; /* HTTP_UPLOAD_COLLECT */
+};
+
+static inline struct exchange *exchange_of(struct http_request *request)
+{
+	return (struct exchange *)request;
+}
 
 /* A serving thread. */
 struct http_server_thread {

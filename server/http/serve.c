@@ -20,26 +20,6 @@
 #include <unistd.h>
 #include <utlist.h>
 
-/* A request as the library and we see it. */
-struct exchange {
-	struct http_request request; /* first: handlers get this */
-	struct http_server_thread *thread;
-	struct MHD_Connection *connection;
-	char *target;   /* path NUL query NUL */
-	bool announced; /* the library has read the head */
-	bool begun;     /* it was read to its end, and handle() called */
-	bool replied;
-	bool paused;                  /* atomic */
-	struct exchange *prev, *next; /* begun ones, the thread's own list */
-	struct http_body body;
-	char *joined_header; /* what http_request_header() put together */
-};
-
-static struct exchange *exchange_of(struct http_request *request)
-{
-	return (struct exchange *)request;
-}
-
 /* Waiting. */
 
 /* The library has a descriptor of its own for this, and forgets to watch it in a daemon that does not listen. */
@@ -125,6 +105,43 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 	return exchange;
 }
 
+/* Handlers know of it from here on. */
+static void exchange_begin(struct exchange *exchange, const char *method)
+{
+	exchange->begun = true;
+	exchange->request.method_text = method;
+	exchange->request.method = method_of(method);
+	write_client(exchange);
+	DL_APPEND(exchange->thread->begun, exchange);
+	__atomic_add_fetch(&exchange->thread->requests, 1, __ATOMIC_RELAXED);
+}
+
+/* A piece of the request's body: how many of its bytes were taken. */
+static size_t take_upload(struct exchange *exchange, const void *data, size_t len)
+{
+	const struct http_handler *handler = &exchange->thread->server->options.handler;
+	ssize_t taken;
+
+	switch (exchange->upload) {
+	case HTTP_UPLOAD_COLLECT:
+		exchange->collected.max = HTTP_COLLECT_MAX;
+		if (buf_append(&exchange->collected, data, len) == 0)
+			return len;
+		exchange->request.body_too_large = true;
+		break;
+	case HTTP_UPLOAD_TAKE:
+		taken = handler->take(handler->arg, &exchange->request, data, len);
+		if (taken >= 0)
+			return (size_t)taken;
+		break;
+	case HTTP_UPLOAD_DROP:
+		return len;
+	}
+	exchange->upload = HTTP_UPLOAD_DROP;
+	buf_dispose(&exchange->collected);
+	return len;
+}
+
 static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, const char *url, const char *method,
 				  const char *version, const char *upload_data, size_t *upload_data_size, void **state)
 {
@@ -135,25 +152,24 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 	(void)connection;
 	(void)url;
 	(void)version;
-	(void)upload_data;
 	if (!exchange->announced) {
 		exchange->announced = true;
-		/* Replying now would make the library close the connection behind the reply: wait until the request is
-		 * read to its end. */
+		/* Replying now would make the library close the connection behind the reply: mostly one waits until the
+		 * request is read to its end. */
+		if (handler->begin) {
+			exchange_begin(exchange, method);
+			exchange->upload = handler->begin(handler->arg, &exchange->request);
+		}
 		return MHD_YES;
 	}
 	if (*upload_data_size > 0) {
-		*upload_data_size = 0; /* a body that nobody asked for */
+		*upload_data_size -= take_upload(exchange, upload_data, *upload_data_size);
 		return MHD_YES;
 	}
-	if (!exchange->begun) {
-		exchange->begun = true;
-		exchange->request.method_text = method;
-		exchange->request.method = method_of(method);
-		write_client(exchange);
-		DL_APPEND(thread->begun, exchange);
-		__atomic_add_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
-	}
+	if (!exchange->begun)
+		exchange_begin(exchange, method);
+	exchange->request.body = exchange->collected.data ? exchange->collected.data : "";
+	exchange->request.body_len = exchange->collected.len;
 	if (!exchange->replied)
 		handler->handle(handler->arg, &exchange->request);
 	return MHD_YES;
@@ -181,6 +197,7 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	}
 	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && exchange->thread->server->options.tls_cert)
 		close(exchange->body.fd);
+	buf_dispose(&exchange->collected);
 	free(exchange->joined_header);
 	free(exchange->target);
 	free(exchange);
@@ -217,76 +234,6 @@ const char *http_request_header(struct http_request *request, const char *name)
 	free(exchange->joined_header);
 	exchange->joined_header = search.found.data;
 	return exchange->joined_header;
-}
-
-/* Replies. */
-
-static ssize_t on_read(void *arg, uint64_t position, char *data, size_t max)
-{
-	struct exchange *exchange = arg;
-	ssize_t got = exchange->body.read(exchange->body.arg, position, data, max);
-
-	if (got < 0)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	if (got > 0 && exchange->request.first_byte_us == 0)
-		exchange->request.first_byte_us = clock_us();
-	exchange->request.body_bytes += (uint64_t)got;
-	return got;
-}
-
-static ssize_t on_read_file(void *arg, uint64_t position, char *data, size_t max)
-{
-	struct exchange *exchange = arg;
-	ssize_t got = pread(exchange->body.fd, data, max, (off_t)(exchange->body.offset + position));
-
-	if (got <= 0)
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	exchange->request.body_bytes += (uint64_t)got;
-	return got;
-}
-
-static struct MHD_Response *response_make(struct exchange *exchange)
-{
-	const struct http_body *body = &exchange->body;
-
-	switch (body->kind) {
-	case HTTP_BODY_FILE:
-		/* Under TLS every byte passes through us anyway, and the library reads a descriptor in small pieces. */
-		if (exchange->thread->server->options.tls_cert)
-			return MHD_create_response_from_callback(body->len, HTTP_TLS_BLOCK, on_read_file, exchange,
-								 NULL);
-		return MHD_create_response_from_fd_at_offset64(body->len, body->fd, body->offset);
-	case HTTP_BODY_STREAM:
-		return MHD_create_response_from_callback(body->len, HTTP_STREAM_BLOCK, on_read, exchange, NULL);
-	case HTTP_BODY_MEMORY:
-	default:
-		if (!body->data && body->len > 0) /* of a HEAD, or a 304 */
-			return MHD_create_response_from_callback(body->len, 1, on_read, exchange, NULL);
-		return MHD_create_response_from_buffer(body->len, (void *)(uintptr_t)body->data, MHD_RESPMEM_MUST_COPY);
-	}
-}
-
-void http_reply(struct http_request *request, int status, const struct http_header *headers, size_t header_count,
-		const struct http_body *body)
-{
-	struct exchange *exchange = exchange_of(request);
-	struct MHD_Response *response;
-
-	assert(!exchange->replied);
-	exchange->replied = true;
-	exchange->body = *body;
-	request->status = status;
-	if (body->kind != HTTP_BODY_STREAM || request->method == HTTP_HEAD)
-		request->first_byte_us = clock_us();
-	response = response_make(exchange);
-	assert(response);
-	for (size_t i = 0; i < header_count; i++)
-		MHD_add_response_header(response, headers[i].name, headers[i].value);
-	if (__atomic_load_n(&exchange->thread->phase, __ATOMIC_RELAXED) != HTTP_RUNNING)
-		MHD_add_response_header(response, "Connection", "close");
-	MHD_queue_response(exchange->connection, (unsigned)status, response);
-	MHD_destroy_response(response);
-	exchange->body.data = NULL;
 }
 
 /* The thread. */
