@@ -3,201 +3,253 @@
 
 #include "base/cleanup.h"
 
+#include <curl/curl.h>
 #include <errno.h>
-#include <netdb.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/un.h>
 
 #define DEFAULT_PORT "5001"
-#define HOST_MAX     256
 
-static int no_larder(struct err *err, const char *url, int errno_value)
-{
-	const char *why = errno_value == EAGAIN || errno_value == EINPROGRESS ? "no answer in time"
-									      : strerrordesc_np(errno_value);
-
-	return err_set(err, ERR_UPSTREAM, "no larder answers at %s: %s", url, why);
-}
+struct exchange {
+	const struct admin_request *request;
+	struct admin_answer *answer;
+	CURL *curl;
+	bool gave_up;  /* the request's own give() or take() did, or its stop was set */
+	bool too_long; /* the answer */
+};
 
 static int invalid_url(struct err *err, const char *url, const char *why)
 {
 	return err_set(err, ERR_INVALID, "'%s' %s; write http://HOST:PORT or unix:/PATH", url, why);
 }
 
-/* Connecting. */
-
-static int open_socket(int family)
+static size_t on_answer(char *data, size_t size, size_t count, void *arg)
 {
-	struct timeval wait = {.tv_sec = ADMIN_CLIENT_WAIT_S};
-	int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct exchange *exchange = arg;
+	const struct admin_request *request = exchange->request;
+	size_t len = size * count;
+	long status = 0;
 
-	/* On Linux the one for sending bounds connect() too. */
-	if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0 ||
-			setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof(wait)) < 0)) {
-		close(fd);
-		return -1;
+	curl_easy_getinfo(exchange->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (request->take && status >= 200 && status <= 299) {
+		exchange->gave_up = request->take(request->arg, data, len) != 0;
+		return exchange->gave_up ? 0 : len;
 	}
-	return fd;
+	exchange->too_long = buf_append(&exchange->answer->body, data, len) != 0;
+	return exchange->too_long ? 0 : len;
 }
 
-static int connect_unix(const char *url, const char *path, struct err *err)
+static size_t on_give(char *data, size_t size, size_t count, void *arg)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	_cleanup_close_ int fd = -1;
+	struct exchange *exchange = arg;
+	ssize_t got = exchange->request->give(exchange->request->arg, data, size * count);
 
-	if (path[0] != '/' || strlen(path) >= sizeof(address.sun_path))
+	exchange->gave_up = got < 0;
+	return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
+}
+
+static int on_progress(void *arg, curl_off_t down_all, curl_off_t down, curl_off_t up_all, curl_off_t up)
+{
+	struct exchange *exchange = arg;
+
+	(void)down_all, (void)down, (void)up_all, (void)up;
+	if (exchange->request->stop && *exchange->request->stop)
+		exchange->gave_up = true;
+	return exchange->gave_up;
+}
+
+/* Where to ask. */
+
+static int set_unix(CURL *curl, const char *url, const char *target, struct err *err)
+{
+	const char *path = strncmp(url + 5, "//", 2) == 0 ? url + 7 : url + 5;
+	_cleanup_free_ char *whole = mem_printf("http://localhost%s", target);
+
+	if (path[0] != '/' || strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return invalid_url(err, url, "is no socket's path");
-	strcpy(address.sun_path, path);
-	fd = open_socket(AF_UNIX);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return no_larder(err, url, errno);
-	return take_fd(fd);
+	curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, path);
+	curl_easy_setopt(curl, CURLOPT_URL, whole);
+	return 0;
 }
 
-/* "HOST", "HOST:PORT", "[V6]:PORT" into two texts. */
-static bool split_host(const char *text, char host[HOST_MAX], char port[HOST_MAX])
+/* "http://HOST:PORT" in full, without a slash at the end, for curl_free(); NULL when it is none. */
+static char *normalize(const char *url)
 {
-	bool bracketed = text[0] == '[';
-	const char *start = text + bracketed;
-	size_t len = strcspn(start, bracketed ? "]" : ":/");
-	const char *rest = start + len;
+	_cleanup_free_ char *guessed = strstr(url, "://") ? mem_strdup(url) : mem_printf("http://%s", url);
+	CURLU *parts = curl_url();
+	char *port = NULL, *extra = NULL, *whole = NULL;
+	bool good = parts && !curl_url_set(parts, CURLUPART_URL, guessed, 0);
 
-	if (len == 0 || len >= HOST_MAX || (bracketed && *rest != ']'))
-		return false;
-	memcpy(host, start, len);
-	host[len] = '\0';
-	rest += bracketed;
-	strcpy(port, DEFAULT_PORT);
-	if (*rest == ':') {
-		size_t digits = strspn(rest + 1, "0123456789");
-
-		if (digits == 0 || digits > 5)
-			return false;
-		memcpy(port, rest + 1, digits);
-		port[digits] = '\0';
-		rest += 1 + digits;
-	}
-	return *rest == '\0' || strcmp(rest, "/") == 0;
+	good = good && (curl_url_get(parts, CURLUPART_PORT, &port, 0) == 0 ||
+			curl_url_set(parts, CURLUPART_PORT, DEFAULT_PORT, 0) == 0);
+	for (CURLUPart part = CURLUPART_USER; good && part <= CURLUPART_PASSWORD; part++)
+		good = curl_url_get(parts, part, &extra, 0) != 0;
+	good = good && curl_url_get(parts, CURLUPART_QUERY, &extra, 0) != 0 &&
+	       curl_url_get(parts, CURLUPART_FRAGMENT, &extra, 0) != 0;
+	if (good && curl_url_get(parts, CURLUPART_URL, &whole, 0) == 0 && whole[strlen(whole) - 1] == '/')
+		whole[strlen(whole) - 1] = '\0';
+	curl_free(port);
+	curl_free(extra);
+	curl_url_cleanup(parts);
+	return whole;
 }
 
-static int connect_tcp(const char *url, const char *text, struct err *err)
+static int set_address(CURL *curl, const struct admin_request *request, struct err *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found = NULL;
-	char host[HOST_MAX], port[HOST_MAX];
-	_cleanup_close_ int fd = -1;
-	int code, errno_value = ENOENT;
+	_cleanup_free_ char *whole = NULL;
+	char *base;
 
-	if (!split_host(text, host, port))
-		return invalid_url(err, url, "is no address of an admin API");
-	code = getaddrinfo(host, port, &hints, &found);
-	if (code)
-		return err_set(err, ERR_UPSTREAM, "no larder answers at %s: %s", url, gai_strerror(code));
-	for (const struct addrinfo *at = found; at && fd < 0; at = at->ai_next) {
-		fd = open_socket(at->ai_family);
-		if (fd < 0 || connect(fd, at->ai_addr, at->ai_addrlen) == 0)
-			continue;
-		errno_value = errno;
-		close(fd);
-		fd = -1;
-	}
-	freeaddrinfo(found);
-	return fd < 0 ? no_larder(err, url, errno_value) : take_fd(fd);
-}
-
-/* A descriptor, or a negative code. */
-static int connect_url(const char *url, struct err *err)
-{
-	if (strncmp(url, "unix:", 5) == 0)
-		return connect_unix(url, strncmp(url + 5, "//", 2) == 0 ? url + 7 : url + 5, err);
-	if (strncasecmp(url, "https:", 6) == 0)
-		return invalid_url(err, url, "asks for TLS, which the admin API does not speak");
-	return connect_tcp(url, strncasecmp(url, "http://", 7) == 0 ? url + 7 : url, err);
+	if (strncmp(request->url, "unix:", 5) == 0)
+		return set_unix(curl, request->url, request->target, err);
+	base = normalize(request->url);
+	if (!base)
+		return invalid_url(err, request->url, "is no address of an admin API");
+	whole = mem_printf("%s%s", base, request->target);
+	curl_free(base);
+	curl_easy_setopt(curl, CURLOPT_URL, whole);
+	return 0;
 }
 
 /* The exchange. */
 
-static int send_request(int fd, const struct admin_request *request, struct err *err)
+static void set_body(struct exchange *exchange)
 {
-	_cleanup_(buf_dispose) struct buf head = {0};
-	size_t sent = 0;
+	const struct admin_request *request = exchange->request;
+	CURL *curl = exchange->curl;
 
-	/* HTTP/1.0: the answer is not chunked, and the connection ends behind it. */
-	buf_printf(&head, "%s %s HTTP/1.0\r\nHost: localhost\r\nUser-Agent: larder/" LARDER_VERSION "\r\n",
-		   request->method, request->target);
-	if (request->token)
-		buf_printf(&head, "Authorization: Bearer %s\r\n", request->token);
-	buf_append_text(&head, "\r\n");
-	while (sent < head.len) {
-		ssize_t n = send(fd, head.data + sent, head.len - sent, MSG_NOSIGNAL);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return no_larder(err, request->url, errno);
-		sent += (size_t)n;
+	if (request->text) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, request->text);
+	} else if (request->give) {
+		curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
+		curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_give);
+		curl_easy_setopt(curl, CURLOPT_READDATA, exchange);
+		curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)request->give_length);
+	} else if (strcmp(request->method, "POST") == 0) {
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, "");
 	}
-	explicit_bzero(head.data, head.len);
-	return 0;
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, request->method);
 }
 
-static int receive_all(int fd, const struct admin_request *request, struct buf *text, struct err *err)
+static struct curl_slist *set_headers(struct exchange *exchange)
 {
-	char piece[16384];
+	const struct admin_request *request = exchange->request;
+	struct curl_slist *headers = NULL;
 
-	for (;;) {
-		ssize_t n = recv(fd, piece, sizeof(piece), 0);
+	if (request->token) {
+		_cleanup_free_ char *line = mem_printf("Authorization: Bearer %s", request->token);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return no_larder(err, request->url, errno);
-		if (n == 0)
-			return 0;
-		if (buf_append(text, piece, (size_t)n))
-			return err_set(err, ERR_LIMIT, "the answer of %s is too long", request->url);
+		headers = curl_slist_append(headers, line);
+		explicit_bzero(line, strlen(line));
+	}
+	if (request->content_type) {
+		_cleanup_free_ char *line = mem_printf("Content-Type: %s", request->content_type);
+
+		headers = curl_slist_append(headers, line);
+	}
+	curl_easy_setopt(exchange->curl, CURLOPT_HTTPHEADER, headers);
+	return headers;
+}
+
+static void set_options(struct exchange *exchange)
+{
+	CURL *curl = exchange->curl;
+
+	curl_easy_setopt(curl, CURLOPT_USERAGENT, "larder/" LARDER_VERSION);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+	curl_easy_setopt(curl, CURLOPT_PROXY, "");
+	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)ADMIN_CLIENT_CONNECT_S);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_answer);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, exchange);
+	curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+	curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+	curl_easy_setopt(curl, CURLOPT_XFERINFODATA, exchange);
+	/* Streams may pause for as long as they like. */
+	if (!exchange->request->take && !exchange->request->give) {
+		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+		curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)ADMIN_CLIENT_WAIT_S);
 	}
 }
 
-/* The value of Content-Length within a head; -1 when it is not said. */
-static long long content_length(const char *head)
+static int judge(const struct exchange *exchange, CURLcode code, struct err *err)
 {
-	const char *found = strcasestr(head, "\r\nContent-Length:");
+	const char *url = exchange->request->url;
+	long errno_value = 0, status = 0;
 
-	return found ? strtoll(found + strlen("\r\nContent-Length:"), NULL, 10) : -1;
-}
-
-static int parse_answer(const struct admin_request *request, struct buf *text, struct admin_answer *answer,
-			struct err *err)
-{
-	char *end = text->len ? strstr(text->data, "\r\n\r\n") : NULL;
-	int minor;
-	size_t body_len;
-	long long said;
-
-	if (!end || sscanf(text->data, "HTTP/1.%d %d", &minor, &answer->status) != 2)
-		return err_set(err, ERR_UPSTREAM, "what answers at %s is no larder's admin API", request->url);
-	end[2] = '\0';
-	said = content_length(text->data);
-	body_len = text->len - (size_t)(end + 4 - text->data);
-	if (said >= 0 && (unsigned long long)said != body_len)
-		return err_set(err, ERR_UPSTREAM, "the answer of %s was cut", request->url);
-	answer->body.max = ADMIN_CLIENT_BODY_MAX;
-	return buf_append(&answer->body, end + 4, body_len);
+	curl_easy_getinfo(exchange->curl, CURLINFO_OS_ERRNO, &errno_value);
+	curl_easy_getinfo(exchange->curl, CURLINFO_RESPONSE_CODE, &status);
+	if (exchange->gave_up)
+		return err_set(err, ERR_CANCELLED, "given up");
+	if (exchange->too_long)
+		return err_set(err, ERR_LIMIT, "the answer of %s is too long", url);
+	if (code != CURLE_OK && status != 0)
+		return err_set(err, ERR_IO, "the answer of %s was cut: %s", url, curl_easy_strerror(code));
+	switch (code) {
+	case CURLE_OK:
+		return 0;
+	case CURLE_UNSUPPORTED_PROTOCOL:
+	case CURLE_WEIRD_SERVER_REPLY:
+		return err_set(err, ERR_UPSTREAM, "what answers at %s is no larder's admin API", url);
+	case CURLE_OPERATION_TIMEDOUT:
+		return err_set(err, ERR_UPSTREAM, "no larder answers at %s: no answer in time", url);
+	case CURLE_COULDNT_CONNECT:
+		return err_set(err, ERR_UPSTREAM, "no larder answers at %s: %s", url,
+			       errno_value ? strerrordesc_np((int)errno_value) : curl_easy_strerror(code));
+	default:
+		return err_set(err, ERR_UPSTREAM, "no larder answers at %s: %s", url, curl_easy_strerror(code));
+	}
 }
 
 int admin_client_ask(const struct admin_request *request, struct admin_answer *answer, struct err *err)
 {
-	_cleanup_(buf_dispose) struct buf text = {.max = ADMIN_CLIENT_BODY_MAX};
-	_cleanup_close_ int fd = connect_url(request->url, err);
-	int code = fd < 0 ? fd : send_request(fd, request, err);
+	struct exchange exchange = {.request = request, .answer = answer, .curl = curl_easy_init()};
+	struct curl_slist *headers;
+	long status = 0;
+	int code;
 
-	memset(answer, 0, sizeof(*answer));
-	if (code == 0)
-		code = receive_all(fd, request, &text, err);
-	return code ? code : parse_answer(request, &text, answer, err);
+	*answer = (struct admin_answer){.body.max = ADMIN_CLIENT_BODY_MAX};
+	if (!exchange.curl)
+		return err_set(err, ERR_IO, "no connection can be made");
+	code = set_address(exchange.curl, request, err);
+	if (code == 0) {
+		set_options(&exchange);
+		set_body(&exchange);
+		headers = set_headers(&exchange);
+		code = judge(&exchange, curl_easy_perform(exchange.curl), err);
+		curl_easy_getinfo(exchange.curl, CURLINFO_RESPONSE_CODE, &status);
+		answer->status = (int)status;
+		curl_slist_free_all(headers);
+	}
+	curl_easy_cleanup(exchange.curl);
+	return code;
+}
+
+/* Descriptors. */
+
+ssize_t admin_give_from_fd(void *arg, void *data, size_t max)
+{
+	ssize_t got;
+
+	do
+		got = read(*(int *)arg, data, max);
+	while (got < 0 && errno == EINTR);
+	return got;
+}
+
+int admin_take_to_fd(void *arg, const void *data, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		ssize_t n = write(*(int *)arg, (const char *)data + done, len - done);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return -1;
+		done += (size_t)n;
+	}
+	return 0;
 }

@@ -5,17 +5,9 @@
 #include "server/cli/command.h"
 #include "server/cli/config.h"
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-
-struct config_options {
-	const char *action;
-	const char *path;
-	bool json;
-	bool markdown;
-};
 
 static void free_config(struct config **config)
 {
@@ -38,68 +30,25 @@ static struct config *load(const char *path)
 	return NULL;
 }
 
-/* False when the usage is wrong, which is then said. */
-static bool parse_options(int argc, char **argv, struct config_options *options)
+int cmd_config(const struct command_line *line)
 {
-	enum { OPTION_JSON = 256, OPTION_MARKDOWN };
-	static const struct option longs[] = {
-		{"config", required_argument, NULL, 'c'},
-		{"json", no_argument, NULL, OPTION_JSON},
-		{"markdown", no_argument, NULL, OPTION_MARKDOWN},
-		{NULL, 0, NULL, 0},
-	};
-	int option = 0;
-	opterr = 0;
-	while ((option = getopt_long(argc, argv, ":c:", longs, NULL)) != -1) {
-		switch (option) {
-		case 'c':
-			options->path = optarg;
-			break;
-		case OPTION_JSON:
-			options->json = true;
-			break;
-		case OPTION_MARKDOWN:
-			options->markdown = true;
-			break;
-		default:
-			command_option_error(argv, option);
-			return false;
-		}
-	}
-	if (optind == argc)
-		command_usage_error(argv[0], "say what to do: check, show or keys");
-	else if (optind + 1 < argc)
-		command_usage_error(argv[0], "too many arguments: '%s'", argv[optind + 1]);
-	else
-		options->action = argv[optind];
-	return options->action != NULL;
-}
-
-int cmd_config(int argc, char **argv)
-{
-	struct config_options options = {0};
-	if (!parse_options(argc, argv, &options))
-		return EXIT_USAGE;
-	bool check = !strcmp(options.action, "check");
-	bool show = !strcmp(options.action, "show");
-	bool keys = !strcmp(options.action, "keys");
-	if (!check && !show && !keys)
-		return command_usage_error(argv[0], "unknown action '%s': write check, show or keys", options.action);
-	if (options.json && !show)
-		return command_usage_error(argv[0], "--json goes with show");
-	if (options.markdown && !keys)
-		return command_usage_error(argv[0], "--markdown goes with keys");
+	const char *action = line->arguments[0];
+	bool check = !strcmp(action, "check"), show = !strcmp(action, "show"), keys = !strcmp(action, "keys");
+	if (command_has(line, "json") && !show)
+		return command_usage_error("config", "--json goes with show");
+	if (command_has(line, "markdown") && !keys)
+		return command_usage_error("config", "--markdown goes with keys");
 	if (keys) {
-		config_print_keys(stdout, options.markdown);
+		config_print_keys(stdout, command_has(line, "markdown"));
 		return EXIT_DONE;
 	}
-	const char *path = options.path ? options.path : config_default_path();
+	const char *path = command_value(line, "config") ? command_value(line, "config") : config_default_path();
 	_cleanup_(free_config) struct config *config = load(path);
 	if (!config)
 		return EXIT_CONFIG;
 	if (check)
 		printf("%s: ok\n", path ? path : "built-in configuration");
-	else if (options.json)
+	else if (command_has(line, "json"))
 		config_print_json(config, stdout);
 	else
 		config_print(config, stdout);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `larder status`: for a person with 80 columns. */
+#include "base/cleanup.h"
 #include "base/units.h"
-#include "server/cli/admin_command.h"
+#include "server/cli/admin_session.h"
 #include "server/cli/command.h"
+#include "server/cli/show.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,29 +17,28 @@ static void print_summary(const json_t *status)
 {
 	const json_t *requests = json_object_get(status, "requests"), *store = json_object_get(status, "store");
 	const json_t *ratio = json_object_get(requests, "hit_ratio");
-	char age[32], a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
+	char age[SHOW_AGE_MAX], a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 	uint64_t fetched = 0;
 	const json_t *upstream;
 	size_t i;
 
-	json_array_foreach(json_object_get(status, "upstreams"), i, upstream) fetched +=
-		admin_number(upstream, "bytes");
-	printf("larder %s, up %s%s\n", admin_text(status, "version"),
-	       admin_format_age(admin_number(status, "uptime_s"), age), admin_is(status, "offline") ? ", offline" : "");
+	json_array_foreach(json_object_get(status, "upstreams"), i, upstream) fetched += show_number(upstream, "bytes");
+	printf("larder %s, up %s%s\n", show_text(status, "version"), show_age(show_number(status, "uptime_s"), age),
+	       show_is(status, "offline") ? ", offline" : "");
 	printf("  pulls    %" PRIu64 " hits, %" PRIu64 " misses, %" PRIu64 " shared, %" PRIu64 " stale, %" PRIu64
 	       " errors\n",
-	       admin_number(requests, "hit"), admin_number(requests, "miss"), admin_number(requests, "collapsed"),
-	       admin_number(requests, "stale"), admin_number(requests, "error"));
+	       show_number(requests, "hit"), show_number(requests, "miss"), show_number(requests, "collapsed"),
+	       show_number(requests, "stale"), show_number(requests, "error"));
 	if (json_is_real(ratio))
 		printf("  ratio    %.0f %% from the store\n", 100 * json_real_value(ratio));
-	printf("  bytes    %s served, %s fetched\n", units_format_size(admin_number(requests, "served_bytes"), a),
+	printf("  bytes    %s served, %s fetched\n", units_format_size(show_number(requests, "served_bytes"), a),
 	       units_format_size(fetched, b));
-	printf("  store    %" PRIu64 " blobs, %s", admin_number(store, "blobs"),
-	       units_format_size(admin_number(store, "bytes"), a));
+	printf("  store    %" PRIu64 " blobs, %s", show_number(store, "blobs"),
+	       units_format_size(show_number(store, "bytes"), a));
 	if (json_is_integer(json_object_get(store, "free_bytes")))
-		printf("; %s free on its disk", units_format_size(admin_number(store, "free_bytes"), a));
-	if (admin_number(store, "corrupt_blobs"))
-		printf("; %" PRIu64 " damaged", admin_number(store, "corrupt_blobs"));
+		printf("; %s free on its disk", units_format_size(show_number(store, "free_bytes"), a));
+	if (show_number(store, "corrupt_blobs"))
+		printf("; %" PRIu64 " damaged", show_number(store, "corrupt_blobs"));
 	printf("\n");
 }
 
@@ -45,14 +46,14 @@ static void print_flights(const json_t *status)
 {
 	const json_t *flight;
 	size_t i;
-	uint64_t count = admin_number(status, "flight_count");
+	uint64_t count = show_number(status, "flight_count");
 
 	printf("  flights  %" PRIu64 "\n", count);
 	json_array_foreach(json_object_get(status, "flights"), i, flight)
 	{
-		uint64_t held = admin_number(flight, "held"), size = admin_number(flight, "size");
-		char name[ADMIN_TEXT_MAX], of[UNITS_TEXT_MAX];
-		const char *digest = admin_text(flight, "digest"), *hex = strchr(digest, ':');
+		uint64_t held = show_number(flight, "held"), size = show_number(flight, "size");
+		char name[SHOW_TEXT_MAX], of[UNITS_TEXT_MAX];
+		const char *digest = show_text(flight, "digest"), *hex = strchr(digest, ':');
 
 		if (i == FLIGHTS_SHOWN_MAX) {
 			printf("           … and %" PRIu64 " more\n", count - i);
@@ -60,7 +61,7 @@ static void print_flights(const json_t *status)
 		}
 		printf("           %3.0f %% of %-8s %.12s  %.40s\n", size ? 100.0 * (double)held / (double)size : 0.0,
 		       size ? units_format_size(size, of) : "?", hex ? hex + 1 : digest,
-		       admin_plain(admin_text(flight, "repository"), name));
+		       show_plain(show_text(flight, "repository"), name));
 	}
 }
 
@@ -70,31 +71,31 @@ static void format_budget(const json_t *upstream, char *text, size_t size)
 
 	if (!json_is_object(budget))
 		snprintf(text, size, "-");
-	else if (admin_number(budget, "limit"))
-		snprintf(text, size, "%" PRIu64 " of %" PRIu64, admin_number(budget, "remaining"),
-			 admin_number(budget, "limit"));
+	else if (show_number(budget, "limit"))
+		snprintf(text, size, "%" PRIu64 " of %" PRIu64, show_number(budget, "remaining"),
+			 show_number(budget, "limit"));
 	else
-		snprintf(text, size, "%" PRIu64, admin_number(budget, "remaining"));
+		snprintf(text, size, "%" PRIu64, show_number(budget, "remaining"));
 }
 
 static void print_upstream(const json_t *upstream)
 {
 	const json_t *pace = json_object_get(upstream, "pace");
-	const char *why = admin_text(upstream, "why"), *state = admin_text(upstream, "state");
-	char budget[48], bytes[UNITS_TEXT_MAX], plain[ADMIN_TEXT_MAX], age[32];
+	const char *why = show_text(upstream, "why"), *state = show_text(upstream, "state");
+	char budget[48], bytes[UNITS_TEXT_MAX], plain[SHOW_TEXT_MAX], age[SHOW_AGE_MAX];
 
 	format_budget(upstream, budget, sizeof(budget));
-	printf("%-22.22s %-13s %9" PRIu64 " %9s  %-12.12s %" PRIu64 "/%" PRIu64, admin_text(upstream, "name"), state,
-	       admin_number(upstream, "requests"), units_format_size(admin_number(upstream, "bytes"), bytes), budget,
-	       admin_number(pace, "out"), admin_number(pace, "window"));
-	if (admin_number(pace, "waiting"))
-		printf(" +%" PRIu64, admin_number(pace, "waiting"));
+	printf("%-22.22s %-13s %9" PRIu64 " %9s  %-12.12s %" PRIu64 "/%" PRIu64, show_text(upstream, "name"), state,
+	       show_number(upstream, "requests"), units_format_size(show_number(upstream, "bytes"), bytes), budget,
+	       show_number(pace, "out"), show_number(pace, "window"));
+	if (show_number(pace, "waiting"))
+		printf(" +%" PRIu64, show_number(pace, "waiting"));
 	printf("\n");
 	if (*why && strcmp(state, "healthy") != 0)
-		printf("  %s ago: %.60s\n", admin_format_age(admin_number(upstream, "failed_s_ago"), age),
-		       admin_plain(why, plain));
-	if (admin_number(pace, "closed_ms"))
-		printf("  asked to wait: %" PRIu64 " s more\n", (admin_number(pace, "closed_ms") + 999) / 1000);
+		printf("  %s ago: %.60s\n", show_age(show_number(upstream, "failed_s_ago"), age),
+		       show_plain(why, plain));
+	if (show_number(pace, "closed_ms"))
+		printf("  asked to wait: %" PRIu64 " s more\n", (show_number(pace, "closed_ms") + 999) / 1000);
 }
 
 /* Those that nobody asked for yet, in one paragraph. */
@@ -105,9 +106,9 @@ static void print_unused(const json_t *upstreams)
 
 	json_array_foreach(upstreams, i, upstream)
 	{
-		const char *name = admin_text(upstream, "name");
+		const char *name = show_text(upstream, "name");
 
-		if (strcmp(admin_text(upstream, "state"), "unused") != 0)
+		if (strcmp(show_text(upstream, "state"), "unused") != 0)
 			continue;
 		if (column == 0)
 			column = (size_t)printf("not used yet:");
@@ -130,7 +131,7 @@ static void print_upstreams(const json_t *upstreams)
 	printf("\n");
 	json_array_foreach(upstreams, i, upstream)
 	{
-		if (strcmp(admin_text(upstream, "state"), "unused") == 0)
+		if (strcmp(show_text(upstream, "state"), "unused") == 0)
 			continue;
 		if (!header)
 			printf("%-22s %-13s %9s %9s  %-12s %s\n", "UPSTREAM", "STATE", "REQUESTS", "FETCHED", "BUDGET",
@@ -141,23 +142,18 @@ static void print_upstreams(const json_t *upstreams)
 	print_unused(upstreams);
 }
 
-int cmd_status(int argc, char **argv)
+int cmd_status(const struct command_line *line)
 {
-	struct admin_command command;
-	json_t *status;
-	int result;
+	_cleanup_(admin_session_close) struct admin_session session;
+	json_t *status = NULL;
+	int result = admin_session_open(&session, line);
 
-	admin_command_init(&command, "status");
-	result = admin_command_parse(&command, argc, argv);
+	if (result == EXIT_DONE)
+		result = admin_session_ask(&session, "GET", "/api/v1/status", NULL, &status);
 	if (result != EXIT_DONE)
 		return result;
-	if (optind < argc)
-		return command_usage_error("status", "unexpected argument '%s'", argv[optind]);
-	result = admin_command_ask(&command, "GET", "/api/v1/status", &status);
-	if (result != EXIT_DONE)
-		return result;
-	if (command.json) {
-		admin_command_print_json(status);
+	if (command_has(line, "json")) {
+		show_json(status);
 	} else {
 		print_summary(status);
 		print_flights(status);

@@ -1,47 +1,103 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/cli/command.h"
 
-#include "server/cli/admin_command.h"
+/* Which larder a command asks. */
+static const struct command_option asking_options[] = {
+	{"admin", 0, "URL",
+	 "ask this larder: http://HOST:PORT or unix:/PATH; else $LARDER_ADMIN, else http://127.0.0.1:5001"},
+	{"token-file", 0, "FILE", "the admin API's token is in this file's first line"},
+	{"json", 0, NULL, "print one JSON document"},
+	{NULL},
+};
+#define ASKING                                                                                                         \
+	{                                                                                                              \
+		"The larder to ask", asking_options                                                                    \
+	}
 
-static const char serve_help[] = "Runs the proxy until it is told to stop (SIGTERM, SIGINT).\n"
-				 "\n"
-				 "  -c, --config FILE         read this configuration; else $LARDER_CONFIG, else\n"
-				 "                            /etc/larder/larder.yaml, else what is built in\n"
-				 "      --listen ADDR:PORT    serve clients here instead (repeatable)\n"
-				 "      --admin ADDRESS       serve the admin API here instead: ADDR:PORT,\n"
-				 "                            unix:/PATH or off\n"
-				 "      --store DIR           keep the store here instead\n"
-				 "      --max-size SIZE       how much the store may hold (200GiB); 0: no limit\n"
-				 "      --upstream [NAME=]URL add or override an upstream (repeatable); the first\n"
-				 "                            becomes the default upstream\n"
-				 "      --offline             serve what is held and never ask an upstream\n"
-				 "      --log-level LEVEL     error, warn, info or debug\n"
-				 "      --log-format FORMAT   text or json\n";
+/* Those that need no network. */
+static const struct command_option store_options[] = {
+	{"store", 0, "DIR", "work on this store instead, which no larder holds open"},
+	{NULL},
+};
+#define STORE                                                                                                          \
+	{                                                                                                              \
+		"Without a larder", store_options                                                                      \
+	}
 
-static const char config_help[] = "  check   validates the configuration; exit status 3 and the errors, with line and\n"
-				  "          column, when something is wrong\n"
-				  "  show    prints the effective configuration as YAML, secrets redacted\n"
-				  "  keys    lists every key with its default and meaning\n"
-				  "\n"
-				  "  -c, --config FILE         read this configuration; else $LARDER_CONFIG, else\n"
-				  "                            /etc/larder/larder.yaml, else what is built in\n"
-				  "      --json                (show) print one JSON document instead\n"
-				  "      --markdown            (keys) print a Markdown table instead\n";
-
-static const char status_help[] = "Says how a running larder does: pulls, hit ratio, store, flights, and each\n"
-				  "upstream's health, rate budget and pace.\n"
-				  "\n" ADMIN_HELP;
-
-static const char explain_help[] = "Says what a pull of REF would do right now, and why: the decision, the upstream\n"
-				   "and its budget, what the tag means and how old that is, and what is held of it.\n"
-				   "No upstream is asked.\n"
-				   "\n" ADMIN_HELP;
-
-const struct command command_table[] = {
-	{"serve", "", "runs the proxy", serve_help, cmd_serve},
-	{"status", "", "says how a running larder does", status_help, cmd_status},
-	{"explain", "REF", "says what a pull of REF would do right now, and why", explain_help, cmd_explain},
-	{"config", "check|show|keys", "validates or prints the configuration", config_help, cmd_config},
+static const struct command_option serve_options[] = {
+	{"config", 'c', "FILE",
+	 "read this configuration; else $LARDER_CONFIG, else /etc/larder/larder.yaml, else what is built in"},
+	{"listen", 0, "ADDR:PORT", "serve clients here instead (repeatable)"},
+	{"admin", 0, "ADDRESS", "serve the admin API here instead: ADDR:PORT, unix:/PATH or off"},
+	{"store", 0, "DIR", "keep the store here instead"},
+	{"max-size", 0, "SIZE", "how much the store may hold (200GiB); 0: no limit"},
+	{"upstream", 0, "[NAME=]URL",
+	 "add or override an upstream (repeatable); the first becomes the default upstream"},
+	{"offline", 0, NULL, "serve what is held and never ask an upstream"},
+	{"log-level", 0, "error|warn|info|debug", "the least important lines that are logged"},
+	{"log-format", 0, "text|json", "log lines as words or as JSON objects"},
+	{NULL},
 };
 
-const int command_count = sizeof(command_table) / sizeof(command_table[0]);
+static const struct command_action config_actions[] = {
+	{"check", "validates the configuration; exit status 3 and the errors, with line and column, when something is "
+		  "wrong"},
+	{"show", "prints the effective configuration as YAML, secrets redacted"},
+	{"keys", "lists every key with its default and meaning"},
+	{NULL},
+};
+
+static const struct command_option config_options[] = {
+	{"config", 'c', "FILE",
+	 "read this configuration; else $LARDER_CONFIG, else /etc/larder/larder.yaml, else what is built in"},
+	{"json", 0, NULL, "(show) print one JSON document instead"},
+	{"markdown", 0, NULL, "(keys) print a Markdown table instead"},
+	{NULL},
+};
+
+const struct command command_table[] = {
+	{
+		.name = "serve",
+		.arguments = "",
+		.summary = "runs the proxy",
+		.description = "Runs the proxy until it is told to stop (SIGTERM, SIGINT).",
+		.sections = {{"Options", serve_options}},
+		.run = cmd_serve,
+	},
+	{
+		.name = "status",
+		.arguments = "",
+		.summary = "says how a running larder does",
+		.description =
+			"Says how a running larder does: pulls, hit ratio, store, flights, and each upstream's health, "
+			"rate budget and pace.",
+		.sections = {ASKING},
+		.run = cmd_status,
+	},
+	{
+		.name = "explain",
+		.arguments = "REF",
+		.arguments_min = 1,
+		.arguments_max = 1,
+		.wants = "name one reference, such as docker.io/library/alpine:3.20",
+		.summary = "says what a pull of REF would do right now, and why",
+		.description = "Says what a pull of REF would do right now, and why: the decision, the upstream and "
+			       "its budget, "
+			       "what the tag means and how old that is, and what is held of it. No upstream is asked.",
+		.sections = {ASKING, STORE},
+		.run = cmd_explain,
+	},
+	{
+		.name = "config",
+		.arguments = "check|show|keys",
+		.arguments_min = 1,
+		.arguments_max = 1,
+		.wants = "say what to do: check, show or keys",
+		.summary = "validates or prints the configuration",
+		.description = "Validates or prints the configuration that serve would run with.",
+		.actions = config_actions,
+		.sections = {{"Options", config_options}},
+		.run = cmd_config,
+	},
+	{NULL},
+};

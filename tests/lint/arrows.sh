@@ -33,7 +33,7 @@ library_owner() {
   case $1 in
     microhttpd.h) echo 'server/http/*' ;;
     lmdb.h) echo 'store/@(index*.c|index_internal.h|schema.h)' ;;
-    curl/*) echo 'upstream/fetch_curl*.[ch]' ;;
+    curl/*) echo '@(upstream/fetch_curl*.[ch]|server/cli/admin_client.c)' ;;
     yaml.h) echo 'server/cli/config*' ;;
     nghttp2/*) echo 'tests/*' ;;
     cmocka.h) echo '@(tests|bench/upstream)/*' ;;

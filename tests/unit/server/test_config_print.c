@@ -236,7 +236,7 @@ static int run_config(const char *output, const char *const *arguments)
 		int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 		if (fd < 0 || null < 0 || dup2(fd, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0)
 			_exit(99);
-		int status = cmd_config(argc, argv);
+		int status = command_run(command_find("config"), argc, argv);
 		int written = command_finish_output();
 		_exit(status ? status : written);
 	}

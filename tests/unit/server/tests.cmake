@@ -2,6 +2,8 @@
 unit_test(server config cli)
 unit_test(server config_print cli PkgConfig::JANSSON)
 target_compile_definitions(unit_server_config_print PRIVATE LARDER_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+unit_test(server command cli)
+unit_test(server admin_client cli)
 unit_test(server range registry)
 unit_test(server multipart registry)
 unit_test(server target http)

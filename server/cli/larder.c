@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/cli/larder.h"
+
+#include "base/buf.h"
+#include "base/work.h"
+#include "server/admin/admin.h"
+#include "server/cli/command.h"
+#include "server/cli/config.h"
+#include "server/cli/text_file.h"
+#include "server/pull/pull.h"
+#include "store/evict.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+
+#define WORK_THREADS 3
+
+static void upstream_options(const struct config_upstream *from, struct pull_upstream_options *to)
+{
+	*to = (struct pull_upstream_options){
+		.registry =
+			{
+				.name = from->name,
+				.url = from->url,
+				.mirrors = (const char *const *)from->mirrors.items,
+				.mirror_count = from->mirrors.count,
+				.username = from->username,
+				.password = from->password,
+				.docker_config = from->docker_config,
+				.token_services = (const char *const *)from->token_services.items,
+				.token_service_count = from->token_services.count,
+				.ca = from->ca,
+				.insecure = from->insecure,
+				.client_cert = from->client_cert,
+				.client_key = from->client_key,
+				.proxy = from->proxy,
+				.rate_limit = from->rate_limit,
+				.max_connections = from->max_connections,
+				.retries = from->retries,
+				.connect_timeout_ms = from->connect_timeout_ms,
+				.idle_timeout_ms = from->idle_timeout_ms,
+			},
+		.aliases = (const char *const *)from->aliases.items,
+		.alias_count = from->aliases.count,
+		.tag_ttl_ms = from->tag_ttl_ms,
+		.stale_for_ms = from->stale_for_ms,
+		.missing_ttl_ms = from->missing_ttl_ms,
+		.immutable_tags = (const char *const *)from->immutable_tags.items,
+		.immutable_tag_count = from->immutable_tags.count,
+		.allow = (const char *const *)from->allow.items,
+		.allow_count = from->allow.count,
+		.deny = (const char *const *)from->deny.items,
+		.deny_count = from->deny.count,
+	};
+}
+
+static struct pull *start_pull(const struct larder *larder, const struct config *config)
+{
+	struct pull_upstream_options *upstreams = mem_alloc(config->upstream_count * sizeof(*upstreams));
+	struct pull_options options = {
+		.store = larder->store,
+		.work = larder->work,
+		.loop = larder->loop,
+		.upstreams = upstreams,
+		.upstream_count = config->upstream_count,
+		.default_upstream = config->default_upstream,
+		.offline = config->offline,
+	};
+	struct pull *pull;
+
+	for (size_t i = 0; i < config->upstream_count; i++)
+		upstream_options(&config->upstreams[i], &upstreams[i]);
+	pull = pull_new(&options);
+	free(upstreams);
+	return pull;
+}
+
+static int open_store(struct larder *larder, const struct config *config, struct err *err)
+{
+	struct store_options options = {.path = config->store.path};
+	struct evict_options limits = {.max_size = config->store.max_size, .min_free = config->store.min_free};
+	int code = store_open(&options, &larder->store, err);
+
+	return code ? code : evict_start(larder->store, &limits, err);
+}
+
+static int make_admin(struct larder *larder, const struct config *config, struct err *err)
+{
+	struct admin_options options = {.pull = larder->pull, .store = larder->store, .traffic = larder->traffic};
+	char *token = NULL;
+
+	if (config->admin.token_file) {
+		token = text_file_read_line(config->admin.token_file, err);
+		if (!token)
+			return err->code;
+	}
+	options.token = token;
+	larder->admin = admin_new(&options);
+	text_file_free(token);
+	return 0;
+}
+
+int larder_open(struct larder *larder, const struct config *config, struct err *err)
+{
+	int code = open_store(larder, config, err);
+
+	if (code)
+		return code == ERR_BUSY ? EXIT_STORE_HELD : EXIT_SOME_FAILED;
+	larder->work = work_start(WORK_THREADS);
+	if (loop_start(&larder->loop, err))
+		return EXIT_SOME_FAILED;
+	larder->pull = start_pull(larder, config);
+	larder->traffic = mem_alloc(sizeof(*larder->traffic));
+	larder->api = (struct registry_api){.pull = larder->pull, .traffic = larder->traffic};
+	return make_admin(larder, config, err) ? EXIT_SOME_FAILED : EXIT_DONE;
+}
+
+void larder_close(struct larder *larder)
+{
+	admin_free(larder->admin);
+	pull_free(larder->pull);
+	loop_stop(larder->loop);
+	work_stop(larder->work);
+	store_close(larder->store);
+	free(larder->traffic);
+}

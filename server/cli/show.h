@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Answers of the admin API, for people: their members, and texts of strangers' made fit for a terminal. */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Prints a document as it came, for --json. */
+void show_json(const json_t *document);
+
+/* Members, also when they are absent: 0 and "". */
+uint64_t show_number(const json_t *object, const char *name);
+const char *show_text(const json_t *object, const char *name);
+bool show_is(const json_t *object, const char *name);
+
+#define SHOW_TEXT_MAX 512
+/* A text of strangers', safe for a terminal: control characters are shown as '?'. */
+const char *show_plain(const char *text, char plain[SHOW_TEXT_MAX]);
+
+#define SHOW_AGE_MAX 32
+/* "35s", "12m", "3h", "2d": one unit. */
+const char *show_age(uint64_t seconds, char text[SHOW_AGE_MAX]);
