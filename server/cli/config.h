@@ -74,6 +74,13 @@ struct config {
 		char *htpasswd;
 	} access;
 	struct {
+		unsigned max_connections;
+		unsigned max_connections_each; /* 0: half of them */
+		uint64_t request_timeout_ms;
+		uint64_t min_rate; /* bytes a second */
+		uint64_t patience_ms;
+	} clients;
+	struct {
 		enum log_level level;
 		enum log_format format;
 	} log;
