@@ -270,7 +270,7 @@ static int read_stored(struct pull_manifest *manifest)
 			manifest->size = size;
 		return code;
 	}
-	manifest->own_data = pull_read_stored(manifest->pull, &manifest->digest, &len);
+	manifest->own_data = manifest_load(manifest->pull->store, &manifest->digest, &len);
 	if (!manifest->own_data)
 		return ERR_NOT_FOUND;
 	manifest->data = manifest->own_data;

@@ -116,7 +116,7 @@ static bool read_known(struct pull_referrers *referrers)
 
 	if (referrers->known.digest.algorithm == 0)
 		return false;
-	referrers->stored = pull_read_stored(referrers->pull, &referrers->known.digest, &referrers->len);
+	referrers->stored = manifest_load(referrers->pull->store, &referrers->known.digest, &referrers->len);
 	if (referrers->stored)
 		index_write_later(referrers->pull->index, &use, 1);
 	return referrers->stored != NULL;
