@@ -10,7 +10,6 @@
 #include "base/count.h"
 #include "store/index.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,6 +19,7 @@
 #include <sys/statvfs.h>
 
 #define VERSION_NEW "VERSION.new"
+#define INDEX_NEW   "index.new"
 
 static const char *const directories[] = {"index", "blobs", "partial", "quarantine"};
 
@@ -150,15 +150,13 @@ static int write_version(struct store *store, struct err *err)
 	return 0;
 }
 
-/* Reads what format the store has; a new store is of ours. */
-static int check_version(struct store *store, int *version, struct err *err)
+static int check_version(struct store *store, struct err *err)
 {
 	_cleanup_close_ int fd = openat(store->root_fd, "VERSION", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	char text[16] = "";
 	size_t digits;
 	ssize_t len;
 
-	*version = STORE_FORMAT_VERSION;
 	if (fd < 0 && errno == ENOENT)
 		return write_version(store, err);
 	len = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
@@ -179,7 +177,6 @@ static int check_version(struct store *store, int *version, struct err *err)
 			       "wrote it, or name "
 			       "another directory with --store",
 			       store->path, text, STORE_FORMAT_VERSION);
-	*version = text[0] - '0';
 	return 0;
 }
 
@@ -200,63 +197,60 @@ static int make_directories(struct store *store, struct err *err)
 	return 0;
 }
 
-/* A range file is worth nothing without its partial, and a temporary file nothing at all. */
-static void clean_partial(struct store *store)
+static void remove_index_new(struct store *store)
 {
-	static const char suffix[] = ".ranges";
-	int fd = openat(store->root_fd, "partial", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-	struct dirent *entry;
-
-	if (!directory) {
-		if (fd >= 0)
-			close(fd);
-		return;
-	}
-	while ((entry = readdir(directory))) {
-		size_t len = strlen(entry->d_name);
-		bool useless = strncmp(entry->d_name, STORE_PUT_PREFIX, strlen(STORE_PUT_PREFIX)) == 0;
-
-		if (len > strlen(suffix) && strcmp(entry->d_name + len - strlen(suffix), suffix) == 0) {
-			char name[sizeof(entry->d_name)];
-
-			memcpy(name, entry->d_name, len - strlen(suffix));
-			name[len - strlen(suffix)] = '\0';
-			useless = faccessat(fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
-		}
-		if (useless)
-			unlinkat(fd, entry->d_name, 0);
-	}
-	closedir(directory);
+	unlinkat(store->root_fd, INDEX_NEW "/data.mdb", 0);
+	unlinkat(store->root_fd, INDEX_NEW "/lock.mdb", 0);
+	unlinkat(store->root_fd, INDEX_NEW, AT_REMOVEDIR);
 }
 
-/* An older format is upgraded, and only then called ours: a crash between the two repeats it. */
-static int open_index(struct store *store, int version, struct err *err)
+/* A new index gets its place once it is whole and durable: what is cut off in LMDB's first write is no index to it. */
+static int make_index(struct store *store, struct err *err)
+{
+	_cleanup_free_ char *path = mem_printf("%s/" INDEX_NEW, store->path);
+	struct index *index = NULL;
+	int code;
+
+	remove_index_new(store);
+	if (faccessat(store->root_fd, "index/data.mdb", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	if (mkdirat(store->root_fd, INDEX_NEW, STORE_DIRECTORY_MODE) < 0 && errno != EEXIST)
+		return open_error(err, errno, "cannot make directories in the store", store->path);
+	code = index_open(path, &index, err);
+	if (code)
+		return code;
+	index_close(index);
+	if (renameat(store->root_fd, INDEX_NEW "/data.mdb", store->root_fd, "index/data.mdb") < 0)
+		return open_error(err, errno, "cannot make the index in the store", store->path);
+	remove_index_new(store);
+	return 0;
+}
+
+static int open_index(struct store *store, struct err *err)
 {
 	_cleanup_free_ char *path = mem_printf("%s/index", store->path);
-	int code = index_open(path, version < STORE_FORMAT_VERSION, &store->index, err);
+	int code = make_index(store, err);
 
-	/* LMDB syncs what it writes into its files, but not the directory that names them. */
 	if (!code)
-		code = store_sync_directory(store, "index", err);
-	return code || version == STORE_FORMAT_VERSION ? code : write_version(store, err);
+		code = index_open(path, &store->index, err);
+	/* LMDB syncs what it writes into its files, but not the directory that names them. */
+	return code ? code : store_sync_directory(store, "index", err);
 }
 
 int store_open(const struct store_options *options, struct store **store_out, struct err *err)
 {
 	struct store *store = mem_alloc(sizeof(*store));
-	int code, version;
+	int code;
 
 	store->path = mem_strdup(options->path);
 	store->root_fd = store->lock_fd = -1;
 	room_init(&store->room);
-	if ((code = open_root(store, err)) || (code = take_lock(store, err)) ||
-	    (code = check_version(store, &version, err)) || (code = make_directories(store, err)) ||
-	    (code = open_index(store, version, err))) {
+	if ((code = open_root(store, err)) || (code = take_lock(store, err)) || (code = check_version(store, err)) ||
+	    (code = make_directories(store, err)) || (code = open_index(store, err))) {
 		store_close(store);
 		return code;
 	}
-	clean_partial(store);
+	sweep_at_open(store);
 	*store_out = store;
 	return 0;
 }
