@@ -37,12 +37,33 @@ static void change_later(struct store *store, enum index_change_kind kind, const
 	(void)index_write_later(store->index, &change, 1);
 }
 
+/* Without it the sweep finds the blob, only later. */
+static void make_mark(struct store *store, const struct digest *digest)
+{
+	char path[STORE_PATH_MAX];
+	_cleanup_close_ int fd = openat(store->root_fd, store_partial_path(digest, STORE_MARK_SUFFIX, path),
+					O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
+
+	if (fd < 0)
+		log_debug("store: cannot create %s: %s", path, strerrordesc_np(errno));
+}
+
+static void remove_mark(struct store *store, const struct digest *digest)
+{
+	char path[STORE_PATH_MAX];
+
+	unlinkat(store->root_fd, store_partial_path(digest, STORE_MARK_SUFFIX, path), 0);
+}
+
 int store_record_blob(struct store *store, const struct digest *digest, uint64_t size, struct err *err)
 {
 	struct index_change change = {
 		.kind = INDEX_PUT_BLOB, .digest = digest, .blob = {.size = size, .last_use = clock_wall_s()}};
+	int code = index_write(store->index, &change, 1, err);
 
-	return index_write(store->index, &change, 1, err);
+	if (code == 0)
+		remove_mark(store, digest);
+	return code;
 }
 
 static int not_found(const struct digest *digest, struct err *err)
@@ -132,7 +153,9 @@ static int make_blob_directories(struct store *store, const char *blob_path, str
 
 	for (const char *slash = strchr(blob_path + strlen("blobs/"), '/'); slash; slash = strchr(slash + 1, '/')) {
 		snprintf(path, sizeof(path), "%.*s", (int)(slash - blob_path), blob_path);
-		if (mkdirat(store->root_fd, path, STORE_DIRECTORY_MODE) < 0 && errno != EEXIST)
+		if (mkdirat(store->root_fd, path, STORE_DIRECTORY_MODE) == 0)
+			room_add_directories(store, 1);
+		else if (errno != EEXIST)
 			return file_error(store, errno, "make the directory", path, err);
 		/* Also when it exists: whoever made it may not have come to this line yet. */
 		int code = store_sync_directory(store, parent, err);
@@ -173,17 +196,12 @@ static int give_way(struct store *store, const char *from, const char *to, const
 	return 0;
 }
 
-int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
-		       struct err *err)
+/* Gives `from` the name `to`, whatever is or is not there yet. */
+static int take_place(struct store *store, const char *from, const char *to, const struct digest *digest, uint64_t size,
+		      struct err *err)
 {
-	char to[STORE_PATH_MAX], directory[STORE_PATH_MAX];
 	int code = ERR_AGAIN;
 
-	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
-		return file_error(store, errno, "sync", from, err);
-	/* What eviction is taking away would be forgotten again. */
-	room_await_removal(store, digest);
-	store_blob_path(digest, to);
 	for (int tries = 0; code == ERR_AGAIN && tries < PUBLISH_TRIES; tries++) {
 		if (rename_without_replacing(store, from, to) == 0) {
 			code = 0;
@@ -198,10 +216,27 @@ int store_publish_file(struct store *store, const char *from, int fd, const stru
 			return file_error(store, errno, "publish", to, err);
 		}
 	}
-	if (code == ERR_AGAIN)
-		return err_set(err, ERR_IO, "cannot publish %s/%s: it keeps vanishing", store->path, from);
-	if (code)
+	return code == ERR_AGAIN ? err_set(err, ERR_IO, "cannot publish %s/%s: it keeps vanishing", store->path, from)
+				 : code;
+}
+
+int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
+		       struct err *err)
+{
+	char to[STORE_PATH_MAX], directory[STORE_PATH_MAX];
+	int code;
+
+	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
+		return file_error(store, errno, "sync", from, err);
+	/* What eviction is taking away would be forgotten again. */
+	room_await_removal(store, digest);
+	make_mark(store, digest);
+	store_blob_path(digest, to);
+	code = take_place(store, from, to, digest, size, err);
+	if (code) {
+		remove_mark(store, digest);
 		return code;
+	}
 	snprintf(directory, sizeof(directory), "%.*s", (int)(strrchr(to, '/') - to), to);
 	return store_sync_directory(store, directory, err);
 }

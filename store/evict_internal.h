@@ -5,6 +5,10 @@
 #include "store/evict.h"
 #include "store/store_internal.h"
 
+/* When the store is opened: removes from partial/ what is worth nothing, records what was published and not recorded,
+ * and counts what flights of the past left. */
+void sweep_at_open(struct store *store);
+
 /* Where a sweep stands. Zeroed: at its start. */
 struct sweep {
 	unsigned directory;  /* of files, the next to look through */
@@ -15,7 +19,9 @@ struct sweep {
 /* Looks a little further. False when it came to its end. */
 bool sweep_step(struct store *store, struct sweep *sweep);
 
+/* Removes a root and all that only it needs. */
+int evict_image(struct store *store, const struct digest *root, struct err *err);
 /* Brings the store under its limits. */
-void evict_pass(struct store *store);
+void evict_pass(struct store *store, const struct evict_options *options);
 /* Ends the thread, if it was started. */
 void evict_stop(struct store *store);

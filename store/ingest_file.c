@@ -125,7 +125,7 @@ void ingest_write_journal(struct ingest *ingest)
 	encode_journal(ingest, &journal);
 	ingest->journal_due = 0;
 	pthread_mutex_unlock(&ingest->mutex);
-	store_partial_path(&ingest->digest, INGEST_RANGES_SUFFIX, path);
+	store_partial_path(&ingest->digest, STORE_RANGES_SUFFIX, path);
 	if (ingest->journal_fd < 0)
 		ingest->journal_fd =
 			openat(ingest->store->root_fd, path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
@@ -144,7 +144,7 @@ void ingest_remove_journal(struct ingest *ingest)
 	if (ingest->journal_fd >= 0)
 		close(ingest->journal_fd);
 	ingest->journal_fd = -1;
-	unlinkat(ingest->store->root_fd, store_partial_path(&ingest->digest, INGEST_RANGES_SUFFIX, path), 0);
+	unlinkat(ingest->store->root_fd, store_partial_path(&ingest->digest, STORE_RANGES_SUFFIX, path), 0);
 	pthread_mutex_unlock(&ingest->journal_mutex);
 }
 
@@ -158,7 +158,7 @@ static int take_up(struct ingest *ingest, struct err *err)
 
 	if (fstat(ingest->fd, &file) < 0)
 		return err_set_errno(err, ERR_IO, errno, "cannot look at a partial in %s", ingest->store->path);
-	store_partial_path(&ingest->digest, INGEST_RANGES_SUFFIX, path);
+	store_partial_path(&ingest->digest, STORE_RANGES_SUFFIX, path);
 	ingest->journal_fd = openat(ingest->store->root_fd, path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 	if (ingest->journal_fd >= 0)
 		len = pread(ingest->journal_fd, journal.bytes, sizeof(journal.bytes), 0);

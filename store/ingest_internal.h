@@ -47,8 +47,6 @@ struct ingest {
 	uint64_t journal_due;          /* bytes written since the last time */
 };
 
-#define INGEST_RANGES_SUFFIX ".ranges"
-
 /* Writes the range file. Its failure costs at most bytes that are fetched again, so it is only logged. */
 void ingest_write_journal(struct ingest *ingest);
 /* Removes it. */

@@ -12,7 +12,7 @@
 #include <sys/statvfs.h>
 #include <time.h>
 
-#define BLOB_DIRECTORIES 256
+#define OTHER_FILES 8 /* the store's own: VERSION, lock, the upper directories */
 
 /* What counts at one moment. */
 struct measure {
@@ -84,12 +84,11 @@ static void take_measure(struct store *store, struct measure *measure)
 	struct room *room = &store->room;
 	struct index_totals totals = {0};
 	struct statvfs disk;
-	uint64_t directories;
 
 	(void)index_get_totals(store->index, &totals, NULL);
-	directories = totals.blobs < BLOB_DIRECTORIES ? totals.blobs : BLOB_DIRECTORIES;
 	measure->evictable = totals.bytes + totals.blobs * ROOM_FILE_BYTES + room->leftover;
-	measure->used = measure->evictable + room->reserved + index_bytes(store) + (directories + 8) * ROOM_FILE_BYTES;
+	measure->used = measure->evictable + room->reserved + index_bytes(store) +
+			(room->directories + OTHER_FILES) * ROOM_FILE_BYTES;
 	measure->free = 0;
 	measure->free_known = room->min_free > 0 && fstatvfs(store->root_fd, &disk) == 0;
 	if (measure->free_known)
@@ -209,6 +208,13 @@ void room_add_leftover(struct store *store, uint64_t bytes)
 {
 	pthread_mutex_lock(&store->room.mutex);
 	store->room.leftover += bytes;
+	pthread_mutex_unlock(&store->room.mutex);
+}
+
+void room_add_directories(struct store *store, unsigned count)
+{
+	pthread_mutex_lock(&store->room.mutex);
+	store->room.directories += count;
 	pthread_mutex_unlock(&store->room.mutex);
 }
 

@@ -31,6 +31,7 @@ struct room {
 	struct ingest *ingests; /* that are open */
 	uint64_t reserved;      /* by them, and by small writes */
 	uint64_t leftover;      /* in partial/ and quarantine/, of no open ingest */
+	unsigned directories;   /* below blobs/ */
 	uint64_t wanted;        /* by those who wait */
 	bool running, stopping, hurry;
 	unsigned passes; /* that ended */
@@ -52,6 +53,9 @@ void room_give(struct store *store, uint64_t bytes);
 
 /* Counts the bytes of a file that is in partial/ or quarantine/ and belongs to nobody. */
 void room_add_leftover(struct store *store, uint64_t bytes);
+
+/* Counts directories below blobs/: they stay when their last blob goes. */
+void room_add_directories(struct store *store, unsigned count);
 
 /* By how much the store is above what it should hold, with what is asked for and a margin. The mutex is held. */
 uint64_t room_excess(struct store *store);

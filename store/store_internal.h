@@ -12,7 +12,9 @@
 #define STORE_QUARANTINE_MAX 16  /* files kept in quarantine/, the newest */
 #define STORE_DIRECTORY_MODE 0750
 #define STORE_ROOM_WAIT_MS   10000  /* for eviction to make room */
-#define STORE_PUT_PREFIX     "put." /* temporary files of store_put_blob(): worth nothing to the next run */
+#define STORE_PUT_PREFIX     "put." /* temporary files: worth nothing to the next run */
+#define STORE_RANGES_SUFFIX  ".ranges"
+#define STORE_MARK_SUFFIX    ".mark" /* stands while a blob is published and perhaps not in the index */
 
 struct store {
 	char *path;
@@ -41,7 +43,8 @@ int store_sync_directory(struct store *store, const char *path, struct err *err)
 int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
 		       struct err *err);
 
-/* Tells the index of a published blob, and waits. */
+/* Tells the index of a published blob, and waits. Between the two a mark in partial/ stands for it, so that one that a
+ * crash kept from the index counts as soon as the store is opened. */
 int store_record_blob(struct store *store, const struct digest *digest, uint64_t size, struct err *err);
 
 /* Moves a file to quarantine/ under a name of its own, and removes the oldest there. 0 also when there is no such file.

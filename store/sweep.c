@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Brings files and index together once after each start, a directory or a thousand blobs at a time. */
+/*
+ * Brings files and index together. When the store is opened: what crashes leave in partial/, which never holds much.
+ * And once behind each start, a little at a time, so that it goes unnoticed: all that there is.
+ */
 #include "store/evict_internal.h"
 
 #include "base/log.h"
@@ -19,6 +22,91 @@
 static const char *const algorithms[] = {"sha256", "sha512"};
 
 #define DIRECTORIES (DIRECTORIES_OF_ALGORITHM * (sizeof(algorithms) / sizeof(*algorithms)))
+
+static const char *blob_directory(unsigned number, char path[STORE_PATH_MAX])
+{
+	snprintf(path, STORE_PATH_MAX, "blobs/%s/%02x", algorithms[number / DIRECTORIES_OF_ALGORITHM],
+		 number % DIRECTORIES_OF_ALGORITHM);
+	return path;
+}
+
+/* Takes `suffix` off the end of a name in partial/. */
+static bool take_suffix(const char *name, const char *suffix, char stem[STORE_PATH_MAX])
+{
+	size_t len = strlen(name), tail = strlen(suffix);
+
+	if (len <= tail || strcmp(name + len - tail, suffix) != 0)
+		return false;
+	snprintf(stem, STORE_PATH_MAX, "partial/%.*s", (int)(len - tail), name);
+	return true;
+}
+
+/* A crash may have come between publishing and recording: looking the blob up tells the index of it. */
+static void record_marked(struct store *store, char *stem)
+{
+	char *name = strchr(stem, '/') + 1, *dash = strchr(name, '-');
+	struct digest digest;
+	uint64_t size;
+
+	if (dash)
+		*dash = ':';
+	if (digest_parse(name, &digest) == 0)
+		(void)store_find_blob(store, &digest, &size, NULL);
+}
+
+/* Whether a file in partial/ is worth nothing: a temporary file, a range file without its partial, a mark once its blob
+ * is in the index. */
+static bool is_useless(struct store *store, const char *name)
+{
+	char stem[STORE_PATH_MAX];
+
+	if (strncmp(name, STORE_PUT_PREFIX, strlen(STORE_PUT_PREFIX)) == 0)
+		return true;
+	if (take_suffix(name, STORE_RANGES_SUFFIX, stem))
+		return faccessat(store->root_fd, stem, F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT;
+	if (!take_suffix(name, STORE_MARK_SUFFIX, stem))
+		return false;
+	record_marked(store, stem);
+	return true;
+}
+
+static void look_through_leftovers(struct store *store, const char *path, bool clean)
+{
+	int fd = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	struct stat file;
+
+	if (!directory && fd >= 0)
+		close(fd);
+	while (directory && (entry = readdir(directory))) {
+		if (clean && is_useless(store, entry->d_name))
+			unlinkat(fd, entry->d_name, 0);
+		else if (fstatat(fd, entry->d_name, &file, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(file.st_mode))
+			room_add_leftover(store, (uint64_t)file.st_blocks * 512);
+	}
+	if (directory)
+		closedir(directory);
+}
+
+static void count_directories(struct store *store)
+{
+	char path[STORE_PATH_MAX];
+	unsigned count = 0;
+
+	for (unsigned number = 0; number < DIRECTORIES; number++)
+		count += faccessat(store->root_fd, blob_directory(number, path), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+	room_add_directories(store, count);
+}
+
+void sweep_at_open(struct store *store)
+{
+	count_directories(store);
+	look_through_leftovers(store, "partial", true);
+	look_through_leftovers(store, "quarantine", false);
+	/* What was looked up counts from here on. */
+	(void)index_write(store->index, NULL, 0, NULL);
+}
 
 /* A published file that the index does not know becomes a root, as old as the file. */
 static void adopt(struct store *store, struct sweep *sweep, const char *algorithm, int directory, const char *name)
@@ -47,8 +135,7 @@ static void look_through(struct store *store, struct sweep *sweep, unsigned numb
 	DIR *directory;
 	int fd;
 
-	snprintf(path, sizeof(path), "blobs/%s/%02x", algorithm, number % DIRECTORIES_OF_ALGORITHM);
-	fd = openat(store->root_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	fd = openat(store->root_fd, blob_directory(number, path), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	directory = fd < 0 ? NULL : fdopendir(fd);
 	if (!directory) {
 		if (fd >= 0)
