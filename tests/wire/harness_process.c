@@ -232,19 +232,31 @@ static const char *end_fault(const struct larder *larder)
 	return WEXITSTATUS(larder->status) == REPORT_EXIT ? "a sanitizer's report" : NULL;
 }
 
-bool process_end(struct larder *larder)
+bool process_finish(struct larder *larder, unsigned deadline_ms, int *status)
 {
+	bool ended = true;
 	if (larder->pid > 0) {
 		kill(larder->pid, SIGTERM);
-		if (!reap(larder, STOP_MS)) {
+		ended = reap(larder, deadline_ms);
+		if (!ended) {
 			print_error("larder does not end after SIGTERM\n");
 			larder->killed = true;
 			kill(larder->pid, SIGKILL);
 			reap(larder, STOP_MS);
-			return false;
 		}
-		if (!WIFEXITED(larder->status) || WEXITSTATUS(larder->status) != 0) {
-			print_error("larder ended with wait status 0x%x after SIGTERM\n", (unsigned)larder->status);
+	}
+	*status = larder->status;
+	return ended;
+}
+
+bool process_end(struct larder *larder)
+{
+	if (larder->pid > 0) {
+		int status;
+		if (!process_finish(larder, STOP_MS, &status))
+			return false;
+		if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+			print_error("larder ended with wait status 0x%x after SIGTERM\n", (unsigned)status);
 			return false;
 		}
 	}

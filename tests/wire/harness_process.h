@@ -16,6 +16,8 @@ struct larder *process_new(const char *const *arguments, unsigned listeners);
 void process_start(struct larder *larder);
 /* At the end of a test: stops it if it runs. False, with a message, when anything was wrong with how it ended. */
 bool process_end(struct larder *larder);
+/* SIGTERM if it runs; waits, and kills it when it does not end. False then; *status is as waitpid() says. */
+bool process_finish(struct larder *larder, unsigned deadline_ms, int *status);
 /* Prints what it wrote. */
 void process_print(struct larder *larder);
 void process_free(struct larder *larder);
