@@ -16,15 +16,16 @@ complain() {
 allowed_rooms() {
   case $1 in
     base/*) echo base ;;
+    layer/*) echo base layer ;;
     store/*) echo base store ;;
     upstream/*) echo base upstream ;;
     server/http/*) echo base server/http ;;
     # What a URL may hold is no business with the network.
     server/registry/*) echo base server/http server/pull server/registry upstream/url.h ;;
     server/pull/*) echo base store upstream server/pull ;;
-    server/*) echo base store upstream server ;;
-    tests/*) echo base store upstream server tests ;;
-    bench/*) echo base bench tests/wire ;;
+    server/*) echo base layer store upstream server ;;
+    tests/*) echo base layer store upstream server tests ;;
+    bench/*) echo base layer bench tests/wire ;;
   esac
 }
 
@@ -32,6 +33,7 @@ allowed_rooms() {
 library_owner() {
   case $1 in
     microhttpd.h) echo 'server/http/*' ;;
+    zstd.h) echo 'layer/*' ;;
     lmdb.h) echo 'store/@(index*.c|index_internal.h|schema.h)' ;;
     curl/*) echo '@(upstream/fetch_curl*.[ch]|server/cli/admin_client.c)' ;;
     yaml.h) echo 'server/cli/config*' ;;
@@ -70,6 +72,6 @@ while IFS=: read -r file line text; do
     *\"*) check_own "$file:$line" "$file" "$header" ;;
     *) check_library "$file:$line" "$file" "$header" ;;
   esac
-done < <(find base store upstream server tests bench -name '*.[ch]' -print0 2>/dev/null |
+done < <(find base layer store upstream server tests bench -name '*.[ch]' -print0 2>/dev/null |
   xargs -0r grep -HnE '^[[:space:]]*#[[:space:]]*include' || true)
 exit "$broken"
