@@ -9,6 +9,8 @@
 #include "store/evict_internal.h"
 #include "store/index.h"
 #include "store/ingest_internal.h"
+#include "store/pins.h"
+#include "store/remove.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,207 +20,10 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
-#include <uthash.h>
 
-#define IMAGE_BLOBS_MAX 4096  /* taken at once; what is left of a larger image is below roots of its own */
-#define CHILDREN_MAX    16384 /* of one manifest that are looked at */
-#define IDLE_S          10    /* between looks at the file system, which others fill too */
-#define SWEEP_PAUSE_NS  2000000L
-
-/* Images. */
-
-struct victim {
-	struct digest digest;
-	UT_hash_handle hh;
-};
-
-struct image {
-	struct victim *victims; /* a hash that keeps the order: parents before children */
-};
-
-struct child {
-	struct digest digest;
-	bool is_manifest;
-};
-
-struct children {
-	struct child *items;
-	size_t count, cap;
-};
-
-static void image_dispose(struct image *image)
-{
-	struct victim *victim, *next;
-
-	HASH_ITER (hh, image->victims, victim, next) {
-		HASH_DEL(image->victims, victim);
-		free(victim);
-	}
-}
-
-static bool image_has(const struct image *image, const struct digest *digest)
-{
-	struct victim *found;
-
-	HASH_FIND(hh, image->victims, digest, sizeof(*digest), found);
-	return found != NULL;
-}
-
-static void image_add(struct image *image, const struct digest *digest)
-{
-	struct victim *victim = mem_alloc(sizeof(*victim));
-
-	victim->digest = *digest;
-	HASH_ADD(hh, image->victims, digest, sizeof(victim->digest), victim);
-}
-
-static bool collect_child(void *arg, const struct digest *digest, bool is_manifest)
-{
-	struct children *children = arg;
-
-	if (children->count == children->cap) {
-		children->cap = children->cap ? children->cap * 2 : 64;
-		children->items = mem_realloc(children->items, children->cap * sizeof(*children->items));
-	}
-	children->items[children->count++] = (struct child){*digest, is_manifest};
-	return children->count < CHILDREN_MAX;
-}
-
-struct needed {
-	const struct image *image;
-	bool by_others;
-};
-
-static bool look_at_parent(void *arg, const struct digest *parent, bool is_manifest)
-{
-	struct needed *needed = arg;
-
-	(void)is_manifest;
-	needed->by_others = !image_has(needed->image, parent);
-	return !needed->by_others;
-}
-
-/* Whether a child goes with the image: it is held, nothing else references it, and no tag means it. */
-static bool goes_along(struct store *store, const struct image *image, const struct child *child)
-{
-	struct needed needed = {.image = image};
-	struct index_blob blob;
-
-	return !image_has(image, &child->digest) && index_get_blob(store->index, &child->digest, &blob, NULL) == 0 &&
-	       index_list_parents(store->index, &child->digest, look_at_parent, &needed, NULL) == 0 &&
-	       !needed.by_others &&
-	       (!child->is_manifest || index_find_tag_of(store->index, &child->digest, NULL) == ERR_NOT_FOUND);
-}
-
-/* The root and all that only it needs. A child of two manifests is looked at with each, and goes with the later. */
-static void image_collect(struct store *store, const struct digest *root, struct image *image)
-{
-	image_add(image, root);
-	for (struct victim *at = image->victims; at; at = at->hh.next) {
-		struct children children = {0};
-
-		(void)index_list_children(store->index, &at->digest, collect_child, &children, NULL);
-		for (size_t i = 0; i < children.count && HASH_COUNT(image->victims) < IMAGE_BLOBS_MAX; i++)
-			if (goes_along(store, image, &children.items[i]))
-				image_add(image, &children.items[i].digest);
-		free(children.items);
-	}
-}
-
-/* Removing. */
-
-static int remove_files(struct store *store, const struct digest *digests, unsigned *count, struct err *err)
-{
-	char path[STORE_PATH_MAX];
-
-	for (unsigned i = 0; i < *count; i++) {
-		if (unlinkat(store->root_fd, store_blob_path(&digests[i], path), 0) < 0 && errno != ENOENT) {
-			*count = i;
-			return err_set_errno(err, ERR_IO, errno, "cannot remove %s/%s", store->path, path);
-		}
-	}
-	return 0;
-}
-
-static uint64_t bytes_of(struct store *store, const struct digest *digests, unsigned count)
-{
-	struct index_blob blob;
-	uint64_t bytes = 0;
-
-	for (unsigned i = 0; i < count; i++)
-		if (index_get_blob(store->index, &digests[i], &blob, NULL) == 0)
-			bytes += blob.size;
-	return bytes;
-}
-
-static int remove_batch(struct store *store, const struct digest *digests, unsigned count, struct err *err)
-{
-	struct index_change changes[ROOM_REMOVING_MAX];
-	struct room *room = &store->room;
-	unsigned gone = count;
-	int code, forgotten = 0;
-
-	pthread_mutex_lock(&room->mutex);
-	while (room->removing_count > 0)
-		pthread_cond_wait(&room->freed, &room->mutex);
-	memcpy(room->removing, digests, count * sizeof(*digests));
-	room->removing_count = count;
-	pthread_mutex_unlock(&room->mutex);
-
-	code = remove_files(store, digests, &gone, err);
-	for (unsigned i = 0; i < gone; i++)
-		changes[i] = (struct index_change){.kind = INDEX_FORGET_BLOB, .digest = &digests[i]};
-	if (gone > 0)
-		forgotten = index_write(store->index, changes, gone, code ? NULL : err);
-
-	pthread_mutex_lock(&room->mutex);
-	room->removing_count = 0;
-	pthread_cond_broadcast(&room->freed);
-	pthread_mutex_unlock(&room->mutex);
-	return code ? code : forgotten;
-}
-
-int evict_blobs(struct store *store, const struct digest *digests, size_t count, struct err *err)
-{
-	int code = 0;
-
-	for (size_t done = 0; done < count && !code; done += ROOM_REMOVING_MAX)
-		code = remove_batch(store, digests + done,
-				    count - done < ROOM_REMOVING_MAX ? (unsigned)(count - done) : ROOM_REMOVING_MAX,
-				    err);
-	return code;
-}
-
-static int evict_batch(struct store *store, const struct digest *digests, unsigned count, struct err *err)
-{
-	uint64_t bytes = bytes_of(store, digests, count);
-	int code = remove_batch(store, digests, count, err);
-
-	if (code == 0) {
-		pthread_mutex_lock(&store->room.mutex);
-		store->room.evicted_bytes += bytes;
-		pthread_mutex_unlock(&store->room.mutex);
-	}
-	return code;
-}
-
-int evict_image(struct store *store, const struct digest *root, struct err *err)
-{
-	_cleanup_(image_dispose) struct image image = {0};
-	struct digest batch[ROOM_REMOVING_MAX];
-	unsigned count = 0;
-	int code = 0;
-
-	image_collect(store, root, &image);
-	for (struct victim *at = image.victims; at && !code; at = at->hh.next) {
-		batch[count++] = at->digest;
-		if (count < ROOM_REMOVING_MAX && at->hh.next)
-			continue;
-		code = evict_batch(store, batch, count, err);
-		count = 0;
-	}
-	return code;
-}
+#define CANDIDATES_MAX 16 /* roots looked at together */
+#define IDLE_S         10 /* between looks at the file system, which others fill too */
+#define SWEEP_PAUSE_NS 2000000L
 
 /* What flights of the past left, and what was quarantined. */
 
@@ -311,12 +116,39 @@ static void make_room_of_leftovers(struct store *store)
 			;
 }
 
-static bool take_first(void *arg, const struct index_root *root)
-{
-	struct index_root *first = arg;
+struct candidates {
+	struct index_root roots[CANDIDATES_MAX];
+	size_t count;
+};
 
-	*first = *root;
-	return false;
+static bool take_candidate(void *arg, const struct index_root *root)
+{
+	struct candidates *candidates = arg;
+
+	candidates->roots[candidates->count++] = *root;
+	return candidates->count < CANDIDATES_MAX;
+}
+
+/* The least recently used root that no pin keeps; *kept is moved over those that one does. 0, ERR_NOT_FOUND, ERR_IO. */
+static int choose(struct store *store, struct index_root *kept, struct index_root *chosen, struct err *err)
+{
+	struct candidates candidates;
+	char pin[INDEX_PIN_NAME_MAX + 1];
+	int code;
+
+	do {
+		candidates.count = 0;
+		code = index_list_roots(store->index, kept->digest.algorithm ? kept : NULL, take_candidate, &candidates,
+					err);
+		for (size_t i = 0; i < candidates.count && !code; i++) {
+			*chosen = candidates.roots[i];
+			code = pin_find(store, &chosen->digest, pin, err);
+			if (code)
+				return code == ERR_NOT_FOUND ? 0 : code;
+			*kept = *chosen;
+		}
+	} while (!code && candidates.count == CANDIDATES_MAX);
+	return code ? code : ERR_NOT_FOUND;
 }
 
 static bool is_stopping(struct store *store)
@@ -329,32 +161,40 @@ static bool is_stopping(struct store *store)
 	return stopping;
 }
 
-void evict_pass(struct store *store, const struct evict_options *options)
+static void add_evicted(struct store *store, uint64_t bytes)
 {
-	struct index_root root = {0}, kept = {0};
+	pthread_mutex_lock(&store->room.mutex);
+	store->room.evicted_bytes += bytes;
+	pthread_mutex_unlock(&store->room.mutex);
+}
+
+void evict_pass(struct store *store)
+{
+	struct index_root root, kept = {0};
+	struct removed all = {0};
 	unsigned images = 0;
 	struct err err = {0};
-	uint64_t before = evict_total_bytes(store);
+	int code = 0;
 
 	make_room_of_leftovers(store);
-	while (excess(store) > 0 && !is_stopping(store)) {
-		root.digest.algorithm = 0;
-		if (index_list_roots(store->index, kept.digest.algorithm ? &kept : NULL, take_first, &root, &err) ||
-		    root.digest.algorithm == 0)
-			break;
-		if (options->is_kept && options->is_kept(options->arg, &root.digest)) {
-			kept = root;
+	while (!code && excess(store) > 0 && !is_stopping(store) && !(code = choose(store, &kept, &root, &err))) {
+		struct removed removed = {0};
+
+		code = remove_image(store, &root.digest, &removed, &err);
+		if (code == ERR_NOT_FOUND) {
+			kept = root; /* somebody else removed it */
+			code = 0;
 			continue;
 		}
-		if (evict_image(store, &root.digest, &err)) {
-			log_error("store: cannot make room: %s", err.text);
-			break;
-		}
+		add_evicted(store, removed.bytes);
+		all.bytes += removed.bytes;
 		images++;
 	}
+	if (code && code != ERR_NOT_FOUND)
+		log_error("store: cannot make room: %s", err.text);
 	if (images > 0)
 		log_debug("store: removed %u least recently used images, %llu bytes", images,
-			  (unsigned long long)(evict_total_bytes(store) - before));
+			  (unsigned long long)all.bytes);
 	pthread_mutex_lock(&store->room.mutex);
 	store->room.passes++;
 	pthread_cond_broadcast(&store->room.freed);
@@ -362,11 +202,6 @@ void evict_pass(struct store *store, const struct evict_options *options)
 }
 
 /* The thread. */
-
-struct keeper {
-	struct store *store;
-	struct evict_options options;
-};
 
 /* Until there is something to do; a sweep goes on after a breath. */
 static void await_work(struct room *room, bool sweeping)
@@ -389,38 +224,31 @@ static void await_work(struct room *room, bool sweeping)
 
 static void *run_keeper(void *arg)
 {
-	struct keeper *keeper = arg;
-	struct store *store = keeper->store;
+	struct store *store = arg;
 	struct sweep sweep = {0};
 	bool sweeping = true;
 
 	while (!is_stopping(store)) {
-		evict_pass(store, &keeper->options);
+		evict_pass(store);
 		sweeping = sweeping && sweep_step(store, &sweep);
 		await_work(&store->room, sweeping);
 	}
-	free(keeper);
 	return NULL;
 }
 
 int evict_start(struct store *store, const struct evict_options *options, struct err *err)
 {
-	struct keeper *keeper = mem_alloc(sizeof(*keeper));
 	struct room *room = &store->room;
 	int code;
 
-	*keeper = (struct keeper){.store = store, .options = *options};
 	pthread_mutex_lock(&room->mutex);
 	room->max_size = options->max_size;
 	room->min_free = options->min_free;
-	code = pthread_create(&room->thread, NULL, run_keeper, keeper);
+	code = pthread_create(&room->thread, NULL, run_keeper, store);
 	room->running = code == 0;
 	pthread_mutex_unlock(&room->mutex);
-	if (code) {
-		free(keeper);
-		return err_set_errno(err, ERR_IO, code, "cannot start the thread that keeps the store within limits");
-	}
-	return 0;
+	return code ? err_set_errno(err, ERR_IO, code, "cannot start the thread that keeps the store within limits")
+		    : 0;
 }
 
 void evict_stop(struct store *store)

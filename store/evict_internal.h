@@ -19,9 +19,7 @@ struct sweep {
 /* Looks a little further. False when it came to its end. */
 bool sweep_step(struct store *store, struct sweep *sweep);
 
-/* Removes a root and all that only it needs. */
-int evict_image(struct store *store, const struct digest *root, struct err *err);
 /* Brings the store under its limits. */
-void evict_pass(struct store *store, const struct evict_options *options);
+void evict_pass(struct store *store);
 /* Ends the thread, if it was started. */
 void evict_stop(struct store *store);

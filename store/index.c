@@ -15,7 +15,7 @@
  * in use, since touching the map beyond the file's end would be a SIGBUS. */
 #define INDEX_SLACK_BYTES ((uint64_t)256 << 10)
 
-#define INDEX_TABLES 10
+#define INDEX_TABLES 12
 
 static _Thread_local jmp_buf *guard_target;
 
@@ -62,7 +62,7 @@ int index_fail(const struct index *index, int code, const char *what, struct err
 		mdb_strerror(code), index->directory);
 }
 
-static int open_tables(struct index *index)
+static int open_tables(struct index *index, bool upgrade)
 {
 	const struct {
 		const char *name;
@@ -78,6 +78,8 @@ static int open_tables(struct index *index)
 		{"parents", &index->parents},
 		{"roots", &index->roots},
 		{"names", &index->names},
+		{"pins", &index->pins},
+		{"pinned", &index->pinned},
 	};
 	MDB_txn *txn;
 	int code = mdb_txn_begin(index->env, NULL, 0, &txn);
@@ -86,6 +88,8 @@ static int open_tables(struct index *index)
 		return code;
 	for (size_t i = 0; i < INDEX_TABLES && !code; i++)
 		code = mdb_dbi_open(txn, tables[i].name, MDB_CREATE, tables[i].dbi);
+	if (!code && upgrade)
+		code = index_upgrade(index, txn);
 	if (code) {
 		mdb_txn_abort(txn);
 		return code;
@@ -116,9 +120,15 @@ static int extend_file(struct index *index)
 	return 0;
 }
 
+struct opening {
+	struct index *index;
+	bool upgrade;
+};
+
 static int open_environment(void *arg)
 {
-	struct index *index = arg;
+	struct opening *opening = arg;
+	struct index *index = opening->index;
 	int code;
 
 	if ((code = mdb_env_set_mapsize(index->env, INDEX_MAP_BYTES)) ||
@@ -129,18 +139,19 @@ static int open_environment(void *arg)
 		return code;
 	if ((code = extend_file(index)))
 		return code;
-	return open_tables(index);
+	return open_tables(index, opening->upgrade);
 }
 
-int index_open(const char *directory, struct index **index_out, struct err *err)
+int index_open(const char *directory, bool upgrade, struct index **index_out, struct err *err)
 {
 	struct index *index = mem_alloc(sizeof(*index));
+	struct opening opening = {.index = index, .upgrade = upgrade};
 	int code;
 
 	index->directory = mem_strdup(directory);
 	code = mdb_env_create(&index->env);
 	if (!code)
-		code = index_guard(open_environment, index);
+		code = index_guard(open_environment, &opening);
 	if (code)
 		code = index_fail(index, code, "cannot open the index", err);
 	else

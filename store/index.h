@@ -9,6 +9,7 @@
  *   referrers   (repository, digest) -> as a tag: the list of what refers to a manifest is a blob like any other
  *   blob        digest -> size, last use
  *   reference   (digest of a manifest, digest) -> whether that is a manifest too
+ *   pin         (name, repository, tag or digest) -> platforms
  *
  * A root is a held blob that no held manifest references: an image (its index or manifest), or a blob that came alone.
  * A manifest's use counts as one of the indexes that reference it.
@@ -28,6 +29,8 @@
 struct index;
 
 #define INDEX_MEDIA_TYPE_MAX 255
+#define INDEX_PIN_NAME_MAX   128
+#define INDEX_PLATFORMS_MAX  255
 #define INDEX_MAP_BYTES      ((size_t)16 << 30) /* address space, not disk: the file grows as it is filled */
 
 struct index_repository {
@@ -60,8 +63,22 @@ struct index_totals {
 	uint64_t bytes;
 };
 
-/* Used by store.c alone. */
-int index_open(const char *directory, struct index **index, struct err *err);
+/* One reference of a pin. What it means is looked up when it matters: it follows its tag, and need not be held. */
+struct index_pin {
+	struct index_repository repository;
+	const char *reference; /* a tag, or a digest as text */
+	const char *platforms; /* "linux/amd64,linux/arm64/v8"; "" for all */
+};
+
+/* What names a digest. */
+struct index_name {
+	struct index_repository repository;
+	const char *tag;              /* NULL: no tag */
+	const struct digest *subject; /* of a list of referrers; NULL: none. With neither, it is a link */
+};
+
+/* Used by store.c alone. `upgrade`: what is there may be of an older format. */
+int index_open(const char *directory, bool upgrade, struct index **index, struct err *err);
 void index_close(struct index *index);
 
 /* Whether a write failed in a way after which nothing more can be written: only opening the store anew helps. */
@@ -88,6 +105,26 @@ int index_get_totals(struct index *index, struct index_totals *totals, struct er
 int index_list_tags(struct index *index, const struct index_repository *repository, const char *after,
 		    bool (*each)(void *arg, const char *tag), void *arg, struct err *err);
 
+/* Calls `each` for every record of the repository's tags, in the order of their names, from the first behind `after`
+ * (""), until it returns false: a tag has one for each Accept. ERR_NOT_FOUND as above. */
+int index_list_tag_records(struct index *index, const struct index_repository *repository, const char *after,
+			   bool (*each)(void *arg, const char *name, const struct index_tag *tag), void *arg,
+			   struct err *err);
+/* Likewise for the records of one tag. */
+int index_list_tag(struct index *index, const struct index_repository *repository, const char *name,
+		   bool (*each)(void *arg, const char *name, const struct index_tag *tag), void *arg, struct err *err);
+/* Likewise for its links, in the order of the digests. */
+int index_list_links(struct index *index, const struct index_repository *repository, const struct digest *after,
+		     bool (*each)(void *arg, const struct digest *digest, const struct index_link *link), void *arg,
+		     struct err *err);
+/* Likewise for the subjects of which it has a list of referrers. */
+int index_list_subjects(struct index *index, const struct index_repository *repository, const struct digest *after,
+			bool (*each)(void *arg, const struct digest *subject), void *arg, struct err *err);
+
+/* The first upstream, in byte order, behind `after` ("" for the first) that the index knows a repository of.
+ * ERR_NOT_FOUND: none. */
+int index_next_upstream(struct index *index, const char *after, char upstream[REF_UPSTREAM_MAX + 1], struct err *err);
+
 /* Calls `each` for every repository of an upstream that has a tag or a link, in byte order, from the first one after
  * `after` ("" for all), until it returns false. */
 int index_list_repositories(struct index *index, const char *upstream, const char *after,
@@ -108,6 +145,26 @@ int index_list_children(struct index *index, const struct digest *parent,
 int index_list_parents(struct index *index, const struct digest *child,
 		       bool (*each)(void *arg, const struct digest *parent, bool is_manifest), void *arg,
 		       struct err *err);
+/* Calls `each` for everything that names the digest (borrowed during the call), until it returns false. */
+int index_list_names(struct index *index, const struct digest *digest,
+		     bool (*each)(void *arg, const struct index_name *name), void *arg, struct err *err);
+
+/* Calls `each` for the names of the pins behind `after` (""), in byte order, until it returns false. */
+int index_list_pins(struct index *index, const char *after, bool (*each)(void *arg, const char *name), void *arg,
+		    struct err *err);
+/* Calls `each` for the references of one pin, borrowed during the call. None when there is no such pin. */
+int index_list_pin(struct index *index, const char *name, bool (*each)(void *arg, const struct index_pin *pin),
+		   void *arg, struct err *err);
+/* Calls `each` for the pins of which a reference names this digest itself (what lies above it is not looked at). A pin
+ * may be told more than once. */
+int index_list_pins_of(struct index *index, const struct digest *digest, bool (*each)(void *arg, const char *name),
+		       void *arg, struct err *err);
+
+/* Calls `each` for the pins that have this very reference, or with NULL any of the repository. ERR_NOT_FOUND when the
+ * repository is unknown. */
+int index_list_pins_in(struct index *index, const struct index_repository *repository, const char *reference,
+		       bool (*each)(void *arg, const char *name), void *arg, struct err *err);
+
 /* 0 when a tag means this digest, else ERR_NOT_FOUND. */
 int index_find_tag_of(struct index *index, const struct digest *digest, struct err *err);
 /* Calls `each` for the blobs behind `after` (NULL: all) in the order of their digests, until it returns false. */
@@ -116,16 +173,20 @@ int index_list_blobs(struct index *index, const struct digest *after,
 		     struct err *err);
 
 enum index_change_kind {
-	INDEX_PUT_TAG,       /* repository, tag, tag_record */
-	INDEX_DELETE_TAG,    /* repository, tag: under every accept */
-	INDEX_PUT_LINK,      /* repository, digest, link */
-	INDEX_DELETE_LINK,   /* repository, digest */
-	INDEX_PUT_REFERRERS, /* repository, digest (the subject), tag_record (its accept does not count) */
-	INDEX_PUT_BLOB,      /* digest, blob */
-	INDEX_USE_BLOB,      /* digest, blob.last_use: nothing happens when the blob is unknown, or was used later */
-	INDEX_DELETE_BLOB,   /* digest: gone, and wanted; what names it stays */
-	INDEX_FORGET_BLOB,   /* digest: gone, with every tag, link and list of referrers that names it */
+	INDEX_PUT_TAG,          /* repository, tag, tag_record */
+	INDEX_DELETE_TAG,       /* repository, tag: under every accept */
+	INDEX_PUT_LINK,         /* repository, digest, link */
+	INDEX_DELETE_LINK,      /* repository, digest */
+	INDEX_PUT_REFERRERS,    /* repository, digest (the subject), tag_record (its accept does not count) */
+	INDEX_DELETE_REFERRERS, /* repository, digest (the subject) */
+	INDEX_PUT_BLOB,         /* digest, blob */
+	INDEX_USE_BLOB,         /* digest, blob.last_use: nothing happens when the blob is unknown, or was used later */
+	INDEX_DELETE_BLOB,      /* digest: gone, and wanted; what names it stays */
+	INDEX_FORGET_BLOB,      /* digest: gone, with every tag, link and list of referrers that names it */
 	INDEX_PUT_REFERENCE, /* digest (the manifest), child, child_is_manifest: nothing when the manifest is unknown */
+	INDEX_PUT_PIN,       /* pin, repository, tag (a tag, or a digest as text), platforms (NULL: all) */
+	INDEX_DELETE_PIN,    /* pin, repository, tag */
+	INDEX_DELETE_PIN_SET, /* pin: with all its references */
 };
 
 /* One change. All pointers are borrowed during the call alone. */
@@ -139,6 +200,8 @@ struct index_change {
 	struct index_blob blob;
 	const struct digest *child;
 	bool child_is_manifest;
+	const char *pin;
+	const char *platforms;
 };
 
 /* Applies the changes in one transaction and waits until it is durable. Blocks. 0, ERR_NO_SPACE, ERR_IO, or

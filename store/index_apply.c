@@ -2,6 +2,7 @@
 /* What each change does to the tables, inside a write transaction. All codes are LMDB's. */
 #include "store/index_internal.h"
 
+#include "base/cleanup.h"
 #include "store/schema.h"
 
 #include <assert.h>
@@ -45,7 +46,37 @@ static int add_repository(struct index *index, MDB_txn *txn, const struct index_
 		return code;
 	schema_repository_key(op->bytes, op->name_len, &key);
 	schema_repository_value(*number, op->bytes, op->name_len, &value);
+	code = store_value(txn, index->repositories, key.bytes, key.len, &value);
+	if (code)
+		return code;
+	schema_number_key(*number, &key);
 	return store_value(txn, index->repositories, key.bytes, key.len, &value);
+}
+
+/* Repositories by their number. Done again after a crash it changes nothing. */
+int index_upgrade(struct index *index, MDB_txn *txn)
+{
+	_cleanup_(index_close_cursor) MDB_cursor *cursor = NULL;
+	MDB_val key, value;
+	int code = mdb_cursor_open(txn, index->repositories, &cursor);
+
+	if (!code)
+		code = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+	for (; !code; code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+		struct schema_bytes copy = {.len = 0}, number_key;
+		struct schema_reader name;
+		uint64_t number;
+
+		if (*(const char *)key.mv_data == 'i')
+			continue;
+		if (!schema_read_repository(value.mv_data, value.mv_size, &number, &name))
+			return MDB_CORRUPTED;
+		schema_put(&copy, value.mv_data, value.mv_size);
+		schema_number_key(number, &number_key);
+		if ((code = store_value(txn, index->repositories, number_key.bytes, number_key.len, &copy)))
+			return code;
+	}
+	return code == MDB_NOTFOUND ? 0 : code;
 }
 
 /* The digest that a tag or a list of referrers means. */
@@ -59,29 +90,28 @@ static int value_digest(const void *data, size_t len, struct digest *digest)
 	return 0;
 }
 
-/* Deletes the tag under every accept, and its name in the graph. */
-static int delete_tag(struct index *index, MDB_txn *txn, const struct schema_bytes *prefix)
+/* Deletes all tags or lists of referrers whose keys begin with `prefix`, and their names in the graph. */
+static int delete_meanings(struct index *index, MDB_txn *txn, MDB_dbi dbi, char kind, const MDB_val *prefix)
 {
-	MDB_cursor *cursor = NULL;
-	int code = mdb_cursor_open(txn, index->tags, &cursor);
+	_cleanup_(index_close_cursor) MDB_cursor *cursor = NULL;
+	struct schema_bytes from = {.len = 0};
+	int code = mdb_cursor_open(txn, dbi, &cursor);
 
+	schema_put(&from, prefix->mv_data, prefix->mv_size);
 	while (!code) {
-		MDB_val key = {.mv_size = prefix->len, .mv_data = (void *)prefix->bytes};
 		struct schema_bytes name = {.len = 0};
+		MDB_val key = *prefix, value;
 		struct digest digest;
-		MDB_val value;
 
 		code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
-		if (code || !index_has_prefix(&key, prefix))
+		if (code || !index_has_prefix(&key, &from))
 			break;
 		/* Copied: deleting moves the page that the key lies in. */
 		schema_put(&name, key.mv_data, key.mv_size);
 		if ((code = value_digest(value.mv_data, value.mv_size, &digest)) || (code = mdb_cursor_del(cursor, 0)))
 			break;
-		code = index_graph_delete_name(index, txn, &digest, SCHEMA_NAME_TAG, name.bytes, name.len);
+		code = index_graph_delete_name(index, txn, &digest, kind, name.bytes, name.len);
 	}
-	if (cursor)
-		mdb_cursor_close(cursor);
 	return code == MDB_NOTFOUND ? 0 : code;
 }
 
@@ -134,9 +164,10 @@ static int delete_link(struct index *index, MDB_txn *txn, const struct index_op 
 /* A change of a tag, a link or a list of referrers: their keys start with the repository's number. */
 static int apply_in_repository(struct index *index, MDB_txn *txn, const struct index_op *op)
 {
-	bool put = op->kind == INDEX_PUT_TAG || op->kind == INDEX_PUT_LINK || op->kind == INDEX_PUT_REFERRERS;
+	bool put = op->kind == INDEX_PUT_TAG || op->kind == INDEX_PUT_LINK || op->kind == INDEX_PUT_REFERRERS ||
+		   op->kind == INDEX_PUT_PIN;
 	struct schema_bytes key = {.len = 0};
-	MDB_val mdb_key, value = op_value(op);
+	MDB_val mdb_key, own_key = {.mv_size = op->key_len, .mv_data = (void *)op_key(op)}, value = op_value(op);
 	uint64_t number;
 	int code = put ? add_repository(index, txn, op, &number)
 		       : index_find_repository(index, txn, op->bytes, op->name_len, &number);
@@ -154,7 +185,13 @@ static int apply_in_repository(struct index *index, MDB_txn *txn, const struct i
 	case INDEX_PUT_REFERRERS:
 		return put_meaning(index, txn, index->referrers, SCHEMA_NAME_REFERRERS, &mdb_key, &value);
 	case INDEX_DELETE_TAG:
-		return delete_tag(index, txn, &key);
+		return delete_meanings(index, txn, index->tags, SCHEMA_NAME_TAG, &mdb_key);
+	case INDEX_DELETE_REFERRERS:
+		return delete_meanings(index, txn, index->referrers, SCHEMA_NAME_REFERRERS, &mdb_key);
+	case INDEX_PUT_PIN:
+		return index_pins_put(index, txn, number, &own_key, &value);
+	case INDEX_DELETE_PIN:
+		return index_pins_delete(index, txn, number, &own_key);
 	default:
 		return delete_link(index, txn, op, &mdb_key);
 	}
@@ -270,7 +307,13 @@ int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops)
 {
 	int code = 0;
 
-	for (const struct index_op *op = ops; op && !code; op = op->next)
-		code = op->name_len ? apply_in_repository(index, txn, op) : apply_to_blob(index, txn, op);
+	for (const struct index_op *op = ops; op && !code; op = op->next) {
+		MDB_val key = {.mv_size = op->key_len, .mv_data = (void *)op_key(op)};
+
+		if (op->kind == INDEX_DELETE_PIN_SET)
+			code = index_pins_delete_set(index, txn, &key);
+		else
+			code = op->name_len ? apply_in_repository(index, txn, op) : apply_to_blob(index, txn, op);
+	}
 	return code;
 }

@@ -49,6 +49,8 @@ struct index {
 	MDB_dbi parents;
 	MDB_dbi roots;
 	MDB_dbi names;
+	MDB_dbi pins;
+	MDB_dbi pinned;
 	MDB_dbi meta;
 	struct index_slot slots[INDEX_READERS_MAX];
 
@@ -101,6 +103,34 @@ int index_look_up(struct index_lookup *lookup, const char *what, struct err *err
 /* Begins a key in tags, links or referrers with the number of the lookup's repository. */
 int index_start_key(struct index_lookup *lookup, struct schema_bytes *key);
 
+/* A lookup that walks over neighbouring keys. Part of a larger struct where `take` needs more. */
+struct index_scan {
+	struct index_lookup lookup; /* with a repository: its number is put before `from` */
+	MDB_dbi dbi;
+	struct schema_bytes from; /* begin here … */
+	size_t prefix_len;        /* … and go on while the keys share so many bytes with it */
+	bool behind;              /* pass over the one that begins with all of `from` */
+	/* Looks at one: false when it is damaged. `more` is true. */
+	bool (*take)(struct index_scan *scan, const MDB_val *key, const MDB_val *value, bool *more);
+};
+
+int index_run_scan(struct index_scan *scan, struct index *index, void *arg, struct err *err);
+/* The same within a transaction, with nothing of `lookup` but index and txn. An LMDB code. */
+int index_scan_in(struct index_scan *scan);
+/* What follows the scan's prefix in a key. */
+static inline struct schema_reader index_behind_prefix(const struct index_scan *scan, const MDB_val *key)
+{
+	return (struct schema_reader){.at = (const uint8_t *)key->mv_data + scan->prefix_len,
+				      .left = key->mv_size - scan->prefix_len};
+}
+
+/* The name of a repository, by its number, in any transaction: 0, MDB_NOTFOUND, or another code. */
+struct index_repository_name {
+	char upstream[REF_UPSTREAM_MAX + 1];
+	char repository[REF_REPOSITORY_MAX + 1];
+};
+int index_find_name(const struct index *index, MDB_txn *txn, uint64_t number, struct index_repository_name *name);
+
 static inline bool index_has_prefix(const MDB_val *key, const struct schema_bytes *prefix)
 {
 	return key->mv_size >= prefix->len && memcmp(key->mv_data, prefix->bytes, prefix->len) == 0;
@@ -132,6 +162,14 @@ int index_graph_delete_name(struct index *index, MDB_txn *txn, const struct dige
 			    size_t len);
 /* Deletes every tag, link and list of referrers that names it. */
 int index_graph_forget_names(struct index *index, MDB_txn *txn, const struct digest *digest);
+
+/* Changes of pins (index_pins.c). `key` is the pin's name, NUL, and the reference. */
+int index_pins_put(struct index *index, MDB_txn *txn, uint64_t repository, const MDB_val *key, MDB_val *value);
+int index_pins_delete(struct index *index, MDB_txn *txn, uint64_t repository, const MDB_val *key);
+int index_pins_delete_set(struct index *index, MDB_txn *txn, const MDB_val *name);
+
+/* Fills what format 2 has and format 1 had not. */
+int index_upgrade(struct index *index, MDB_txn *txn);
 
 /* Applies changes; after a failure the transaction must be aborted. */
 int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops);

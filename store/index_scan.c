@@ -5,26 +5,13 @@
 
 #include "base/cleanup.h"
 
-struct scan {
-	struct index_lookup lookup; /* first: run() is given this */
-	MDB_dbi dbi;
-	struct schema_bytes from; /* begin here … */
-	size_t prefix_len;        /* … and go on while the keys share so many bytes with it */
-	bool behind;              /* pass over the one that begins with all of `from` */
-	bool (*take)(struct scan *scan, const MDB_val *key, const MDB_val *value, bool *more); /* false: damaged */
-	bool (*each_root)(void *arg, const struct index_root *root);
-	bool (*each_edge)(void *arg, const struct digest *digest, bool is_manifest);
-	bool (*each_blob)(void *arg, const struct digest *digest, const struct index_blob *blob);
-};
-
-static int run_scan(struct index_lookup *lookup)
+int index_scan_in(struct index_scan *scan)
 {
-	struct scan *scan = (struct scan *)lookup;
 	_cleanup_(index_close_cursor) MDB_cursor *cursor = NULL;
 	struct schema_bytes prefix = scan->from;
 	MDB_val key = {.mv_size = scan->from.len, .mv_data = scan->from.bytes}, value;
 	bool more = true;
-	int code = mdb_cursor_open(lookup->txn, scan->dbi, &cursor);
+	int code = mdb_cursor_open(scan->lookup.txn, scan->dbi, &cursor);
 
 	prefix.len = scan->prefix_len;
 	if (!code)
@@ -41,7 +28,23 @@ static int run_scan(struct index_lookup *lookup)
 	return code == MDB_NOTFOUND ? 0 : code;
 }
 
-static int scan_run(struct scan *scan, struct index *index, void *arg, struct err *err)
+static int run_scan(struct index_lookup *lookup)
+{
+	struct index_scan *scan = (struct index_scan *)lookup;
+	struct schema_bytes from = {.len = 0};
+	int code;
+
+	if (lookup->repository) {
+		if ((code = index_start_key(lookup, &from)))
+			return code;
+		scan->prefix_len += from.len;
+		schema_put(&from, scan->from.bytes, scan->from.len);
+		scan->from = from;
+	}
+	return index_scan_in(scan);
+}
+
+int index_run_scan(struct index_scan *scan, struct index *index, void *arg, struct err *err)
 {
 	scan->lookup.index = index;
 	scan->lookup.run = run_scan;
@@ -49,7 +52,12 @@ static int scan_run(struct scan *scan, struct index *index, void *arg, struct er
 	return index_look_up(&scan->lookup, "list", err);
 }
 
-static bool take_root(struct scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
+struct root_scan {
+	struct index_scan scan;
+	bool (*each)(void *arg, const struct index_root *root);
+};
+
+static bool take_root(struct index_scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
 {
 	struct schema_reader in = {.at = key->mv_data, .left = key->mv_size};
 	struct index_root root;
@@ -57,43 +65,48 @@ static bool take_root(struct scan *scan, const MDB_val *key, const MDB_val *valu
 	(void)value;
 	if (!schema_get_i64(&in, &root.last_use) || !schema_get_digest(&in, &root.digest))
 		return false;
-	*more = scan->each_root(scan->lookup.arg, &root);
+	*more = ((struct root_scan *)scan)->each(scan->lookup.arg, &root);
 	return true;
 }
 
 int index_list_roots(struct index *index, const struct index_root *after,
 		     bool (*each)(void *arg, const struct index_root *root), void *arg, struct err *err)
 {
-	struct scan scan = {.dbi = index->roots, .take = take_root, .behind = after != NULL, .each_root = each};
+	struct root_scan roots = {.scan = {.dbi = index->roots, .take = take_root, .behind = after != NULL},
+				  .each = each};
 
 	if (after)
-		schema_root_key(after->last_use, &after->digest, &scan.from);
+		schema_root_key(after->last_use, &after->digest, &roots.scan.from);
 	else
-		schema_put_u64(&scan.from, 0);
-	return scan_run(&scan, index, arg, err);
+		schema_put_u64(&roots.scan.from, 0);
+	return index_run_scan(&roots.scan, index, arg, err);
 }
 
-static bool take_edge(struct scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
+struct edge_scan {
+	struct index_scan scan;
+	bool (*each)(void *arg, const struct digest *digest, bool is_manifest);
+};
+
+static bool take_edge(struct index_scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
 {
-	struct schema_reader rest = {.at = (const uint8_t *)key->mv_data + scan->prefix_len,
-				     .left = key->mv_size - scan->prefix_len};
+	struct schema_reader rest = index_behind_prefix(scan, key);
 	struct digest digest;
 	bool manifest;
 
 	if (!schema_get_digest(&rest, &digest) || !schema_read_edge(value->mv_data, value->mv_size, &manifest))
 		return false;
-	*more = scan->each_edge(scan->lookup.arg, &digest, manifest);
+	*more = ((struct edge_scan *)scan)->each(scan->lookup.arg, &digest, manifest);
 	return true;
 }
 
 static int list_edges(struct index *index, MDB_dbi dbi, const struct digest *digest,
 		      bool (*each)(void *arg, const struct digest *other, bool is_manifest), void *arg, struct err *err)
 {
-	struct scan scan = {.dbi = dbi, .take = take_edge, .each_edge = each};
+	struct edge_scan edges = {.scan = {.dbi = dbi, .take = take_edge}, .each = each};
 
-	schema_put_digest(&scan.from, digest);
-	scan.prefix_len = scan.from.len;
-	return scan_run(&scan, index, arg, err);
+	schema_put_digest(&edges.scan.from, digest);
+	edges.scan.prefix_len = edges.scan.from.len;
+	return index_run_scan(&edges.scan, index, arg, err);
 }
 
 int index_list_children(struct index *index, const struct digest *parent,
@@ -110,7 +123,7 @@ int index_list_parents(struct index *index, const struct digest *child,
 	return list_edges(index, index->parents, child, each, arg, err);
 }
 
-static bool take_tag(struct scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
+static bool take_tag(struct index_scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
 {
 	(void)key;
 	(void)value;
@@ -121,18 +134,23 @@ static bool take_tag(struct scan *scan, const MDB_val *key, const MDB_val *value
 
 int index_find_tag_of(struct index *index, const struct digest *digest, struct err *err)
 {
-	struct scan scan = {.dbi = index->names, .take = take_tag};
+	struct index_scan scan = {.dbi = index->names, .take = take_tag};
 	bool found = false;
 	int code;
 
 	schema_put_digest(&scan.from, digest);
 	schema_put_u8(&scan.from, SCHEMA_NAME_TAG);
 	scan.prefix_len = scan.from.len;
-	code = scan_run(&scan, index, &found, err);
+	code = index_run_scan(&scan, index, &found, err);
 	return code || found ? code : ERR_NOT_FOUND;
 }
 
-static bool take_blob(struct scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
+struct blob_scan {
+	struct index_scan scan;
+	bool (*each)(void *arg, const struct digest *digest, const struct index_blob *blob);
+};
+
+static bool take_blob(struct index_scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
 {
 	struct schema_reader rest;
 	struct index_blob blob;
@@ -141,7 +159,7 @@ static bool take_blob(struct scan *scan, const MDB_val *key, const MDB_val *valu
 	if (!schema_key_digest(key->mv_data, key->mv_size, &digest, &rest) ||
 	    !schema_read_blob(value->mv_data, value->mv_size, &blob))
 		return false;
-	*more = scan->each_blob(scan->lookup.arg, &digest, &blob);
+	*more = ((struct blob_scan *)scan)->each(scan->lookup.arg, &digest, &blob);
 	return true;
 }
 
@@ -149,11 +167,12 @@ int index_list_blobs(struct index *index, const struct digest *after,
 		     bool (*each)(void *arg, const struct digest *digest, const struct index_blob *blob), void *arg,
 		     struct err *err)
 {
-	struct scan scan = {.dbi = index->blobs, .take = take_blob, .behind = after != NULL, .each_blob = each};
+	struct blob_scan blobs = {.scan = {.dbi = index->blobs, .take = take_blob, .behind = after != NULL},
+				  .each = each};
 
 	if (after)
-		schema_put_digest(&scan.from, after);
+		schema_put_digest(&blobs.scan.from, after);
 	else
-		schema_put_u8(&scan.from, 0);
-	return scan_run(&scan, index, arg, err);
+		schema_put_u8(&blobs.scan.from, 0);
+	return index_run_scan(&blobs.scan, index, arg, err);
 }

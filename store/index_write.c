@@ -185,32 +185,37 @@ void index_stop_writer(struct index *index)
 	pthread_mutex_destroy(&index->mutex);
 }
 
-/* Fills in what the change's kind needs. False when a name, tag or digest is none. */
-static bool encode(const struct index_change *change, struct schema_bytes *name, struct schema_bytes *key,
-		   struct schema_bytes *value)
+/* Fills in the key. False when a tag or digest is none. */
+static bool encode_key(const struct index_change *change, struct schema_bytes *key)
 {
-	bool digest = change->kind != INDEX_PUT_TAG && change->kind != INDEX_DELETE_TAG;
-	bool blob = change->kind >= INDEX_PUT_BLOB;
-
-	name->len = key->len = value->len = 0;
-	if (!blob && !schema_name(&change->repository, name))
-		return false;
-	if (digest && !digest_algorithm_name(change->digest->algorithm))
-		return false;
-	if (digest)
-		schema_put_digest(key, change->digest);
-	else if (!schema_put_tag(key, change->tag))
-		return false;
 	switch (change->kind) {
 	case INDEX_PUT_TAG:
-		if (!digest_algorithm_name(change->tag_record->digest.algorithm))
-			return false;
-		schema_put_u64(key, change->tag_record->accept);
-		schema_tag_value(change->tag_record, value);
+	case INDEX_DELETE_TAG:
+		return schema_put_tag(key, change->tag);
+	case INDEX_PUT_PIN:
+	case INDEX_DELETE_PIN:
+		schema_put(key, change->tag, strnlen(change->tag, DIGEST_TEXT_MAX));
+		return change->tag[0] && strnlen(change->tag, DIGEST_TEXT_MAX) < DIGEST_TEXT_MAX;
+	case INDEX_DELETE_PIN_SET:
 		return true;
+	default:
+		if (!digest_algorithm_name(change->digest->algorithm))
+			return false;
+		schema_put_digest(key, change->digest);
+		return true;
+	}
+}
+
+/* Fills in the value, and what of it is in a tag's key. False when a digest is none, or a text too long. */
+static bool encode_value(const struct index_change *change, struct schema_bytes *key, struct schema_bytes *value)
+{
+	switch (change->kind) {
+	case INDEX_PUT_TAG:
 	case INDEX_PUT_REFERRERS:
 		if (!digest_algorithm_name(change->tag_record->digest.algorithm))
 			return false;
+		if (change->kind == INDEX_PUT_TAG)
+			schema_put_u64(key, change->tag_record->accept);
 		schema_tag_value(change->tag_record, value);
 		return true;
 	case INDEX_PUT_REFERENCE:
@@ -226,9 +231,27 @@ static bool encode(const struct index_change *change, struct schema_bytes *name,
 	case INDEX_USE_BLOB:
 		schema_blob_value(&change->blob, value);
 		return true;
+	case INDEX_PUT_PIN:
+		schema_text_value(change->platforms ? change->platforms : "", INDEX_PLATFORMS_MAX + 1, value);
+		return value->len <= 1 + INDEX_PLATFORMS_MAX;
 	default:
 		return true;
 	}
+}
+
+/* Fills in what the change's kind needs. False when a name, tag or digest is none. */
+static bool encode(const struct index_change *change, struct schema_bytes *name, struct schema_bytes *key,
+		   struct schema_bytes *value)
+{
+	bool blob = change->kind >= INDEX_PUT_BLOB && change->kind <= INDEX_PUT_REFERENCE;
+	bool pin = change->kind >= INDEX_PUT_PIN;
+
+	name->len = key->len = value->len = 0;
+	if (!blob && change->kind != INDEX_DELETE_PIN_SET && !schema_name(&change->repository, name))
+		return false;
+	if (pin && !schema_put_pin_name(key, change->pin))
+		return false;
+	return encode_key(change, key) && encode_value(change, key, value);
 }
 
 /* NULL when a change is malformed. */

@@ -6,6 +6,7 @@
  *   table          key                                              value behind the version byte
  *   repositories   'n' upstream NUL repository                      number u64, name (upstream NUL repository)
  *                  'h' sha256 of the name, when it is too long      the same: the name there tells a collision
+ *                  'i' repository u64                               the same: a repository by its number
  *   tags           repository u64, tag, NUL, accept u64             algorithm u8, digest, size u64, fetched i64,
  *                                                                   checked i64, media type
  *   links          repository u64, algorithm u8, digest             media type
@@ -20,6 +21,9 @@
  *   names          algorithm u8, digest, 't', key in tags           (nothing): what names a digest
  *                  algorithm u8, digest, 'l', repository u64        (nothing)
  *                  algorithm u8, digest, 'r', key in referrers      (nothing)
+ *   pins           name of the pin, NUL, repository u64,            platforms, as a text
+ *                  reference (a tag, or a digest as text)
+ *   pinned         repository u64, reference, NUL, name of the pin  (nothing)
  *   meta           "totals"                                         blobs u64, bytes u64
  *                  "next-repository"                                number u64
  *
@@ -178,6 +182,13 @@ static inline void schema_repository_key(const void *name, size_t len, struct sc
 	schema_put(out, digest.bytes, digest_length(&digest));
 }
 
+static inline void schema_number_key(uint64_t number, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_u8(out, 'i');
+	schema_put_u64(out, number);
+}
+
 static inline void schema_repository_value(uint64_t number, const void *name, size_t len, struct schema_bytes *out)
 {
 	out->len = 0;
@@ -215,6 +226,51 @@ static inline void schema_tag_value(const struct index_tag *tag, struct schema_b
 	schema_put(out, tag->media_type, strnlen(tag->media_type, INDEX_MEDIA_TYPE_MAX));
 }
 
+/* A pin's name, which a key begins with. False for one of a forbidden length. */
+static inline bool schema_put_pin_name(struct schema_bytes *out, const char *name)
+{
+	size_t len = strnlen(name, INDEX_PIN_NAME_MAX + 1);
+
+	if (len == 0 || len > INDEX_PIN_NAME_MAX)
+		return false;
+	schema_put(out, name, len + 1);
+	return true;
+}
+
+static inline void schema_pin_key(const void *name, size_t name_len, uint64_t repository, const void *reference,
+				  size_t len, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put(out, name, name_len);
+	schema_put_u8(out, 0);
+	schema_put_u64(out, repository);
+	schema_put(out, reference, len);
+}
+
+static inline void schema_pinned_key(uint64_t repository, const void *reference, size_t len, const void *name,
+				     size_t name_len, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_u64(out, repository);
+	schema_put(out, reference, len);
+	schema_put_u8(out, 0);
+	schema_put(out, name, name_len);
+}
+
+static inline void schema_text_value(const char *text, size_t max, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_u8(out, SCHEMA_VERSION);
+	schema_put(out, text, strnlen(text, max));
+}
+
+static inline bool schema_read_text(const void *data, size_t len, char *text, size_t max)
+{
+	struct schema_reader in;
+
+	return schema_open_value(data, len, &in) && schema_get_text(&in, text, max);
+}
+
 /* Everything but `accept`, which is in the key. */
 static inline bool schema_read_tag(const void *data, size_t len, struct index_tag *tag)
 {
@@ -227,16 +283,12 @@ static inline bool schema_read_tag(const void *data, size_t len, struct index_ta
 
 static inline void schema_link_value(const struct index_link *link, struct schema_bytes *out)
 {
-	out->len = 0;
-	schema_put_u8(out, SCHEMA_VERSION);
-	schema_put(out, link->media_type, strnlen(link->media_type, INDEX_MEDIA_TYPE_MAX));
+	schema_text_value(link->media_type, INDEX_MEDIA_TYPE_MAX, out);
 }
 
 static inline bool schema_read_link(const void *data, size_t len, struct index_link *link)
 {
-	struct schema_reader in;
-
-	return schema_open_value(data, len, &in) && schema_get_text(&in, link->media_type, INDEX_MEDIA_TYPE_MAX);
+	return schema_read_text(data, len, link->media_type, INDEX_MEDIA_TYPE_MAX);
 }
 
 static inline void schema_blob_value(const struct index_blob *blob, struct schema_bytes *out)

@@ -150,13 +150,15 @@ static int write_version(struct store *store, struct err *err)
 	return 0;
 }
 
-static int check_version(struct store *store, struct err *err)
+/* Reads what format the store has; a new store is of ours. */
+static int check_version(struct store *store, int *version, struct err *err)
 {
 	_cleanup_close_ int fd = openat(store->root_fd, "VERSION", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	char text[16] = "";
 	size_t digits;
 	ssize_t len;
 
+	*version = STORE_FORMAT_VERSION;
 	if (fd < 0 && errno == ENOENT)
 		return write_version(store, err);
 	len = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
@@ -177,6 +179,7 @@ static int check_version(struct store *store, struct err *err)
 			       "wrote it, or name "
 			       "another directory with --store",
 			       store->path, text, STORE_FORMAT_VERSION);
+	*version = text[0] - '0';
 	return 0;
 }
 
@@ -216,7 +219,7 @@ static int make_index(struct store *store, struct err *err)
 		return 0;
 	if (mkdirat(store->root_fd, INDEX_NEW, STORE_DIRECTORY_MODE) < 0 && errno != EEXIST)
 		return open_error(err, errno, "cannot make directories in the store", store->path);
-	code = index_open(path, &index, err);
+	code = index_open(path, false, &index, err);
 	if (code)
 		return code;
 	index_close(index);
@@ -226,27 +229,31 @@ static int make_index(struct store *store, struct err *err)
 	return 0;
 }
 
-static int open_index(struct store *store, struct err *err)
+/* An older format is upgraded, and only then called ours: a crash between the two repeats it. */
+static int open_index(struct store *store, int version, struct err *err)
 {
 	_cleanup_free_ char *path = mem_printf("%s/index", store->path);
 	int code = make_index(store, err);
 
 	if (!code)
-		code = index_open(path, &store->index, err);
+		code = index_open(path, version < STORE_FORMAT_VERSION, &store->index, err);
 	/* LMDB syncs what it writes into its files, but not the directory that names them. */
-	return code ? code : store_sync_directory(store, "index", err);
+	if (!code)
+		code = store_sync_directory(store, "index", err);
+	return code || version == STORE_FORMAT_VERSION ? code : write_version(store, err);
 }
 
 int store_open(const struct store_options *options, struct store **store_out, struct err *err)
 {
 	struct store *store = mem_alloc(sizeof(*store));
-	int code;
+	int code, version;
 
 	store->path = mem_strdup(options->path);
 	store->root_fd = store->lock_fd = -1;
 	room_init(&store->room);
-	if ((code = open_root(store, err)) || (code = take_lock(store, err)) || (code = check_version(store, err)) ||
-	    (code = make_directories(store, err)) || (code = open_index(store, err))) {
+	if ((code = open_root(store, err)) || (code = take_lock(store, err)) ||
+	    (code = check_version(store, &version, err)) || (code = make_directories(store, err)) ||
+	    (code = open_index(store, version, err))) {
 		store_close(store);
 		return code;
 	}

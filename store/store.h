@@ -22,7 +22,7 @@
 
 #include <stdint.h>
 
-#define STORE_FORMAT_VERSION 1
+#define STORE_FORMAT_VERSION 2
 
 struct store;
 struct index;

@@ -183,6 +183,18 @@ void pace_release(struct pace *pace, struct pace_permit *permit)
 	show(pace);
 }
 
+void pace_raise(struct pace *pace, struct pace_permit *permit)
+{
+	if (permit->priority == PACE_CLIENT)
+		return;
+	if (permit->state == PACE_WAITING) {
+		DL_DELETE(pace->waiting[PACE_PREFETCH], permit);
+		DL_APPEND(pace->waiting[PACE_CLIENT], permit);
+	}
+	permit->priority = PACE_CLIENT;
+	grant_soon(pace);
+}
+
 void pace_answered(struct pace *pace, struct pace_permit *permit)
 {
 	if (permit->state != PACE_HELD || permit->answered)

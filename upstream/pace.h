@@ -49,6 +49,9 @@ void pace_acquire(struct pace *pace, struct pace_permit *permit);
 /* Gives it back, or gives up waiting. Idle permits are left alone. */
 void pace_release(struct pace *pace, struct pace_permit *permit);
 
+/* A client has come to wait for what prefetch asked: it takes its place among the clients'. */
+void pace_raise(struct pace *pace, struct pace_permit *permit);
+
 /* The answer's head came and the server did not complain: the window may grow. Counts once per permit. */
 void pace_answered(struct pace *pace, struct pace_permit *permit);
 /* 429, or a failure that speaks of overload. Requests that were out when the last event was noticed belong to that

@@ -170,3 +170,30 @@ void registry_call_cancel(struct registry_call *call)
 	call->cancel_task.run = cancel_task;
 	loop_post(call->registry->loop, &call->cancel_task);
 }
+
+struct raise {
+	struct loop_task task;
+	struct registry *registry;
+	const void *arg; /* only compared: what it names may be gone */
+};
+
+static void raise_task(struct loop_task *task)
+{
+	struct raise *raise = (struct raise *)task;
+	struct registry_call *call;
+
+	DL_FOREACH (raise->registry->calls, call)
+		if (call->arg == raise->arg)
+			pace_raise(raise->registry->pace, &call->permit);
+	free(raise);
+}
+
+void registry_raise(struct registry *registry, const void *arg)
+{
+	struct raise *raise = mem_alloc(sizeof(*raise));
+
+	raise->task.run = raise_task;
+	raise->registry = registry;
+	raise->arg = arg;
+	loop_post(registry->loop, &raise->task);
+}

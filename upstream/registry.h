@@ -142,6 +142,10 @@ struct registry_call *registry_call(struct registry *registry, const struct regi
  * The caller makes sure that on_done has not returned yet (by a lock of its own that on_done takes). */
 void registry_call_cancel(struct registry_call *call);
 
+/* A client has come to wait for what prefetch asked with this sink's argument: if it still waits for its turn, it does
+ * so among the clients from here on. Any thread; nothing happens when the call has ended. */
+void registry_raise(struct registry *registry, const void *arg);
+
 const char *registry_name(const struct registry *registry);
 
 /* How an upstream does. Times are wall milliseconds, 0: never. */

@@ -259,6 +259,28 @@ void transfer_want(struct transfer *transfer, uint64_t offset)
 	loop_post(transfer->registry->loop, &want->task);
 }
 
+static void run_raise(struct loop_task *task)
+{
+	struct want *want = (struct want *)task;
+	struct transfer *transfer = want->transfer;
+
+	transfer->priority = PACE_CLIENT;
+	for (unsigned i = 0; !transfer->ended && i < LANE_SLOTS; i++)
+		registry_raise(transfer->registry, &transfer->lanes[i]);
+	transfer_unref(transfer);
+	free(want);
+}
+
+void transfer_raise(struct transfer *transfer)
+{
+	struct want *want = mem_alloc(sizeof(*want));
+
+	want->task.run = run_raise;
+	want->transfer = transfer;
+	__atomic_add_fetch(&transfer->refs, 1, __ATOMIC_RELAXED);
+	loop_post(transfer->registry->loop, &want->task);
+}
+
 /* Lanes that rest take what is left; when nothing runs and nothing is left, that is the end. */
 static void go_on(struct transfer *transfer)
 {

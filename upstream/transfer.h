@@ -72,3 +72,5 @@ void transfer_start(struct registry *registry, const struct transfer_query *quer
 /* Any thread: a reader waits for the byte at `offset`. The caller makes sure, by a lock that its on_done takes, that
  * on_done has not returned yet. */
 void transfer_want(struct transfer *transfer, uint64_t offset);
+/* Likewise: a client has come to wait for what prefetch began. */
+void transfer_raise(struct transfer *transfer);

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#define CONNECTIONS_MAX           8192
 #define ADMIN_CONNECTIONS_MAX     128
 #define ADMIN_THREADS             2
 #define DESCRIPTORS_KEPT          256 /* for flights, upstream connections, the index and the logs */
@@ -120,16 +119,27 @@ static void raise_descriptor_limit(void)
 
 /* Where few may be had, fewer connections are taken: a client that is refused one tries again, and one that is told
  * that the store fails gives up. */
-static unsigned connections_max(void)
+static unsigned connections_max(unsigned wanted)
 {
 	struct rlimit limit;
 	rlim_t kept;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return CONNECTIONS_MAX;
+		return wanted;
 	kept = limit.rlim_cur / 2 < DESCRIPTORS_KEPT ? limit.rlim_cur / 2 : DESCRIPTORS_KEPT;
 	limit.rlim_cur = (limit.rlim_cur - kept) / DESCRIPTORS_OF_CONNECTION;
-	return limit.rlim_cur < CONNECTIONS_MAX ? (unsigned)limit.rlim_cur : CONNECTIONS_MAX;
+	return limit.rlim_cur < wanted ? (unsigned)limit.rlim_cur : wanted;
+}
+
+/* What clients may take, of connections and of time. */
+static void bound_clients(const struct config *config, unsigned connections, unsigned each,
+			  struct http_options *options)
+{
+	options->connections_max = connections;
+	options->client_connections_max = each ? each : connections / 2 + connections % 2;
+	options->request_timeout_ms = config->clients.request_timeout_ms;
+	options->client_min_rate = config->clients.min_rate;
+	options->client_patience_ms = config->clients.patience_ms;
 }
 
 static int read_tls(struct serving *serving, struct http_options *options, struct err *err)
@@ -150,11 +160,12 @@ static int start_http(struct serving *serving, struct err *err)
 	struct http_options options = {
 		.listen = (const char *const *)serving->config->listen.items,
 		.listen_count = serving->config->listen.count,
-		.connections_max = connections_max(),
 		.handler = registry_handler(&serving->larder.api),
 	};
 	int code = read_tls(serving, &options, err);
 
+	bound_clients(serving->config, connections_max(serving->config->clients.max_connections),
+		      serving->config->clients.max_connections_each, &options);
 	if (code == 0)
 		code = http_start(&options, &serving->http, err);
 	if (code == 0)
@@ -174,13 +185,13 @@ static int start_admin(struct serving *serving, struct err *err)
 		.listen_count = 1,
 		.option = "--admin",
 		.threads = ADMIN_THREADS,
-		.connections_max = ADMIN_CONNECTIONS_MAX,
 		.handler = admin_handler(serving->larder.admin),
 	};
 	int code;
 
 	if (strcmp(listen, "off") == 0)
 		return 0;
+	bound_clients(config, ADMIN_CONNECTIONS_MAX, 0, &options);
 	code = http_start(&options, &serving->admin_http, err);
 	if (code == 0)
 		log_info("admin API on %s", http_address(serving->admin_http, 0));

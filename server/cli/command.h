@@ -106,3 +106,5 @@ int cmd_serve(const struct command_line *line);
 int cmd_status(const struct command_line *line);
 int cmd_explain(const struct command_line *line);
 int cmd_config(const struct command_line *line);
+int cmd_completion(const struct command_line *line);
+int cmd_manual(const struct command_line *line);

@@ -55,6 +55,13 @@ static const struct command_option config_options[] = {
 	{NULL},
 };
 
+static const struct command_action completion_actions[] = {
+	{"bash", "for /usr/share/bash-completion/completions/larder"},
+	{"zsh", "for a file _larder in a folder of $fpath"},
+	{"fish", "for ~/.config/fish/completions/larder.fish"},
+	{NULL},
+};
+
 const struct command command_table[] = {
 	{
 		.name = "serve",
@@ -98,6 +105,30 @@ const struct command command_table[] = {
 		.actions = config_actions,
 		.sections = {{"Options", config_options}},
 		.run = cmd_config,
+	},
+	{
+		.name = "completion",
+		.arguments = "bash|zsh|fish",
+		.arguments_min = 1,
+		.arguments_max = 1,
+		.wants = "name a shell: bash, zsh or fish",
+		.summary = "prints what a shell needs to complete larder's command line",
+		.description = "Prints a script for the shell's completion. Packages install it; else write it where "
+			       "the shell "
+			       "looks, or read it in at once: source <(larder completion bash)",
+		.actions = completion_actions,
+		.run = cmd_completion,
+	},
+	{
+		.name = "manual",
+		.arguments = "DIR",
+		.arguments_min = 1,
+		.arguments_max = 1,
+		.wants = "name the folder to write the manual pages into",
+		.summary = "writes the manual pages",
+		.description = "Writes the manual pages into DIR/man1 and DIR/man5.",
+		.run = cmd_manual,
+		.hidden = true,
 	},
 	{NULL},
 };

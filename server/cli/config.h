@@ -74,6 +74,13 @@ struct config {
 		char *htpasswd;
 	} access;
 	struct {
+		unsigned max_connections;
+		unsigned max_connections_each; /* 0: half of them */
+		uint64_t request_timeout_ms;
+		uint64_t min_rate; /* bytes a second */
+		uint64_t patience_ms;
+	} clients;
+	struct {
 		enum log_level level;
 		enum log_format format;
 	} log;
@@ -134,6 +141,11 @@ void config_print(const struct config *config, FILE *out);
 
 /* Prints it as one JSON document, values as the YAML has them, secrets as "<redacted>". */
 void config_print_json(const struct config *config, FILE *out);
+
+/* Calls `each` for every key: its path ("store.max_size"), what may be written, the default and the meaning, in words.
+ */
+typedef void config_key_fn(void *arg, const char *path, const char *value, const char *standard, const char *help);
+void config_list_keys(config_key_fn *each, void *arg);
 
 /* Prints every key with its kind, default and help: a Markdown table for the documentation, or plain text. */
 void config_print_keys(FILE *out, bool markdown);

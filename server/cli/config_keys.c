@@ -55,6 +55,21 @@ static const struct config_key access_keys[] = {
 	{NULL},
 };
 
+static const struct config_key clients_keys[] = {
+	{"max_connections", CONFIG_UINT, AT(clients.max_connections), .min = 1, .max = 65536, .standard = "8192",
+	 .help = "How many connections of clients are open at once; fewer where the system allows few open files."},
+	{"max_connections_each", CONFIG_UINT, AT(clients.max_connections_each), .max = 65536, .standard = "0",
+	 .help = "How many of them one client (an IPv4 address, or an IPv6 /64) may have; 0 is half of all."},
+	{"request_timeout", CONFIG_DURATION, AT(clients.request_timeout_ms), .min = SECOND, .max = HOUR,
+	 .standard = "1m", .help = "How long a connection may go without a whole request, idle or slow."},
+	{"min_rate", CONFIG_SIZE, AT(clients.min_rate), .standard = "1KiB",
+	 .help = "How many bytes a second a client must take of an answer, as a mean over patience; 0 sets no limit."},
+	{"patience", CONFIG_DURATION, AT(clients.patience_ms), .min = SECOND, .max = DAY, .standard = "5m",
+	 .help = "How long a client may pause in the middle of an answer, or take less than min_rate, before it is "
+		 "cut."},
+	{NULL},
+};
+
 static const struct config_key log_keys[] = {
 	{"level", CONFIG_CHOICE, AT(log.level), .choices = level_names, .standard = "info",
 	 .help = "The least important lines that are logged."},
@@ -123,6 +138,7 @@ const struct config_key config_keys[] = {
 	{"admin", CONFIG_MAP, .children = admin_keys},
 	{"store", CONFIG_MAP, .children = store_keys},
 	{"access", CONFIG_MAP, .children = access_keys},
+	{"clients", CONFIG_MAP, .children = clients_keys},
 	{"log", CONFIG_MAP, .children = log_keys},
 	{"offline", CONFIG_BOOL, AT(offline), .standard = "false",
 	 .help = "Serve what is held and never ask a registry."},

@@ -222,7 +222,7 @@ static void describe_value(const struct config_key *key, struct buf *words)
 		buf_append_text(words, " or forever");
 }
 
-static void print_table(const struct config_key *keys, const char *prefix, FILE *out, bool markdown)
+static void list_keys(const struct config_key *keys, const char *prefix, config_key_fn *each, void *arg)
 {
 	for (const struct config_key *key = keys; key->name; key++) {
 		_cleanup_free_ char *path = mem_printf("%s%s", prefix, key->name);
@@ -232,21 +232,33 @@ static void print_table(const struct config_key *keys, const char *prefix, FILE 
 			const char *standard = key->standard_words ? key->standard_words : key->standard;
 			if (!standard)
 				standard = key->kind == CONFIG_LIST ? "empty" : "none";
-			if (markdown)
-				fprintf(out, "| `%s` | %s | %s | %s |\n", path, value.data, standard, key->help);
-			else
-				fprintf(out, "%s (%s; default: %s)\n    %s\n", path, value.data, standard, key->help);
+			each(arg, path, value.data, standard, key->help);
 		}
 		if (!key->children)
 			continue;
 		_cleanup_free_ char *below = mem_printf("%s%s", path, key->kind == CONFIG_UPSTREAMS ? ".NAME." : ".");
-		print_table(key->children, below, out, markdown);
+		list_keys(key->children, below, each, arg);
 	}
+}
+
+void config_list_keys(config_key_fn *each, void *arg)
+{
+	list_keys(config_keys, "", each, arg);
+}
+
+static void print_markdown_key(void *out, const char *path, const char *value, const char *standard, const char *help)
+{
+	fprintf(out, "| `%s` | %s | %s | %s |\n", path, value, standard, help);
+}
+
+static void print_plain_key(void *out, const char *path, const char *value, const char *standard, const char *help)
+{
+	fprintf(out, "%s (%s; default: %s)\n    %s\n", path, value, standard, help);
 }
 
 void config_print_keys(FILE *out, bool markdown)
 {
 	if (markdown)
-		fputs("| key | value | default | meaning |\n|---|---|---|---|\n", out);
-	print_table(config_keys, "", out, markdown);
+		fprintf(out, "| key | value | default | meaning |\n|---|---|---|---|\n");
+	config_list_keys(markdown ? print_markdown_key : print_plain_key, out);
 }

@@ -10,6 +10,7 @@ set(CLI_SOURCES
   cli/columns.c
   cli/command.c
   cli/commands.c
+  cli/completion.c
   cli/config.c
   cli/config_check.c
   cli/config_keys.c
@@ -21,5 +22,6 @@ set(CLI_SOURCES
   cli/help.c
   cli/larder.c
   cli/local.c
+  cli/manual.c
   cli/show.c
   cli/text_file.c)

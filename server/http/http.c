@@ -19,9 +19,13 @@ int http_start(const struct http_options *options, struct http_server **out, str
 	int code;
 
 	server->options = *options;
+	if (!options->client_connections_max)
+		server->options.client_connections_max = options->connections_max;
+	if (!options->request_timeout_ms)
+		server->options.request_timeout_ms = HTTP_REQUEST_TIMEOUT_MS;
 	server->stop_fd = -1;
 	server->threads = mem_alloc(wanted * sizeof(*server->threads));
-	server->client_connections_max = options->connections_max / 2 / wanted + 1;
+	pthread_mutex_init(&server->clients_lock, NULL);
 	code = http_listen(server, err);
 	while (code == 0 && server->thread_count < wanted) {
 		code = http_thread_start(server, &server->threads[server->thread_count], err);
@@ -73,6 +77,7 @@ void http_stop(struct http_server *server, uint64_t grace_ms, void (*wake_all)(v
 		http_thread_set_phase(&server->threads[i], HTTP_STOPPING);
 	for (unsigned i = 0; i < server->thread_count; i++)
 		http_thread_join(&server->threads[i]);
+	pthread_mutex_destroy(&server->clients_lock);
 	free(server->threads);
 	free(server);
 }

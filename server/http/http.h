@@ -99,7 +99,11 @@ struct http_options {
 	unsigned threads;     /* 0: one a core */
 	const char *tls_cert; /* PEM text: certificate chain and key; NULL: plain HTTP */
 	const char *tls_key;
-	unsigned connections_max; /* in all; one client address may have half of them */
+	unsigned connections_max;        /* in all … */
+	unsigned client_connections_max; /* … and of one client address, unless 0; behind a unix socket there is none */
+	uint64_t request_timeout_ms;     /* from when one may come to the end of its head; 0: a minute */
+	uint64_t client_min_rate;        /* bytes a second, as a mean over … */
+	uint64_t client_patience_ms;     /* … this time: a client that takes less of an answer is cut */
 	struct http_handler handler;
 };
 

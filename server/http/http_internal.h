@@ -8,19 +8,50 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <uthash.h>
 
-#define HTTP_ADDRESS_MAX       128
-#define HTTP_IDLE_SECONDS      60 /* without a byte, before a request is complete or while a reply makes no way */
-#define HTTP_CONNECTION_MEMORY (20 << 10) /* per connection: request line, headers, reply headers */
-#define HTTP_DRAIN_LOOK_MS     50         /* how often a draining thread looks for clients that have left */
-#define HTTP_BUSY_TURNS        8          /* of a serving thread, between two looks for new connections */
-#define HTTP_STREAM_BLOCK      (32 << 10) /* one for each reply that is read from a stream */
-#define HTTP_TLS_BLOCK         (256 << 10)
+#define HTTP_ADDRESS_MAX        128
+#define HTTP_CONNECTION_MEMORY  (20 << 10) /* per connection: request line, headers, reply headers */
+#define HTTP_REQUEST_TIMEOUT_MS 60000
+#define HTTP_UNREAD_MAX         (1 << 20)  /* of a request's body where nobody ever asks for one */
+#define HTTP_LOOK_MS            1000       /* how often a thread looks for clients that are too slow */
+#define HTTP_DRAIN_LOOK_MS      50         /* how often a draining thread looks for clients that have left */
+#define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */
+#define HTTP_STREAM_BLOCK       (32 << 10) /* one for each reply that is read from a stream */
+#define HTTP_TLS_BLOCK          (256 << 10)
+
+struct MHD_Connection;
+
+/* Connections are counted by it. */
+struct http_client_key {
+	uint16_t family;
+	uint8_t address[16];
+};
+
+struct http_client {
+	struct http_client_key key;
+	unsigned connections;
+	UT_hash_handle hh;
+};
 
 struct http_accepted {
 	int fd;
+	struct http_client_key key;
 	socklen_t address_len;
 	struct sockaddr_storage address;
+};
+
+/* One of a serving thread, which alone uses it, but for `paused`. */
+struct http_connection {
+	int fd;
+	struct http_client_key key;
+	bool asked;              /* the head of a request was read, and its reply is not yet sent */
+	bool paused;             /* atomic: the client waits for us */
+	bool cut;                /* it was shut down, and is about to end */
+	uint64_t waits_since_ms; /* while nothing is asked: since when */
+	uint64_t pace_since_ms;  /* since when its pace is measured; 0: it is not … */
+	uint64_t pace_bytes;     /* … and what had moved by then */
+	struct http_connection *prev, *next;
 };
 
 /* A request as the library and we see it. */
@@ -28,15 +59,18 @@ struct exchange {
 	struct http_request request; /* first: handlers get this */
 	struct http_server_thread *thread;
 	struct MHD_Connection *connection;
-	char *target;   /* path NUL query NUL */
-	bool announced; /* the library has read the head */
-	bool begun;     /* it was read to its end, and handle() called */
+	struct http_connection *own; /* what we know of the connection */
+	const char *target_end;      /* in the library's buffer */
+	char *target;                /* path NUL query NUL */
+	const char *wrong;           /* with the target */
+	bool announced;              /* the library has read the head */
+	bool chunked;                /* its body is */
+	bool begun;                  /* it is in order, and handlers know of it */
 	bool replied;
-	bool paused;                  /* atomic */
-	struct exchange *prev, *next; /* begun ones, the thread's own list */
 	struct http_body body;
 	char *joined_header; /* what http_request_header() put together */
 	enum http_upload upload;
+	uint64_t dropped;     /* HTTP_UPLOAD_DROP: so many bytes */
 	struct buf collected; /* HTTP_UPLOAD_COLLECT */
 };
 
@@ -61,8 +95,10 @@ struct http_server_thread {
 	unsigned connections; /* atomic: those handed over and not yet closed */
 	unsigned requests;    /* atomic: begun and not yet ended */
 	unsigned abandoned;   /* atomic: of those, paused ones whose client has left; counted while draining */
-	struct exchange *begun;
-	bool connection_started; /* the thread's own: the library has announced the one being added */
+	/* The thread's own: */
+	struct http_connection *open;
+	uint64_t looked_ms;           /* when it last looked for slow clients */
+	struct http_accepted *adding; /* that the library has not announced yet */
 };
 
 struct http_listener {
@@ -78,10 +114,11 @@ struct http_server {
 	size_t listener_count;
 	struct http_server_thread *threads;
 	unsigned thread_count;
-	unsigned client_connections_max; /* of one address, at one thread: all threads' together are half of
-					    connections_max */
+	pthread_mutex_t clients_lock;
+	struct http_client *clients; /* those who have connections */
 	pthread_t acceptor;
-	int stop_fd; /* eventfd: the acceptor is to end */
+	uint64_t refused_ms; /* the acceptor's own: when it last said that it refused a connection */
+	int stop_fd;         /* eventfd: the acceptor is to end */
 	bool accepting;
 };
 
@@ -89,6 +126,31 @@ int http_listen(struct http_server *server, struct err *err);
 void http_listen_close(struct http_server *server);
 int http_accept_start(struct http_server *server, struct err *err);
 void http_accept_stop(struct http_server *server);
+
+/* Counts a connection of a client, and sets its key. False: it has as many as it may have. */
+bool http_client_enter(struct http_server *server, struct http_accepted *accepted);
+void http_client_leave(struct http_server *server, const struct http_client_key *key);
+
+/* On the serving thread. */
+struct http_connection *http_connection_new(struct http_server_thread *thread, const struct http_accepted *accepted);
+void http_connection_free(struct http_server_thread *thread, struct http_connection *connection);
+/* Cuts those whose clients keep it waiting for too long. Looks at most once every HTTP_LOOK_MS. */
+void http_connections_look(struct http_server_thread *thread);
+
+/* Where the path begins: behind "http://HOST", which is what a client sends that takes us for a proxy; a server must
+ * take it too (RFC 9112, section 3.2.2). Whom it names does not matter here. */
+const char *http_target_path(const char *target);
+
+/* As the library has it in its buffer. */
+struct http_request_line {
+	const char *method;
+	const char *target_end; /* its NUL, before anything was decoded */
+	const char *version;
+};
+
+/* Why a request is refused; NULL: it is not. */
+const char *http_check_target(const char *target);
+const char *http_check_head(struct MHD_Connection *connection, const struct http_request_line *line, bool *chunked);
 
 int http_thread_start(struct http_server *server, struct http_server_thread *thread, struct err *err);
 /* From the acceptor: the connection is the thread's from here on. */

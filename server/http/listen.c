@@ -4,6 +4,7 @@
 #include "server/http/http_internal.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 
 #include <arpa/inet.h>
@@ -24,6 +25,7 @@
 #define UNIX_PREFIX            "unix:"
 #define UNIX_MODE              0660
 #define NO_DESCRIPTOR_PAUSE_NS 50000000L
+#define REFUSAL_NOTE_MS        60000
 
 /* "ADDR:PORT", "[V6]:PORT" -> host and port, in place. */
 static int split_address(char *text, char **host, char **port)
@@ -208,6 +210,18 @@ static struct http_server_thread *least_busy(struct http_server *server, unsigne
 	return least;
 }
 
+/* Once a minute: who comes that often is not to fill the log as well. */
+static void note_refusal(struct http_server *server, unsigned total)
+{
+	uint64_t now = clock_ms();
+
+	if (server->refused_ms && now - server->refused_ms < REFUSAL_NOTE_MS)
+		return;
+	server->refused_ms = now;
+	log_warn("refused a connection: %u are open, of %u at most, and %u of one client", total,
+		 server->options.connections_max, server->options.client_connections_max);
+}
+
 static void accept_all(struct http_server *server, int listen_fd)
 {
 	for (;;) {
@@ -228,8 +242,8 @@ static void accept_all(struct http_server *server, int listen_fd)
 			continue;
 		}
 		thread = least_busy(server, &total);
-		if (total >= server->options.connections_max) {
-			log_debug("refused a connection: %u are open", total);
+		if (total >= server->options.connections_max || !http_client_enter(server, &accepted)) {
+			note_refusal(server, total);
 			close(accepted.fd);
 			continue;
 		}

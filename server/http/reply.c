@@ -69,7 +69,8 @@ void http_reply(struct http_request *request, int status, const struct http_head
 	assert(response);
 	for (size_t i = 0; i < header_count; i++)
 		MHD_add_response_header(response, headers[i].name, headers[i].value);
-	if (__atomic_load_n(&exchange->thread->phase, __ATOMIC_RELAXED) != HTTP_RUNNING)
+	/* Where a chunked body ends is what programs disagree about: nothing behind it is read as a request. */
+	if (exchange->chunked || __atomic_load_n(&exchange->thread->phase, __ATOMIC_RELAXED) != HTTP_RUNNING)
 		MHD_add_response_header(response, "Connection", "close");
 	MHD_queue_response(exchange->connection, (unsigned)status, response);
 	MHD_destroy_response(response);

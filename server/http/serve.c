@@ -34,7 +34,7 @@ static void exchange_pause(struct waiter *waiter)
 {
 	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
 
-	__atomic_store_n(&exchange->paused, true, __ATOMIC_RELAXED);
+	__atomic_store_n(&exchange->own->paused, true, __ATOMIC_RELAXED);
 	MHD_suspend_connection(exchange->connection);
 }
 
@@ -42,7 +42,7 @@ static void exchange_wake(struct waiter *waiter)
 {
 	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
 
-	__atomic_store_n(&exchange->paused, false, __ATOMIC_RELAXED);
+	__atomic_store_n(&exchange->own->paused, false, __ATOMIC_RELAXED);
 	MHD_resume_connection(exchange->connection);
 	thread_wake(exchange->thread);
 }
@@ -76,15 +76,6 @@ static void write_client(struct exchange *exchange)
 		strcpy(text, "unix");
 }
 
-/* "http://host/path" is what a client sends that takes us for a proxy; a server must take it too (RFC 9112, section
- * 3.2.2). Whom it names does not matter here. */
-static const char *skip_authority(const char *target)
-{
-	size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
-
-	return scheme ? target + scheme + strcspn(target + scheme, "/?") : target;
-}
-
 /* The library calls this with the request line's target, before it decodes anything. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
@@ -93,8 +84,11 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 
 	exchange->thread = arg;
 	exchange->connection = connection;
+	exchange->own = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+	exchange->target_end = target + strlen(target);
+	exchange->wrong = http_check_target(target);
 	exchange->target = mem_strdup(target);
-	exchange->request.path = skip_authority(exchange->target);
+	exchange->request.path = http_target_path(exchange->target);
 	question = strchr(exchange->request.path, '?');
 	exchange->request.query = question ? question + 1 : "";
 	if (question)
@@ -105,15 +99,53 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 	return exchange;
 }
 
+/* The library closes the connection behind a reply that comes before the request's body was read: what follows is not
+ * to be trusted. */
+static enum MHD_Result refuse(const struct exchange *exchange, const char *why)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(strlen(why), (void *)(uintptr_t)why, MHD_RESPMEM_PERSISTENT);
+	enum MHD_Result result;
+
+	assert(response);
+	log_info("refused a request of %s: %s", exchange->request.client, why);
+	MHD_add_response_header(response, "Content-Type", "text/plain");
+	MHD_add_response_header(response, "Connection", "close");
+	result = MHD_queue_response(exchange->connection, MHD_HTTP_BAD_REQUEST, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
 /* Handlers know of it from here on. */
 static void exchange_begin(struct exchange *exchange, const char *method)
 {
 	exchange->begun = true;
 	exchange->request.method_text = method;
 	exchange->request.method = method_of(method);
-	write_client(exchange);
-	DL_APPEND(exchange->thread->begun, exchange);
 	__atomic_add_fetch(&exchange->thread->requests, 1, __ATOMIC_RELAXED);
+}
+
+/* The head was read. */
+static enum MHD_Result on_head(struct exchange *exchange, const char *method, const char *version)
+{
+	const struct http_handler *handler = &exchange->thread->server->options.handler;
+	struct http_request_line line = {.method = method, .target_end = exchange->target_end, .version = version};
+	const char *wrong = http_check_head(exchange->connection, &line, &exchange->chunked);
+
+	wrong = exchange->wrong ? exchange->wrong : wrong;
+	exchange->announced = true;
+	exchange->own->asked = true;
+	exchange->own->pace_since_ms = 0;
+	write_client(exchange);
+	if (wrong)
+		return refuse(exchange, wrong);
+	/* Replying now would make the library close the connection behind the reply: mostly one waits until the
+	 * request is read to its end. */
+	if (handler->begin) {
+		exchange_begin(exchange, method);
+		exchange->upload = handler->begin(handler->arg, &exchange->request);
+	}
+	return MHD_YES;
 }
 
 /* A piece of the request's body: how many of its bytes were taken. */
@@ -135,6 +167,7 @@ static size_t take_upload(struct exchange *exchange, const void *data, size_t le
 			return (size_t)taken;
 		break;
 	case HTTP_UPLOAD_DROP:
+		exchange->dropped += len;
 		return len;
 	}
 	exchange->upload = HTTP_UPLOAD_DROP;
@@ -151,20 +184,11 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 
 	(void)connection;
 	(void)url;
-	(void)version;
-	if (!exchange->announced) {
-		exchange->announced = true;
-		/* Replying now would make the library close the connection behind the reply: mostly one waits until the
-		 * request is read to its end. */
-		if (handler->begin) {
-			exchange_begin(exchange, method);
-			exchange->upload = handler->begin(handler->arg, &exchange->request);
-		}
-		return MHD_YES;
-	}
+	if (!exchange->announced)
+		return on_head(exchange, method, version);
 	if (*upload_data_size > 0) {
 		*upload_data_size -= take_upload(exchange, upload_data, *upload_data_size);
-		return MHD_YES;
+		return handler->begin || exchange->dropped <= HTTP_UNREAD_MAX ? MHD_YES : MHD_NO;
 	}
 	if (!exchange->begun)
 		exchange_begin(exchange, method);
@@ -185,6 +209,8 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	*state = NULL;
 	if (!exchange)
 		return;
+	exchange->own->asked = false;
+	exchange->own->waits_since_ms = clock_ms();
 	if (exchange->begun) {
 		bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 
@@ -192,7 +218,6 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 		    exchange->request.status != MHD_HTTP_NOT_MODIFIED)
 			exchange->request.body_bytes = exchange->body.len;
 		handler->ended(handler->arg, &exchange->request, complete);
-		DL_DELETE(thread->begun, exchange);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
 	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && exchange->thread->server->options.tls_cert)
@@ -244,11 +269,13 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 	struct http_server_thread *thread = arg;
 
 	(void)connection;
-	(void)state;
-	if (code == MHD_CONNECTION_NOTIFY_STARTED)
-		thread->connection_started = true;
-	else if (code == MHD_CONNECTION_NOTIFY_CLOSED)
+	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		*state = http_connection_new(thread, thread->adding);
+		thread->adding = NULL;
+	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+		http_connection_free(thread, *state);
 		__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
+	}
 }
 
 __attribute__((format(printf, 2, 0))) static void on_library_log(void *arg, const char *format, va_list arguments)
@@ -273,13 +300,15 @@ static void take_accepted(struct http_server_thread *thread)
 	thread->accepted_len = thread->accepted_cap = 0;
 	pthread_mutex_unlock(&thread->lock);
 	for (size_t i = 0; i < len; i++) {
-		thread->connection_started = false;
+		thread->adding = &accepted[i];
 		/* When it fails the library has closed the socket, and on_connection() may or may not have heard of it.
 		 */
 		if (MHD_add_connection(thread->daemon, accepted[i].fd, (struct sockaddr *)&accepted[i].address,
 				       accepted[i].address_len) != MHD_YES &&
-		    !thread->connection_started)
+		    thread->adding) {
+			http_client_leave(thread->server, &accepted[i].key);
 			__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
+		}
 	}
 	free(accepted);
 }
@@ -288,9 +317,9 @@ static int wait_ms(struct http_server_thread *thread)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
 
-	if (MHD_get_timeout(thread->daemon, &timeout) != MHD_YES)
-		return -1;
-	return timeout > 60000 ? 60000 : (int)timeout;
+	if (MHD_get_timeout(thread->daemon, &timeout) != MHD_YES || timeout > HTTP_LOOK_MS)
+		return thread->open ? HTTP_LOOK_MS : -1;
+	return (int)timeout;
 }
 
 /* Waits until the library or another thread has something for this one. */
@@ -311,18 +340,14 @@ static void thread_wait(struct http_server_thread *thread, int timeout_ms)
  */
 static void count_abandoned(struct http_server_thread *thread)
 {
-	struct exchange *exchange;
+	struct http_connection *connection;
 	unsigned count = 0;
 	char byte;
 
-	DL_FOREACH (thread->begun, exchange) {
-		const union MHD_ConnectionInfo *info =
-			MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-
-		if (__atomic_load_n(&exchange->paused, __ATOMIC_RELAXED) && info &&
-		    recv(info->connect_fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
+	DL_FOREACH (thread->open, connection)
+		if (__atomic_load_n(&connection->paused, __ATOMIC_RELAXED) &&
+		    recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0)
 			count++;
-	}
 	__atomic_store_n(&thread->abandoned, count, __ATOMIC_RELAXED);
 }
 
@@ -346,6 +371,7 @@ static void *thread_main(void *arg)
 		if (timeout_ms != 0 || ++turns % HTTP_BUSY_TURNS == 0)
 			thread_wait(thread, timeout_ms);
 		MHD_run(thread->daemon);
+		http_connections_look(thread);
 	}
 	take_accepted(thread);
 	MHD_stop_daemon(thread->daemon);
@@ -404,9 +430,9 @@ static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
 		flags, 0, NULL, NULL, on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, thread, MHD_OPTION_NOTIFY_COMPLETED, on_ended, thread,
 		MHD_OPTION_NOTIFY_CONNECTION, on_connection, thread, MHD_OPTION_CONNECTION_LIMIT,
-		options->connections_max, MHD_OPTION_PER_IP_CONNECTION_LIMIT, thread->server->client_connections_max,
-		MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)HTTP_IDLE_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-		(size_t)HTTP_CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+		options->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
+		/* what it would refuse by this is refused in strict.c, in a better form: it would send two heads */
+		MHD_OPTION_STRICT_FOR_CLIENT, 0,
 		/* without it, no sendfile */
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }

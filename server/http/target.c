@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parts of a request's target (RFC 9112, section 3.2; RFC 3986). */
-#include "server/http/http.h"
+#include "server/http/http_internal.h"
 
 #include <string.h>
+#include <strings.h>
+
+const char *http_target_path(const char *target)
+{
+	size_t scheme = strncasecmp(target, "http://", 7) == 0 ? 7 : strncasecmp(target, "https://", 8) == 0 ? 8 : 0;
+
+	return scheme ? target + scheme + strcspn(target + scheme, "/?") : target;
+}
 
 static int hex_value(char c)
 {

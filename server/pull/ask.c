@@ -193,6 +193,25 @@ static void arm_timer(struct loop_task *task)
 	loop_timer_set(ask->pull->loop, &ask->timer, HEALTH_PATIENCE_MS);
 }
 
+static void arm_late(struct loop_task *task)
+{
+	struct ask *ask = (struct ask *)((char *)task - offsetof(struct ask, late));
+
+	if (!ask->over)
+		arm_timer(&ask->arm);
+	ask_release(ask, NULL);
+}
+
+/* A client comes to wait for what prefetch asked. pull->lock is held. */
+static void ask_raise(struct ask *ask)
+{
+	ask->priority = PACE_CLIENT;
+	registry_raise(ask->upstream->registry, ask);
+	ask->refs++;
+	ask->late.run = arm_late;
+	loop_post(ask->pull->loop, &ask->late);
+}
+
 static void ask_call(struct ask *ask, const struct registry_query *query);
 
 /* A list in several pieces: the next one is asked for, with the patience of the first. */
@@ -201,7 +220,7 @@ static bool goes_on(struct ask *ask)
 	struct registry_query query = {
 		.repository = ask->repository,
 		.accept = REFERRERS_TYPE,
-		.priority = PACE_CLIENT,
+		.priority = ask->priority,
 		.impatient = ask->impatient,
 	};
 
@@ -227,6 +246,7 @@ static void on_done(void *arg, const struct err *err)
 		ask->err = *err;
 	if (goes_on(ask))
 		return;
+	ask->over = true;
 	if (!ask->err.code)
 		learn_check(ask);
 	if (ask->err.code && ask->err.code != ERR_NOT_FOUND && ask->err.code != ERR_CANCELLED)
@@ -256,8 +276,11 @@ char *ask_key(const struct ask_request *request)
 
 static void ask_call(struct ask *ask, const struct registry_query *query)
 {
-	ask->arm.run = arm_timer;
-	loop_post(ask->pull->loop, &ask->arm);
+	/* What prefetch asks may wait long for its turn, which says nothing of the upstream. */
+	if (query->priority == PACE_CLIENT) {
+		ask->arm.run = arm_timer;
+		loop_post(ask->pull->loop, &ask->arm);
+	}
 	registry_call(ask->upstream->registry, query, &sink, ask);
 }
 
@@ -279,6 +302,7 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 	if (request->kind == REGISTRY_REFERRERS)
 		ask->list = referrers_list_new(&ask->wanted);
 	ask->impatient = request->impatient;
+	ask->priority = request->priority;
 	return ask;
 }
 
@@ -290,7 +314,7 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 		.repository = request->repository,
 		.reference = request->reference,
 		.accept = request->accept,
-		.priority = PACE_CLIENT,
+		.priority = request->priority,
 		.impatient = request->impatient,
 	};
 
@@ -308,6 +332,8 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 	*joined = ask != NULL;
 	if (ask) {
 		ask->refs++;
+		if (ask->priority == PACE_PREFETCH && request->priority == PACE_CLIENT)
+			ask_raise(ask);
 		pthread_mutex_unlock(&pull->lock);
 		return ask;
 	}

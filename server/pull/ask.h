@@ -22,7 +22,8 @@ struct ask_request {
 	const char *reference;
 	const char *accept;
 	uint64_t accept_key;
-	bool impatient;    /* there is something to fall back on */
+	bool impatient; /* there is something to fall back on */
+	enum pace_priority priority;
 	unsigned landings; /* pull_landings() before the store was looked into */
 };
 

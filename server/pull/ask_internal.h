@@ -21,13 +21,16 @@ struct ask {
 
 	struct referrers_list *list; /* REGISTRY_REFERRERS: what came so far of an answer in several */
 	bool impatient;
+	enum pace_priority priority; /* under pull->lock */
 
 	struct ask_result result;
 	struct err err;
 	struct work_job job; /* writes what was learnt */
 	bool left;           /* the table already */
 
-	struct loop_task arm;    /* sets the timer; posted before the call */
+	struct loop_task arm;    /* sets the timer; posted before the call … */
+	struct loop_task late;   /* … or when a client joins what prefetch asked */
+	bool over;               /* the loop's: the timer is not set any more */
 	struct loop_timer timer; /* patience ends */
 	bool overdue;            /* it has ended; under pull->lock */
 };

@@ -24,6 +24,7 @@ struct pull_blob {
 	char *repository;
 	struct digest digest;
 	bool head;
+	bool ahead; /* nobody reads it */
 
 	enum blob_state state;
 	unsigned landings; /* before the last look into the store */
@@ -49,6 +50,20 @@ struct pull_blob *pull_blob_open(struct pull *pull, struct pull_upstream *upstre
 	blob->head = head;
 	blob->fd = -1;
 	return blob;
+}
+
+struct pull_blob *pull_blob_open_ahead(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+				       const struct digest *digest)
+{
+	struct pull_blob *blob = pull_blob_open(pull, upstream, repository, digest, false);
+
+	blob->ahead = true;
+	return blob;
+}
+
+static enum pace_priority priority_of(const struct pull_blob *blob)
+{
+	return blob->ahead ? PACE_PREFETCH : PACE_CLIENT;
 }
 
 static enum blob_state fail(struct pull_blob *blob, int code, const char *why)
@@ -78,6 +93,7 @@ static enum blob_state start_probe(struct pull_blob *blob)
 		.repository = blob->repository,
 		.reference = digest_format(&blob->digest, reference),
 		.landings = blob->landings,
+		.priority = priority_of(blob),
 	};
 	bool joined;
 
@@ -88,8 +104,9 @@ static enum blob_state start_probe(struct pull_blob *blob)
 static enum blob_state open_stored(struct pull_blob *blob)
 {
 	struct index_change use = {.kind = INDEX_USE_BLOB, .digest = &blob->digest, .blob.last_use = clock_wall_s()};
-	int code = blob->head ? store_find_blob(blob->pull->store, &blob->digest, &blob->size, &blob->err)
-			      : store_open_blob(blob->pull->store, &blob->digest, &blob->fd, &blob->size, &blob->err);
+	int code = blob->head || blob->ahead
+			   ? store_find_blob(blob->pull->store, &blob->digest, &blob->size, &blob->err)
+			   : store_open_blob(blob->pull->store, &blob->digest, &blob->fd, &blob->size, &blob->err);
 
 	if (code == 0) {
 		blob->status.outcome = PULL_HIT;
@@ -104,7 +121,7 @@ static enum blob_state open_stored(struct pull_blob *blob)
  * linking, what it fetched looks like another's. */
 static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 {
-	struct flight_key key = {blob->upstream, blob->repository, &blob->digest};
+	struct flight_key key = {blob->upstream, blob->repository, &blob->digest, priority_of(blob)};
 	struct pull *pull = blob->pull;
 	struct flight *foreign = NULL;
 	uint64_t size;
@@ -117,6 +134,8 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	blob->flight = flight_find(pull, &blob->digest);
 	if (blob->flight) {
 		blob->status.outcome = PULL_COLLAPSED;
+		if (!blob->ahead)
+			flight_raise(blob->flight);
 		if (!linked && !flight_is_from(blob->flight, blob->upstream, blob->repository)) {
 			foreign = blob->flight;
 			blob->flight = NULL;
@@ -197,7 +216,8 @@ static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
 
 static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *waiter)
 {
-	int code = flight_poll(blob->flight, waiter, &blob->size, &blob->version, &blob->err);
+	int code = blob->ahead ? flight_poll_end(blob->flight, waiter, &blob->size, &blob->err)
+			       : flight_poll(blob->flight, waiter, &blob->size, &blob->version, &blob->err);
 
 	if (code == ERR_AGAIN)
 		return BLOB_FLIGHT;
@@ -232,6 +252,11 @@ int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *er
 }
 
 /* Results. */
+
+uint64_t pull_blob_arrived(const struct pull_blob *blob)
+{
+	return blob->flight ? flight_arrived(blob->flight) : 0;
+}
 
 uint64_t pull_blob_size(const struct pull_blob *blob)
 {

@@ -206,7 +206,7 @@ static void walk_manifest(struct walk *walk, const struct digest *digest, unsign
 		const char *list, *kind;
 	} lists[] = {{"manifests", "manifest"}, {"layers", "layer"}, {"blobs", "blob"}};
 	size_t len, i;
-	_cleanup_free_ char *data = pull_read_stored(walk->pull, digest, &len);
+	_cleanup_free_ char *data = manifest_load(walk->pull->store, digest, &len);
 	json_t *document = data ? json_loadb(data, len, 0, NULL) : NULL;
 	json_t *descriptor;
 

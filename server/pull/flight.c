@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/pull/flight.h"
+#include "server/pull/flight_internal.h"
 
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/pull/sizes.h"
-#include "store/ingest.h"
-#include "upstream/transfer.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -19,39 +17,6 @@
 #define FLIGHT_UNKNOWN_SIZE_MAX                                                                                        \
 	((uint64_t)4 << 30) /* of a blob of which neither manifest nor upstream tells the length */
 
-enum flight_state { FLIGHT_STARTING, FLIGHT_FLYING, FLIGHT_CHECKING, FLIGHT_VERIFIED, FLIGHT_FAILED };
-
-struct flight {
-	struct pull *pull;
-	struct digest digest;
-	UT_hash_handle hh;
-	unsigned refs; /* the table's, one a reader, one a worker's job; under pull->lock, like `parked` */
-	bool parked;   /* verified and could not be published: the last reader takes it out of the table */
-	/* FAILED: took its place in the table, and opens the partial once this one is closed. */
-	struct flight *successor;
-
-	struct pull_upstream *upstream;
-	char *repository;
-	struct work_job open_job, hash_job, room_job, end_job;
-	/* Not 0: the transfer ended since there was no room for so many bytes; it goes on once there is. The loop's,
-	 * and then the job's. */
-	uint64_t room_wanted;
-	struct transfer *transfer; /* while it runs; set before FLYING, then under the lock */
-	struct ingest
-		*ingest; /* set by the opening job before FLYING; NULL again once a failed flight has left the table */
-
-	pthread_mutex_t lock; /* guards what follows */
-	pthread_cond_t nobody_inside;
-	enum flight_state state;
-	bool closing; /* larder ends: nobody waits any more */
-	bool hashing; /* the hashing job is on its way or running */
-	struct waiter *waiters;
-	unsigned inside;  /* readers, and the opening job, that use the ingest without the lock */
-	uint64_t size;    /* INGEST_SIZE_UNKNOWN until it is known */
-	unsigned version; /* how often what had arrived was thrown away, since the upstream has something else now */
-	struct err err;   /* FAILED: why */
-};
-
 static const char *name_of(const struct flight *flight, char text[DIGEST_TEXT_MAX])
 {
 	return digest_format(&flight->digest, text);
@@ -61,7 +26,7 @@ static const char *name_of(const struct flight *flight, char text[DIGEST_TEXT_MA
 
 static void flight_free(struct flight *flight)
 {
-	assert(!flight->waiters);
+	assert(!flight->waiters && !flight->end_waiters);
 	ingest_close(flight->ingest);
 	pthread_cond_destroy(&flight->nobody_inside);
 	pthread_mutex_destroy(&flight->lock);
@@ -69,7 +34,7 @@ static void flight_free(struct flight *flight)
 	free(flight);
 }
 
-static void flight_unref(struct flight *flight)
+void flight_unref(struct flight *flight)
 {
 	struct pull *pull = flight->pull;
 	bool last, parked;
@@ -86,16 +51,6 @@ static void flight_unref(struct flight *flight)
 		flight_free(flight);
 	if (parked)
 		pull_job_end(pull);
-}
-
-void flight_release(struct flight *flight, struct waiter *waiter)
-{
-	if (waiter) {
-		pthread_mutex_lock(&flight->lock);
-		waiter_forget(&flight->waiters, waiter);
-		pthread_mutex_unlock(&flight->lock);
-	}
-	flight_unref(flight);
 }
 
 static void leave_table(struct flight *flight)
@@ -140,6 +95,7 @@ static void flight_fail(struct flight *flight, const struct err *err)
 	flight->err = *err;
 	flight->state = FLIGHT_FAILED;
 	waiter_wake_all(&flight->waiters);
+	waiter_wake_all(&flight->end_waiters);
 	pthread_mutex_unlock(&flight->lock);
 	flight->end_job.run = end_failed;
 	work_submit(flight->pull->work, &flight->end_job);
@@ -150,6 +106,17 @@ static void flight_set_state(struct flight *flight, enum flight_state state)
 	pthread_mutex_lock(&flight->lock);
 	flight->state = state;
 	waiter_wake_all(&flight->waiters);
+	pthread_mutex_unlock(&flight->lock);
+}
+
+/* Whether it is kept is settled. */
+static void flight_end(struct flight *flight, const struct err *err)
+{
+	pthread_mutex_lock(&flight->lock);
+	flight->ended = true;
+	if (err)
+		flight->err = *err;
+	waiter_wake_all(&flight->end_waiters);
 	pthread_mutex_unlock(&flight->lock);
 }
 
@@ -197,10 +164,12 @@ static void end_complete(struct work_job *job)
 	if (ingest_publish(flight->ingest, &err)) {
 		/* The store has said so, once for all blobs. */
 		log_debug("cannot keep blob %s: %s", name_of(flight, text), err.text);
+		flight_end(flight, &err);
 		park(flight);
 		return;
 	}
 	write_link(flight);
+	flight_end(flight, NULL);
 	leave_table(flight);
 }
 
@@ -310,19 +279,6 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	return 0;
 }
 
-/* The version of the bytes, by now. */
-static unsigned leave_ingest(struct flight *flight)
-{
-	unsigned version;
-
-	pthread_mutex_lock(&flight->lock);
-	if (--flight->inside == 0)
-		pthread_cond_signal(&flight->nobody_inside);
-	version = flight->version;
-	pthread_mutex_unlock(&flight->lock);
-	return version;
-}
-
 static void hash_job(struct work_job *job)
 {
 	struct flight *flight = (struct flight *)((char *)job - offsetof(struct flight, hash_job));
@@ -334,7 +290,7 @@ static void hash_job(struct work_job *job)
 	pthread_mutex_lock(&flight->lock);
 	flight->hashing = false;
 	pthread_mutex_unlock(&flight->lock);
-	leave_ingest(flight);
+	flight_leave_ingest(flight);
 	flight_unref(flight);
 	pull_job_end(pull);
 }
@@ -470,6 +426,7 @@ static void ask_upstream(struct flight *flight)
 		transfer.etag = etag[0] ? etag : NULL;
 		/* Readers of a flight that goes on look at it meanwhile. */
 		pthread_mutex_lock(&flight->lock);
+		transfer.priority = flight->priority;
 		transfer_start(flight->upstream->registry, &transfer, &transfer_sink, flight, &flight->transfer);
 		pthread_mutex_unlock(&flight->lock);
 	} else {
@@ -511,7 +468,7 @@ static void open_and_ask(struct flight *flight)
 	ask_upstream(flight);
 	if (left_over && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);
-	leave_ingest(flight);
+	flight_leave_ingest(flight);
 }
 
 static void open_job(struct work_job *job)
@@ -554,6 +511,7 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key)
 	flight->upstream = key->upstream;
 	flight->repository = mem_strdup(key->repository);
 	flight->size = INGEST_SIZE_UNKNOWN;
+	flight->priority = key->priority;
 	flight->refs = 3; /* the table, the opening job, the caller */
 	pthread_mutex_init(&flight->lock, NULL);
 	pthread_cond_init(&flight->nobody_inside, NULL);
@@ -571,87 +529,21 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key)
 	return flight;
 }
 
+void flight_raise(struct flight *flight)
+{
+	pthread_mutex_lock(&flight->lock);
+	if (flight->priority == PACE_PREFETCH && flight->transfer)
+		transfer_raise(flight->transfer);
+	flight->priority = PACE_CLIENT;
+	pthread_mutex_unlock(&flight->lock);
+}
+
 bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository)
 {
 	return flight->upstream == upstream && strcmp(flight->repository, repository) == 0;
 }
 
-/* Readers. */
-
-/* The flight's lock is held, and is given back. */
-static int wait_here(struct flight *flight, struct waiter *waiter, struct err *err)
-{
-	int code = ERR_AGAIN;
-
-	if (flight->state == FLIGHT_FAILED) {
-		*err = flight->err;
-		code = err->code;
-	} else if (flight->closing) {
-		code = err_set(err, ERR_CANCELLED, "larder is shutting down");
-	} else {
-		waiter_register(&flight->waiters, waiter);
-	}
-	pthread_mutex_unlock(&flight->lock);
-	return code;
-}
-
-int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, unsigned *version, struct err *err)
-{
-	pthread_mutex_lock(&flight->lock);
-	/* A wrong digest cuts the connection, however early it is noticed: the same answer whether this client was
-	 * woken before or after. */
-	if ((flight->state == FLIGHT_FAILED && flight->err.code != ERR_DIGEST) || flight->state == FLIGHT_STARTING ||
-	    flight->size == INGEST_SIZE_UNKNOWN)
-		return wait_here(flight, waiter, err);
-	*size = flight->size;
-	*version = flight->version;
-	pthread_mutex_unlock(&flight->lock);
-	return 0;
-}
-
-/* How much may be read at `offset`: the last byte stays here until the digest proved right. The lock is held. */
-static uint64_t readable_from(struct flight *flight, uint64_t offset)
-{
-	uint64_t limit = flight->state == FLIGHT_VERIFIED ? flight->size : flight->size - 1;
-	uint64_t present = ingest_present_from(flight->ingest, offset);
-
-	if (flight->size == 0 || offset >= limit)
-		return 0;
-	return present < limit - offset ? present : limit - offset;
-}
-
-/* Whether a reader stands before a gap that the bytes from the start will not fill at once. The lock is held. */
-static bool is_ahead(struct flight *flight, uint64_t offset)
-{
-	return offset > ingest_present_from(flight->ingest, 0) + TRANSFER_SEGMENT_MIN &&
-	       ingest_present_from(flight->ingest, offset) == 0;
-}
-
-ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
-		    struct waiter *waiter)
-{
-	uint64_t readable;
-	struct err err;
-	ssize_t got;
-
-	pthread_mutex_lock(&flight->lock);
-	if (flight->version != version) {
-		/* What this reader has is of another version: the right rest would make a wrong whole. */
-		pthread_mutex_unlock(&flight->lock);
-		return ERR_UPSTREAM;
-	}
-	readable = flight->state == FLIGHT_FAILED ? 0 : readable_from(flight, offset);
-	if (readable == 0 && flight->transfer && is_ahead(flight, offset))
-		transfer_want(flight->transfer, offset);
-	if (readable == 0)
-		return wait_here(flight, waiter, &err);
-	flight->inside++;
-	pthread_mutex_unlock(&flight->lock);
-
-	got = ingest_read(flight->ingest, offset, data, readable < max ? (size_t)readable : max);
-
-	return leave_ingest(flight) == version ? got : ERR_UPSTREAM;
-}
+/* All of them. */
 
 void flights_list(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg)
 {
@@ -681,6 +573,7 @@ void flights_fail_all(struct pull *pull)
 		pthread_mutex_lock(&flight->lock);
 		flight->closing = true;
 		waiter_wake_all(&flight->waiters);
+		waiter_wake_all(&flight->end_waiters);
 		pthread_mutex_unlock(&flight->lock);
 	}
 }

@@ -27,6 +27,7 @@ struct flight_key {
 	struct pull_upstream *upstream;
 	const char *repository;
 	const struct digest *digest;
+	enum pace_priority priority;
 };
 
 /* pull->lock is held: the running flight of a digest, with a reference for the caller; NULL when there is none, or it
@@ -34,12 +35,19 @@ struct flight_key {
 struct flight *flight_find(struct pull *pull, const struct digest *digest);
 /* pull->lock is held: starts one, with a reference for the caller. flight_find() must have said that there is none. */
 struct flight *flight_start(struct pull *pull, const struct flight_key *key);
+/* A client has come to wait for what prefetch began. The caller has a reference. */
+void flight_raise(struct flight *flight);
 /* Whether it is fetched from this repository, so that who may read there may read it. */
 bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository);
 
 /* 0: the size is known, and which version of the bytes it is of. ERR_AGAIN: the waiter was paused. Else why the flight
  * failed. */
 int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, unsigned *version, struct err *err);
+/* For who does not read: 0 once it is published and linked, with its size. ERR_AGAIN: the waiter was paused. Else why
+ * not. */
+int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
+/* How many bytes are there. */
+uint64_t flight_arrived(struct flight *flight);
 /* As pull_blob_read(); ERR_UPSTREAM when the bytes are not any more of the version that flight_poll() told. */
 ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
 		    struct waiter *waiter);

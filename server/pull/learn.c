@@ -6,16 +6,14 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/pull/page_cache.h"
-#include "server/pull/references.h"
 #include "server/pull/referrers_list.h"
 #include "server/pull/sizes.h"
+#include "store/manifest.h"
 
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define REFERENCES_AT_ONCE 64 /* in one commit */
 
 /* Checking. */
 
@@ -128,29 +126,6 @@ static bool forgets_what_is_held(struct ask *ask, const struct index_repository 
 	       store_find_blob(ask->pull->store, &ask->result.digest, &size, &err) != 0;
 }
 
-/* What the manifest references is kept with it: written down before the link by which it is served. */
-static int keep_references(struct ask *ask, struct err *err)
-{
-	const struct ask_result *result = &ask->result;
-	struct index_change changes[REFERENCES_AT_ONCE];
-	_cleanup_free_ struct reference *references = NULL;
-	size_t count = references_read(result->body.data ? result->body.data : "", result->body.len, &references);
-	size_t waiting = 0;
-	int code = 0;
-
-	for (size_t i = 0; i < count && !code; i++) {
-		changes[waiting++] = (struct index_change){.kind = INDEX_PUT_REFERENCE,
-							   .digest = &result->digest,
-							   .child = &references[i].digest,
-							   .child_is_manifest = references[i].is_manifest};
-		if (waiting < REFERENCES_AT_ONCE && i + 1 < count)
-			continue;
-		code = index_write(ask->pull->index, changes, waiting, err);
-		waiting = 0;
-	}
-	return code;
-}
-
 static void learn_manifest(struct ask *ask)
 {
 	const struct ask_result *result = &ask->result;
@@ -158,14 +133,15 @@ static void learn_manifest(struct ask *ask)
 	struct index_tag tag = {.digest = result->digest, .size = result->size, .accept = ask->accept_key};
 	struct index_change changes[2] = {
 		{.kind = INDEX_PUT_LINK, .repository = repository, .digest = &result->digest}};
+	const char *data = result->body.data ? result->body.data : "";
 	size_t count = 1;
 	struct err err = {0};
 
 	if (result->digest.algorithm == 0 || (ask->head && forgets_what_is_held(ask, &repository)))
 		return;
-	if (!ask->head && (store_put_blob(ask->pull->store, &result->digest, result->body.data ? result->body.data : "",
-					  result->body.len, &err) ||
-			   keep_references(ask, &err))) {
+	/* What it references is kept with it: written down before the link by which it is served. */
+	if (!ask->head && (store_put_blob(ask->pull->store, &result->digest, data, result->body.len, &err) ||
+			   manifest_record(ask->pull->store, &result->digest, data, result->body.len, &err))) {
 		log_debug("cannot keep manifest %s/%s %s: %s", ask->upstream->name, ask->repository, ask->reference,
 			  err.text);
 		return;

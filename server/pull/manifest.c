@@ -27,6 +27,7 @@ struct pull_manifest {
 	char *reference;
 	struct accept accept;
 	bool head;
+	enum pace_priority priority;
 
 	enum manifest_state state;
 	unsigned landings; /* before the last look into the store */
@@ -62,6 +63,11 @@ struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream
 	return manifest;
 }
 
+void pull_manifest_defer(struct pull_manifest *manifest)
+{
+	manifest->priority = PACE_PREFETCH;
+}
+
 static enum manifest_state fail(struct pull_manifest *manifest, int code, const char *why)
 {
 	err_set(&manifest->err, code, "%s", why);
@@ -79,7 +85,8 @@ static struct ask_request ask_about(const struct pull_manifest *manifest, const 
 		.reference = reference,
 		.accept = manifest->accept.text,
 		.accept_key = manifest->accept.key,
-		.impatient = impatient,
+		.impatient = impatient && manifest->priority == PACE_CLIENT,
+		.priority = manifest->priority,
 		.landings = manifest->landings,
 	};
 }
@@ -208,6 +215,11 @@ static enum manifest_state look_at_tag(struct pull_manifest *manifest)
 		       : MANIFEST_TAG;
 }
 
+static bool is_impatient(const struct pull_manifest *manifest)
+{
+	return manifest->have_fallback && manifest->priority == PACE_CLIENT;
+}
+
 /* RESOLVE. */
 
 static void take_result(struct pull_manifest *manifest, const struct ask_result *result)
@@ -225,7 +237,7 @@ static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter
 {
 	const struct ask_result *result;
 	struct err err = {0};
-	int code = ask_poll(manifest->ask, waiter, manifest->have_fallback, &result, &err);
+	int code = ask_poll(manifest->ask, waiter, is_impatient(manifest), &result, &err);
 
 	if (code == ERR_AGAIN)
 		return MANIFEST_RESOLVE;
@@ -258,7 +270,7 @@ static int read_stored(struct pull_manifest *manifest)
 			manifest->size = size;
 		return code;
 	}
-	manifest->own_data = pull_read_stored(manifest->pull, &manifest->digest, &len);
+	manifest->own_data = manifest_load(manifest->pull->store, &manifest->digest, &len);
 	if (!manifest->own_data)
 		return ERR_NOT_FOUND;
 	manifest->data = manifest->own_data;
@@ -312,7 +324,7 @@ static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *
 	const struct ask_result *result;
 	struct digest wanted = manifest->digest;
 	struct err err = {0};
-	int code = ask_poll(manifest->ask, waiter, manifest->have_fallback, &result, &err);
+	int code = ask_poll(manifest->ask, waiter, is_impatient(manifest), &result, &err);
 
 	if (code == ERR_AGAIN)
 		return MANIFEST_FETCH;

@@ -69,27 +69,6 @@ void pull_job_end(struct pull *pull)
 	pthread_mutex_unlock(&pull->lock);
 }
 
-char *pull_read_stored(struct pull *pull, const struct digest *digest, size_t *len)
-{
-	_cleanup_close_ int fd = -1;
-	_cleanup_free_ char *data = NULL;
-	uint64_t size, done = 0;
-	struct err err;
-
-	if (store_open_blob(pull->store, digest, &fd, &size, &err) || size > PULL_MANIFEST_MAX)
-		return NULL;
-	data = mem_alloc(size + 1);
-	while (done < size) {
-		ssize_t got = pread(fd, data + done, size - done, (off_t)done);
-
-		if (got <= 0)
-			return NULL;
-		done += (uint64_t)got;
-	}
-	*len = size;
-	return take_pointer(data);
-}
-
 bool pull_glob_matches(const char *const *globs, size_t count, const char *text)
 {
 	for (size_t i = 0; i < count; i++)

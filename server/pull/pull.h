@@ -37,6 +37,9 @@
 #define PULL_ACCEPT_MAX     4096
 
 struct pull;
+struct pull_manifest;
+struct pull_referrers;
+struct pull_tags;
 struct pull_upstream;
 struct store;
 struct work;
@@ -77,6 +80,12 @@ const char *pull_upstream_name(const struct pull_upstream *upstream);
 /* allow and deny: deny wins. */
 bool pull_upstream_allows(const struct pull_upstream *upstream, const char *repository);
 
+/* What is opened for prefetch is asked behind all clients, and waits as long as that takes; a client that comes to wait
+ * for the same moves it up. To be said before the first poll(). */
+void pull_manifest_defer(struct pull_manifest *manifest);
+void pull_tags_defer(struct pull_tags *tags);
+void pull_referrers_defer(struct pull_referrers *referrers);
+
 /* How an answer came about: Cache-Status and the access log say it. */
 enum pull_outcome {
 	PULL_HIT,       /* from the store */
@@ -99,6 +108,12 @@ struct pull_blob;
 
 struct pull_blob *pull_blob_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
 				 const struct digest *digest, bool head);
+/* For prefetch: deferred likewise, and poll() says 0 once it is held, and linked to the repository: there is nothing to
+ * read then. */
+struct pull_blob *pull_blob_open_ahead(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+				       const struct digest *digest);
+/* How many of its bytes are there, while poll() says ERR_AGAIN. */
+uint64_t pull_blob_arrived(const struct pull_blob *blob);
 int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *err);
 /* From here on after poll() returned 0. */
 uint64_t pull_blob_size(const struct pull_blob *blob);
@@ -112,8 +127,6 @@ ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size
 void pull_blob_close(struct pull_blob *blob);
 
 /* Manifests. */
-
-struct pull_manifest;
 
 /* `reference` is a tag or a digest; `accept` the client's header, NULL when it sent none. */
 struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
@@ -138,8 +151,6 @@ struct pull_page {
 
 #define PULL_PAGE_ALL SIZE_MAX
 
-struct pull_tags;
-
 struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
 				 const struct pull_page *page);
 int pull_tags_poll(struct pull_tags *tags, struct waiter *waiter, struct err *err);
@@ -151,8 +162,6 @@ const struct pull_status *pull_tags_status(const struct pull_tags *tags);
 void pull_tags_close(struct pull_tags *tags);
 
 /* Referrers. */
-
-struct pull_referrers;
 
 /* `artifact_type` NULL: of any. */
 struct pull_referrers *pull_referrers_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,

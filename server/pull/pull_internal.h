@@ -6,6 +6,7 @@
 #include "server/pull/health.h"
 #include "server/pull/pull.h"
 #include "store/index.h"
+#include "store/manifest.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -64,10 +65,6 @@ void pull_note_landing(struct pull *pull);
 /* Something runs that must end before pull_free() goes on. */
 void pull_job_begin(struct pull *pull);
 void pull_job_end(struct pull *pull);
-
-/* The bytes of a stored blob that is small (a manifest), with a NUL behind, for the caller to free; NULL when it is not
- * held, or cannot be read. */
-char *pull_read_stored(struct pull *pull, const struct digest *digest, size_t *len);
 
 /* For how long after it was last confirmed a tag is served without asking. */
 #define PULL_FRESH_FOREVER_S (INT64_MAX / 2)

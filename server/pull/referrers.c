@@ -22,6 +22,7 @@ struct pull_referrers {
 	char *repository;
 	struct digest subject;
 	char *artifact_type;
+	enum pace_priority priority;
 
 	enum referrers_state state;
 	struct ask *ask;
@@ -47,6 +48,17 @@ struct pull_referrers *pull_referrers_open(struct pull *pull, struct pull_upstre
 	referrers->subject = *subject;
 	referrers->artifact_type = mem_strdup(artifact_type);
 	return referrers;
+}
+
+void pull_referrers_defer(struct pull_referrers *referrers)
+{
+	referrers->priority = PACE_PREFETCH;
+}
+
+/* So that nobody waits long; prefetch has the time. */
+static bool has_fallback(const struct pull_referrers *referrers)
+{
+	return (referrers->page || referrers->known.digest.algorithm) && referrers->priority == PACE_CLIENT;
 }
 
 static enum referrers_state fail(struct pull_referrers *referrers, const struct err *err)
@@ -104,7 +116,7 @@ static bool read_known(struct pull_referrers *referrers)
 
 	if (referrers->known.digest.algorithm == 0)
 		return false;
-	referrers->stored = pull_read_stored(referrers->pull, &referrers->known.digest, &referrers->len);
+	referrers->stored = manifest_load(referrers->pull->store, &referrers->known.digest, &referrers->len);
 	if (referrers->stored)
 		index_write_later(referrers->pull->index, &use, 1);
 	return referrers->stored != NULL;
@@ -182,8 +194,9 @@ static enum referrers_state look(struct pull_referrers *referrers)
 		err_set(&why, ERR_OFFLINE, "larder is offline and does not hold the list of what refers to this");
 		return use_stale(referrers, &why);
 	}
-	request.impatient = referrers->page || referrers->known.digest.algorithm;
-	if (request.impatient && health_is_ailing(referrers->upstream)) {
+	request.priority = referrers->priority;
+	request.impatient = has_fallback(referrers);
+	if (has_fallback(referrers) && health_is_ailing(referrers->upstream)) {
 		err_set(&why, ERR_UPSTREAM, "%s does not answer", referrers->upstream->name);
 		return use_stale(referrers, &why);
 	}
@@ -196,7 +209,7 @@ static enum referrers_state look(struct pull_referrers *referrers)
 
 static enum referrers_state wait_for_list(struct pull_referrers *referrers, struct waiter *waiter)
 {
-	bool impatient = referrers->page || referrers->known.digest.algorithm;
+	bool impatient = has_fallback(referrers);
 	const struct ask_result *result;
 	struct err why = {0};
 	int code = ask_poll(referrers->ask, waiter, impatient, &result, &why);

@@ -2,8 +2,8 @@
 #include "server/pull/sizes.h"
 
 #include "base/buf.h"
+#include "store/manifest.h"
 
-#include <jansson.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <uthash.h>
@@ -43,42 +43,37 @@ void sizes_free(struct sizes *sizes)
 	free(sizes);
 }
 
-static void take_descriptor(struct sizes *sizes, const json_t *descriptor)
-{
-	const char *text = json_string_value(json_object_get(descriptor, "digest"));
-	const json_t *size = json_object_get(descriptor, "size");
-	struct known_size *known;
-	struct digest digest;
+struct learning {
+	struct sizes *sizes;
+	size_t taken;
+};
 
-	if (!text || digest_parse(text, &digest) || !json_is_integer(size) || json_integer_value(size) < 0)
+static void take_part(void *arg, const struct manifest_part *part)
+{
+	struct learning *learning = arg;
+	struct sizes *sizes = learning->sizes;
+	struct known_size *known;
+
+	if (part->size == MANIFEST_SIZE_UNKNOWN || learning->taken++ >= SIZES_OF_ONE_MANIFEST_MAX)
 		return;
 	pthread_mutex_lock(&sizes->lock);
-	HASH_FIND(hh, sizes->known, &digest, sizeof(digest), known);
+	HASH_FIND(hh, sizes->known, &part->digest, sizeof(part->digest), known);
 	if (!known) {
 		if (HASH_COUNT(sizes->known) >= SIZES_MAX)
 			drop(sizes, sizes->known);
 		known = mem_alloc(sizeof(*known));
-		known->digest = digest;
-		HASH_ADD(hh, sizes->known, digest, sizeof(digest), known);
+		known->digest = part->digest;
+		HASH_ADD(hh, sizes->known, digest, sizeof(known->digest), known);
 	}
-	known->size = (uint64_t)json_integer_value(size);
+	known->size = part->size;
 	pthread_mutex_unlock(&sizes->lock);
 }
 
 void sizes_learn(struct sizes *sizes, const void *manifest, size_t len)
 {
-	static const char *const lists[] = {"layers", "manifests", "blobs"};
-	json_t *document = json_loadb(manifest, len, 0, NULL);
-	size_t taken = 0, i;
-	json_t *descriptor;
+	struct learning learning = {.sizes = sizes};
 
-	take_descriptor(sizes, json_object_get(document, "config"));
-	take_descriptor(sizes, json_object_get(document, "subject"));
-	for (size_t list = 0; list < sizeof(lists) / sizeof(lists[0]); list++)
-		json_array_foreach(json_object_get(document, lists[list]), i,
-				   descriptor) if (taken++ < SIZES_OF_ONE_MANIFEST_MAX)
-			take_descriptor(sizes, descriptor);
-	json_decref(document);
+	manifest_read(manifest, len, take_part, &learning);
 }
 
 bool sizes_find(struct sizes *sizes, const struct digest *digest, uint64_t *size)

@@ -29,6 +29,7 @@ struct pull_tags {
 	char *last;
 	char *token;
 	char *query; /* what is asked upstream */
+	enum pace_priority priority;
 
 	enum tags_state state;
 	struct ask *ask;
@@ -74,6 +75,11 @@ struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstre
 	tags->token = mem_strdup(page->token);
 	tags->query = make_query(page);
 	return tags;
+}
+
+void pull_tags_defer(struct pull_tags *tags)
+{
+	tags->priority = PACE_PREFETCH;
 }
 
 static enum tags_state fail(struct pull_tags *tags, const struct err *err)
@@ -213,7 +219,8 @@ static enum tags_state look(struct pull_tags *tags)
 		err_set(&why, ERR_UPSTREAM, "%s does not answer", tags->upstream->name);
 		return use_stale(tags, &why);
 	}
-	request.impatient = tags->have_fallback;
+	request.impatient = tags->have_fallback && tags->priority == PACE_CLIENT;
+	request.priority = tags->priority;
 	tags->ask = ask_open(tags->pull, &request, &joined);
 	tags->status.outcome = joined ? PULL_COLLAPSED : PULL_MISS;
 	return tags->ask ? TAGS_ASK : TAGS_LOOK;
@@ -223,7 +230,8 @@ static enum tags_state wait_for_page(struct pull_tags *tags, struct waiter *wait
 {
 	const struct ask_result *result;
 	struct err why = {0};
-	int code = ask_poll(tags->ask, waiter, tags->have_fallback, &result, &why);
+	bool impatient = tags->have_fallback && tags->priority == PACE_CLIENT;
+	int code = ask_poll(tags->ask, waiter, impatient, &result, &why);
 
 	if (code == ERR_AGAIN)
 		return TAGS_ASK;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/buf.h"
+#include "base/cleanup.h"
 #include "base/digest.h"
 #include "base/err.h"
 #include "store/index.h"

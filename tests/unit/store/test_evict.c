@@ -3,6 +3,8 @@
 #include "tests/unit/store/scratch.h"
 
 #include "store/evict_internal.h"
+#include "store/pins.h"
+#include "store/remove.h"
 
 #include <stdatomic.h>
 #include <sys/syscall.h>
@@ -97,7 +99,7 @@ static void evict_oldest(const struct scratch *scratch)
 	struct index_root root;
 
 	assert_true(oldest(scratch, &root));
-	assert_int_equal(evict_image(scratch->store, &root.digest, NULL), 0);
+	assert_int_equal(remove_image(scratch->store, &root.digest, NULL, NULL), 0);
 }
 
 /* An index of two platforms that share a layer; an image that shares the base with the first; a blob alone. */
@@ -193,13 +195,13 @@ static void platform_with_a_tag_of_its_own_stays_when_its_index_goes(void **stat
 	struct shelf shelf = fill(scratch);
 
 	name(scratch, "amd64", &shelf.amd64);
-	assert_int_equal(evict_image(scratch->store, &shelf.index, NULL), 0);
+	assert_int_equal(remove_image(scratch->store, &shelf.index, NULL, NULL), 0);
 	assert_false(held(scratch, &shelf.index));
 	assert_false(held(scratch, &shelf.arm64));
 	assert_true(held(scratch, &shelf.amd64));
 	assert_true(held(scratch, &shelf.both));
 	assert_true(held(scratch, &shelf.only_amd64));
-	assert_int_equal(evict_image(scratch->store, &shelf.amd64, NULL), 0);
+	assert_int_equal(remove_image(scratch->store, &shelf.amd64, NULL, NULL), 0);
 	assert_false(held(scratch, &shelf.both));
 	assert_true(held(scratch, &shelf.base));
 }
@@ -211,7 +213,7 @@ static void tag_that_moved_does_not_go_with_what_it_meant(void **state)
 	struct index_tag tag;
 
 	name(scratch, "latest", &shelf.image);
-	assert_int_equal(evict_image(scratch->store, &shelf.index, NULL), 0);
+	assert_int_equal(remove_image(scratch->store, &shelf.index, NULL, NULL), 0);
 	assert_int_equal(index_get_tag(scratch_index(scratch), &repository, "latest", 0, &tag, NULL), 0);
 	assert_int_equal(index_get_tag(scratch_index(scratch), &repository, "old", 0, &tag, NULL), ERR_NOT_FOUND);
 }
@@ -237,7 +239,7 @@ static void blob_that_comes_after_its_manifest_is_no_root(void **state)
 	put(scratch, "layer", 1);
 	assert_true(oldest(scratch, &root));
 	assert_true(digest_equal(&root.digest, &manifest));
-	assert_int_equal(evict_image(scratch->store, &manifest, NULL), 0);
+	assert_int_equal(remove_image(scratch->store, &manifest, NULL, NULL), 0);
 	assert_false(held(scratch, &layer));
 }
 
@@ -302,7 +304,7 @@ static void evict_and_die(struct scratch *scratch)
 	if (scratch_open(scratch))
 		_exit(1);
 	atomic_store(&steps_left, steps_wanted);
-	if (evict_image(scratch->store, &index, NULL))
+	if (remove_image(scratch->store, &index, NULL, NULL))
 		_exit(2);
 	atomic_store(&steps_left, INT32_MAX);
 	store_close(scratch->store);
@@ -341,11 +343,6 @@ static void crash_at_any_step_loses_track_of_nothing(void **state)
 	assert_true(died >= 6); /* five files and a commit */
 }
 
-static bool is_image(void *arg, const struct digest *root)
-{
-	return digest_equal(arg, root);
-}
-
 static void room_is_made_for_what_is_reserved(void **state)
 {
 	struct scratch *scratch = *state;
@@ -375,14 +372,16 @@ static void room_is_made_for_what_is_reserved(void **state)
 	assert_int_equal(evict_total_bytes(scratch->store), evicted);
 }
 
-static void kept_image_stays_whatever_its_age(void **state)
+static void pinned_image_stays_whatever_its_age(void **state)
 {
+	const struct index_pin pin = {.repository = repository, .reference = "stable"};
 	struct scratch *scratch = *state;
 	struct shelf shelf = fill(scratch);
-	struct evict_options options = {.is_kept = is_image, .arg = &shelf.index};
 
+	assert_int_equal(pin_add(scratch->store, "prod", &pin, 1, NULL), 0);
+	name(scratch, "stable", &shelf.index);
 	scratch->store->room.max_size = 1;
-	evict_pass(scratch->store, &options);
+	evict_pass(scratch->store);
 	scratch->store->room.max_size = 0;
 	assert_true(held(scratch, &shelf.index));
 	assert_true(held(scratch, &shelf.base));
@@ -394,7 +393,6 @@ static void leftovers_go_before_images_and_flights_stay(void **state)
 {
 	struct scratch *scratch = *state;
 	struct digest old = scratch_digest("old", 3), flying = scratch_digest("flying", 6);
-	struct evict_options options = {0};
 	struct ingest *ingest;
 	char *old_path = scratch_partial_path(scratch, &old, "");
 	char *flying_path = scratch_partial_path(scratch, &flying, "");
@@ -402,10 +400,10 @@ static void leftovers_go_before_images_and_flights_stay(void **state)
 	assert_int_equal(ingest_open(scratch->store, &flying, &ingest, NULL), 0);
 	assert_int_equal(ingest_write(ingest, 0, "fly", 3, NULL), 0);
 	scratch_write_file(old_path, "old", 3);
-	evict_pass(scratch->store, &options);
+	evict_pass(scratch->store);
 	assert_true(scratch_exists(old_path)); /* there is no need */
 	scratch->store->room.max_size = 1;
-	evict_pass(scratch->store, &options);
+	evict_pass(scratch->store);
 	scratch->store->room.max_size = 0;
 	assert_false(scratch_exists(old_path));
 	assert_true(scratch_exists(flying_path));
@@ -427,7 +425,7 @@ int main(void)
 		scratch_test(sweep_brings_files_and_index_together),
 		scratch_test(crash_at_any_step_loses_track_of_nothing),
 		scratch_test(room_is_made_for_what_is_reserved),
-		scratch_test(kept_image_stays_whatever_its_age),
+		scratch_test(pinned_image_stays_whatever_its_age),
 		scratch_test(leftovers_go_before_images_and_flights_stay),
 	};
 

@@ -2,6 +2,7 @@
 #include "tests/unit/store/scratch.h"
 
 #include "store/evict.h"
+#include "store/remove.h"
 #include "store/stage.h"
 
 static struct stage *stage_of(struct scratch *scratch, const char *content)
@@ -107,7 +108,7 @@ static void removed_blobs_are_gone_with_what_named_them(void **state)
 	assert_int_equal(stage_publish(stage, &scratch->err), 0);
 	stage_close(stage);
 	assert_int_equal(index_write(scratch_index(scratch), &link, 1, &scratch->err), 0);
-	assert_int_equal(evict_blobs(scratch->store, &digest, 1, &scratch->err), 0);
+	assert_int_equal(remove_blobs(scratch->store, &digest, 1, NULL, &scratch->err), 0);
 	assert_int_equal(store_find_blob(scratch->store, &digest, &size, NULL), ERR_NOT_FOUND);
 	assert_int_equal(index_get_link(scratch_index(scratch), &repository, &digest, &found, NULL), ERR_NOT_FOUND);
 	assert_int_equal(evict_total_bytes(scratch->store), 0);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scratch.h"
 
+#include <lmdb.h>
+
 static void store_is_created_with_its_directories(void **state)
 {
 	static const char *const names[] = {"VERSION", "lock", "index/data.mdb", "blobs", "partial", "quarantine"};
@@ -79,10 +81,65 @@ static void store_refuses_a_newer_format(void **state)
 {
 	struct scratch *scratch = *state;
 
-	assert_int_equal(open_with_version(scratch, "2\n"), ERR_UNSUPPORTED);
-	assert_non_null(strstr(scratch->err.text, "format 2"));
+	assert_int_equal(open_with_version(scratch, "3\n"), ERR_UNSUPPORTED);
+	assert_non_null(strstr(scratch->err.text, "format 3"));
 	assert_int_equal(open_with_version(scratch, "11\n"), ERR_UNSUPPORTED);
+	assert_int_equal(open_with_version(scratch, "2\n"), 0);
+}
+
+/* Takes out of the index what format 1 had not: repositories by number, and the tables of pins. */
+static void make_format_1(struct scratch *scratch)
+{
+	char *path = scratch_path(scratch, "index");
+	uint8_t number[] = {'i', 0, 0, 0, 0, 0, 0, 0, 1};
+	MDB_val key = {.mv_size = sizeof(number), .mv_data = number};
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	scratch_close(scratch);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, 3), 0);
+	assert_int_equal(mdb_env_open(env, path, 0, 0640), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	assert_int_equal(mdb_dbi_open(txn, "repositories", 0, &dbi), 0);
+	assert_int_equal(mdb_del(txn, dbi, &key, NULL), 0);
+	assert_int_equal(mdb_dbi_open(txn, "pins", 0, &dbi), 0);
+	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	assert_int_equal(mdb_dbi_open(txn, "pinned", 0, &dbi), 0);
+	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+	free(path);
+}
+
+static bool take_repository(void *arg, const struct index_name *name)
+{
+	strcpy(arg, name->repository.repository);
+	return true;
+}
+
+static void store_of_an_older_format_is_upgraded_in_place(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest digest = scratch_digest("x", 1);
+	struct index_change link = {
+		.kind = INDEX_PUT_LINK, .repository = {"registry.test", "team/app"}, .digest = &digest};
+	char name[REF_REPOSITORY_MAX + 1] = "", text[8] = "";
+	char *path = scratch_path(scratch, "VERSION");
+	FILE *version;
+
+	assert_int_equal(index_write(scratch_index(scratch), &link, 1, NULL), 0);
+	make_format_1(scratch);
 	assert_int_equal(open_with_version(scratch, "1\n"), 0);
+	assert_int_equal(index_list_names(scratch_index(scratch), &digest, take_repository, name, NULL), 0);
+	assert_string_equal(name, "team/app");
+	version = fopen(path, "re");
+	assert_non_null(version);
+	assert_non_null(fgets(text, sizeof(text), version));
+	fclose(version);
+	free(path);
+	assert_string_equal(text, "2\n");
 }
 
 static void store_refuses_a_version_that_is_no_number(void **state)
@@ -211,6 +268,7 @@ int main(void)
 		scratch_test(store_gives_its_lock_back),
 		scratch_test(store_opens_after_its_holder_was_killed),
 		scratch_test(store_refuses_a_newer_format),
+		scratch_test(store_of_an_older_format_is_upgraded_in_place),
 		scratch_test(store_refuses_a_version_that_is_no_number),
 		scratch_test(store_refuses_a_file_in_place_of_its_directory),
 		scratch_test(store_refuses_a_file_in_place_of_an_inner_directory),
