@@ -95,26 +95,41 @@ static bool remove_leftover(struct store *store, const char *directory, bool nee
 	return true;
 }
 
-/* A pass. */
-
-static uint64_t excess(struct store *store)
+uint64_t evict_excess(struct store *store, bool margin)
 {
 	uint64_t bytes;
 
 	pthread_mutex_lock(&store->room.mutex);
-	bytes = room_excess(store);
+	bytes = room_excess(store, margin);
 	pthread_mutex_unlock(&store->room.mutex);
 	return bytes;
 }
 
-static void make_room_of_leftovers(struct store *store)
+static uint64_t leftover_bytes(struct store *store)
+{
+	uint64_t bytes;
+
+	pthread_mutex_lock(&store->room.mutex);
+	bytes = store->room.leftover;
+	pthread_mutex_unlock(&store->room.mutex);
+	return bytes;
+}
+
+uint64_t evict_leftovers(struct store *store, bool margin)
 {
 	static const char *const directories[] = {"quarantine", "partial"};
+	uint64_t before = 0, after;
 
 	for (size_t i = 0; i < sizeof(directories) / sizeof(*directories); i++)
-		while (remove_leftover(store, directories[i], excess(store) > 0))
-			;
+		do {
+			after = leftover_bytes(store);
+			before = after > before ? after : before;
+		} while (remove_leftover(store, directories[i], evict_excess(store, margin) > 0));
+	after = leftover_bytes(store);
+	return before > after ? before - after : 0;
 }
+
+/* A pass. */
 
 struct candidates {
 	struct index_root roots[CANDIDATES_MAX];
@@ -129,8 +144,7 @@ static bool take_candidate(void *arg, const struct index_root *root)
 	return candidates->count < CANDIDATES_MAX;
 }
 
-/* The least recently used root that no pin keeps; *kept is moved over those that one does. 0, ERR_NOT_FOUND, ERR_IO. */
-static int choose(struct store *store, struct index_root *kept, struct index_root *chosen, struct err *err)
+int evict_choose(struct store *store, struct index_root *kept, struct index_root *chosen, struct err *err)
 {
 	struct candidates candidates;
 	char pin[INDEX_PIN_NAME_MAX + 1];
@@ -176,8 +190,9 @@ void evict_pass(struct store *store)
 	struct err err = {0};
 	int code = 0;
 
-	make_room_of_leftovers(store);
-	while (!code && excess(store) > 0 && !is_stopping(store) && !(code = choose(store, &kept, &root, &err))) {
+	evict_leftovers(store, true);
+	while (!code && evict_excess(store, true) > 0 && !is_stopping(store) &&
+	       !(code = evict_choose(store, &kept, &root, &err))) {
 		struct removed removed = {0};
 
 		code = remove_image(store, &root.digest, &removed, &err);
@@ -236,14 +251,23 @@ static void *run_keeper(void *arg)
 	return NULL;
 }
 
+void evict_set_limits(struct store *store, const struct evict_options *options)
+{
+	pthread_mutex_lock(&store->room.mutex);
+	store->room.max_size = options->max_size;
+	store->room.min_free = options->min_free;
+	store->room.hurry = true;
+	pthread_cond_signal(&store->room.wake);
+	pthread_mutex_unlock(&store->room.mutex);
+}
+
 int evict_start(struct store *store, const struct evict_options *options, struct err *err)
 {
 	struct room *room = &store->room;
 	int code;
 
+	evict_set_limits(store, options);
 	pthread_mutex_lock(&room->mutex);
-	room->max_size = options->max_size;
-	room->min_free = options->min_free;
 	code = pthread_create(&room->thread, NULL, run_keeper, store);
 	room->running = code == 0;
 	pthread_mutex_unlock(&room->mutex);

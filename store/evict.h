@@ -26,7 +26,10 @@ struct evict_options {
 	uint64_t min_free; /* of the file system */
 };
 
-/* Starts the thread. Before, and without, the store has no limits. store_close() ends it. */
+/* Sets the limits, at any time. */
+void evict_set_limits(struct store *store, const struct evict_options *options);
+
+/* Sets them, and starts the thread. Before, and without, the store has no limits. store_close() ends it. */
 int evict_start(struct store *store, const struct evict_options *options, struct err *err);
 
 /* What was removed to make room since the start, in bytes of blobs. */

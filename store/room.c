@@ -106,14 +106,14 @@ static uint64_t excess_of(const struct room *room, const struct measure *measure
 	return above > below ? above : below;
 }
 
-uint64_t room_excess(struct store *store)
+uint64_t room_excess(struct store *store, bool margin)
 {
 	struct measure measure;
 
 	if (!has_limits(&store->room))
 		return 0;
 	take_measure(store, &measure);
-	return excess_of(&store->room, &measure, store->room.wanted, true);
+	return excess_of(&store->room, &measure, margin ? store->room.wanted : 0, margin);
 }
 
 static void hurry(struct room *room)

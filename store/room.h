@@ -57,8 +57,9 @@ void room_add_leftover(struct store *store, uint64_t bytes);
 /* Counts directories below blobs/: they stay when their last blob goes. */
 void room_add_directories(struct store *store, unsigned count);
 
-/* By how much the store is above what it should hold, with what is asked for and a margin. The mutex is held. */
-uint64_t room_excess(struct store *store);
+/* By how much the store is above what it may hold; with `margin`, above what it should hold with what is asked for. The
+ * mutex is held. */
+uint64_t room_excess(struct store *store, bool margin);
 
 /* Whether the digest's file is being removed. */
 bool room_is_removing(struct store *store, const struct digest *digest);

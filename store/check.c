@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/check.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "store/store_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+struct seen {
+	struct digest digest;
+	UT_hash_handle hh;
+};
+
+struct walk {
+	struct store *store;
+	const struct index_repository *repository;
+	const struct check_options *options;
+	bool (*each)(void *arg, const struct check_part *part);
+	void *arg;
+	struct seen *seen;
+	bool stopped;
+};
+
+/* What a manifest names, taken down before any of it is walked over. */
+struct below {
+	struct check_part *parts;
+	size_t count, cap;
+	struct check_part above;
+};
+
+static void free_below(struct below *below)
+{
+	for (size_t i = 0; i < below->count; i++) {
+		free((void *)(uintptr_t)below->parts[i].media_type);
+		free((void *)(uintptr_t)below->parts[i].platform);
+	}
+	free(below->parts);
+}
+
+static void take_part(void *arg, const struct manifest_part *part)
+{
+	struct below *below = arg;
+
+	if (part->kind == MANIFEST_SUBJECT)
+		return;
+	if (below->count == below->cap) {
+		below->cap = below->cap ? below->cap * 2 : 16;
+		below->parts = mem_realloc(below->parts, below->cap * sizeof(*below->parts));
+	}
+	below->parts[below->count++] =
+		(struct check_part){.kind = part->kind,
+				    .depth = below->above.depth + 1,
+				    .digest = part->digest,
+				    .size = part->size,
+				    .media_type = mem_strdup(part->media_type),
+				    .platform = mem_strdup(*part->platform ? part->platform : below->above.platform),
+				    .referrer = below->above.referrer,
+				    .state = part->foreign ? CHECK_FOREIGN : CHECK_MISSING};
+}
+
+static bool is_new(struct walk *walk, const struct digest *digest)
+{
+	struct seen *seen;
+
+	HASH_FIND(hh, walk->seen, digest, sizeof(*digest), seen);
+	if (seen || HASH_COUNT(walk->seen) >= CHECK_PARTS_MAX)
+		return false;
+	seen = mem_alloc(sizeof(*seen));
+	seen->digest = *digest;
+	HASH_ADD(hh, walk->seen, digest, sizeof(seen->digest), seen);
+	return true;
+}
+
+/* A link without a media type is a blob's, and serves no manifest. */
+static void look(const struct walk *walk, struct check_part *part)
+{
+	struct index_link link;
+	uint64_t size;
+
+	if (store_find_blob(walk->store, &part->digest, &size, NULL))
+		return; /* missing, or foreign */
+	part->size = size;
+	part->state = index_get_link(walk->store->index, walk->repository, &part->digest, &link, NULL) == 0 &&
+				      (part->kind != MANIFEST_MANIFEST || link.media_type[0])
+			      ? CHECK_HELD
+			      : CHECK_ELSEWHERE;
+}
+
+static bool is_wanted(const struct walk *walk, const struct check_part *part)
+{
+	const struct check_options *options = walk->options;
+
+	return part->kind != MANIFEST_MANIFEST || part->referrer || options->platform_count == 0 ||
+	       manifest_platform_matches(part->platform, options->platforms, options->platform_count);
+}
+
+/* Tells of the platforms that are wanted and that an index has not. */
+static void tell_absent(struct walk *walk, const struct below *below)
+{
+	const struct check_options *options = walk->options;
+
+	for (size_t i = 0; i < options->platform_count && !walk->stopped; i++) {
+		struct check_part absent = {.kind = MANIFEST_MANIFEST,
+					    .depth = below->above.depth + 1,
+					    .size = MANIFEST_SIZE_UNKNOWN,
+					    .media_type = "",
+					    .platform = options->platforms[i],
+					    .state = CHECK_MISSING};
+		bool is_index = false, found = false;
+
+		for (size_t k = 0; k < below->count; k++) {
+			is_index = is_index || below->parts[k].kind == MANIFEST_MANIFEST;
+			found = found || manifest_platform_matches(below->parts[k].platform, &options->platforms[i], 1);
+		}
+		if (is_index && !found)
+			walk->stopped = !walk->each(walk->arg, &absent);
+	}
+}
+
+static void walk_part(struct walk *walk, struct check_part *part);
+
+/* NOLINTNEXTLINE(misc-no-recursion): CHECK_DEPTH_MAX bounds it */
+static void walk_below(struct walk *walk, const struct check_part *part)
+{
+	_cleanup_(free_below) struct below below = {.above = *part};
+	_cleanup_free_ char *data = NULL;
+	size_t len;
+
+	data = manifest_load(walk->store, &part->digest, &len);
+	if (!data)
+		return;
+	manifest_read(data, len, take_part, &below);
+	if (!part->referrer && part->depth == 0)
+		tell_absent(walk, &below);
+	for (size_t i = 0; i < below.count && !walk->stopped; i++)
+		if (is_wanted(walk, &below.parts[i]))
+			walk_part(walk, &below.parts[i]);
+}
+
+/* NOLINTNEXTLINE(misc-no-recursion): CHECK_DEPTH_MAX bounds it */
+static void walk_part(struct walk *walk, struct check_part *part)
+{
+	if (!is_new(walk, &part->digest))
+		return;
+	look(walk, part);
+	walk->stopped = !walk->each(walk->arg, part);
+	if (!walk->stopped && part->kind == MANIFEST_MANIFEST && part->depth < CHECK_DEPTH_MAX)
+		walk_below(walk, part);
+}
+
+/* The list of what refers to the image is an index whose manifests are images of their own. */
+static void walk_referrers(struct walk *walk, const struct digest *image)
+{
+	struct check_part list = {
+		.kind = MANIFEST_MANIFEST, .media_type = "", .platform = "", .referrer = true, .state = CHECK_MISSING};
+	struct index_tag found;
+
+	if (index_get_referrers(walk->store->index, walk->repository, image, &found, NULL))
+		return;
+	list.digest = found.digest;
+	walk_below(walk, &list);
+}
+
+void check_walk(struct store *store, const struct index_repository *repository, const struct digest *image,
+		const struct check_options *options, bool (*each)(void *arg, const struct check_part *part), void *arg)
+{
+	struct walk walk = {.store = store, .repository = repository, .options = options, .each = each, .arg = arg};
+	struct check_part root = {.kind = MANIFEST_MANIFEST,
+				  .digest = *image,
+				  .size = MANIFEST_SIZE_UNKNOWN,
+				  .media_type = "",
+				  .platform = "",
+				  .state = CHECK_MISSING};
+	struct index_link link;
+	struct seen *seen, *next;
+
+	if (index_get_link(store->index, repository, image, &link, NULL) == 0)
+		root.media_type = link.media_type;
+	walk_part(&walk, &root);
+	if (options->referrers && !walk.stopped)
+		walk_referrers(&walk, image);
+	HASH_ITER (hh, walk.seen, seen, next) {
+		HASH_DEL(walk.seen, seen);
+		free(seen);
+	}
+}
+
+/* Checking. */
+
+struct checking {
+	struct check_result *result;
+	void (*each)(void *arg, const struct check_part *part);
+	void *arg;
+};
+
+static bool count_part(void *arg, const struct check_part *part)
+{
+	struct checking *checking = arg;
+	struct check_result *result = checking->result;
+
+	result->parts++;
+	if (part->state == CHECK_HELD)
+		result->bytes += part->size;
+	if (part->state == CHECK_HELD || part->state == CHECK_FOREIGN)
+		return true;
+	result->missing++;
+	if (checking->each)
+		checking->each(checking->arg, part);
+	return true;
+}
+
+static bool any_type(void *arg, const char *media_type)
+{
+	(void)arg;
+	(void)media_type;
+	return true;
+}
+
+int check_image(struct store *store, const struct index_repository *repository, const char *reference,
+		const struct check_options *options, void (*each)(void *arg, const struct check_part *part), void *arg,
+		struct check_result *result, struct err *err)
+{
+	struct checking checking = {.result = result, .each = each, .arg = arg};
+	struct index_tag tag;
+	int code;
+
+	*result = (struct check_result){0};
+	if (digest_parse(reference, &result->digest)) {
+		if (!ref_tag_valid(reference, strlen(reference)))
+			return err_set(err, ERR_INVALID, "'%.150s' is neither a tag nor a digest", reference);
+		code = index_get_tag_any(store->index, repository, reference, any_type, NULL, &tag, err);
+		if (code)
+			return code == ERR_NOT_FOUND ? 0 : code;
+		result->digest = tag.digest;
+	}
+	result->known = true;
+	check_walk(store, repository, &result->digest, options, count_part, &checking);
+	result->complete = result->missing == 0;
+	return 0;
+}
+
+const char *check_state_name(enum check_state state)
+{
+	static const char *const names[] = {"held", "elsewhere", "missing", "foreign"};
+
+	return names[state];
+}
