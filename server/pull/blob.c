@@ -6,7 +6,6 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/clock.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -110,14 +109,13 @@ static enum blob_state start_probe(struct pull_blob *blob)
 
 static enum blob_state open_stored(struct pull_blob *blob)
 {
-	struct index_change use = {.kind = INDEX_USE_BLOB, .digest = &blob->digest, .blob.last_use = clock_wall_s()};
 	int code = blob->head || blob->ahead
 			   ? store_find_blob(blob->pull->store, &blob->digest, &blob->size, &blob->err)
 			   : store_open_blob(blob->pull->store, &blob->digest, &blob->fd, &blob->size, &blob->err);
 
 	if (code == 0) {
 		blob->status.outcome = PULL_HIT;
-		index_write_later(blob->pull->index, &use, 1);
+		index_use_blob(blob->pull->index, &blob->digest);
 		return BLOB_READY;
 	}
 	return BLOB_LOOK; /* not there, or not any more */

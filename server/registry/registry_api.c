@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/registry/hot.h"
 #include "server/registry/multipart.h"
 #include "server/registry/traffic.h"
 #include "server/registry/visit.h"
@@ -34,11 +35,12 @@ static void refuse_method(struct visit *visit)
 	reply_oci_error(visit, 405, "UNSUPPORTED", "larder is a cache for pulling: push to the registry itself", NULL);
 }
 
-static struct visit *visit_begin(struct pull *pull, struct http_request *request)
+static struct visit *visit_begin(const struct registry_api *api, struct http_request *request)
 {
 	struct visit *visit = mem_alloc(sizeof(*visit));
 
-	visit->pull = pull;
+	visit->pull = api->pull;
+	visit->hot = api->hot;
 	visit->request = request;
 	visit->head = request->method == HTTP_HEAD;
 	visit->outcome = "error";
@@ -48,11 +50,14 @@ static struct visit *visit_begin(struct pull *pull, struct http_request *request
 
 static void handle(void *arg, struct http_request *request)
 {
+	const struct registry_api *api = arg;
 	struct visit *visit = request->state;
 	struct err err = {0};
 
+	if (!visit && hot_reply(api->hot, api->pull, request))
+		return;
 	if (!visit) {
-		visit = visit_begin(((const struct registry_api *)arg)->pull, request);
+		visit = visit_begin(api, request);
 		if (route_parse(visit->pull, request->path, request->query, &visit->route, &err)) {
 			refuse_route(visit, &err);
 			return;
@@ -108,41 +113,72 @@ static enum traffic_kind kind_of(const struct visit *visit)
 	return TRAFFIC_OTHER;
 }
 
-static void log_visit(const struct visit *visit, bool complete)
+/* What the access log tells of a request, beside what http/ knows. Texts may be NULL or "". */
+struct told {
+	const struct pull_upstream *upstream;
+	const char *repository;
+	const char *reference;
+	const char *outcome;
+	const char *error;
+};
+
+static void log_request(const struct http_request *request, const struct told *told)
 {
-	const struct http_request *request = visit->request;
-	const struct route *route = &visit->route;
 	const struct log_field fields[] = {
 		{.name = "client", .text = request->client},
 		{.name = "method", .text = request->method_text},
 		{.name = "path", .text = request->path},
-		{.name = "upstream", .text = route->upstream ? pull_upstream_name(route->upstream) : NULL},
-		{.name = "repository", .text = route->repository[0] ? route->repository : NULL},
-		{.name = "reference", .text = route->reference[0] ? route->reference : NULL},
+		{.name = "upstream", .text = told->upstream ? pull_upstream_name(told->upstream) : NULL},
+		{.name = "repository", .text = told->repository[0] ? told->repository : NULL},
+		{.name = "reference", .text = told->reference[0] ? told->reference : NULL},
 		{.name = "status", .number = (uint64_t)request->status, .is_number = true},
 		{.name = "bytes", .number = request->body_bytes, .is_number = true},
 		{.name = "ms", .number = (clock_us() - request->began_us) / 1000, .is_number = true},
-		{.name = "outcome", .text = complete ? visit->outcome : "aborted"},
-		{.name = "error", .text = visit->err.code ? visit->err.text : NULL},
+		{.name = "outcome", .text = told->outcome},
+		{.name = "error", .text = told->error},
 	};
 	size_t count = sizeof(fields) / sizeof(fields[0]);
 
-	log_access(fields, visit->err.code ? count : count - 1);
+	log_access(fields, told->error ? count : count - 1);
 }
 
-static void ended(void *arg, struct http_request *request, bool complete)
+static void ended_hot(const struct registry_api *api, const struct http_request *request, bool complete)
 {
-	const struct registry_api *api = arg;
-	struct visit *visit = request->state;
+	const struct hot_entry *entry = hot_entry_of(request);
+	struct told told = {.upstream = entry->upstream,
+			    .repository = entry->repository,
+			    .reference = entry->reference,
+			    .outcome = complete ? "hit" : "aborted"};
 
-	log_visit(visit, complete);
-	traffic_note(api->traffic, request, kind_of(visit), visit->outcome);
+	log_request(request, &told);
+	traffic_note(api->traffic, request, TRAFFIC_MANIFEST, "hit");
+}
+
+static void ended_visit(const struct registry_api *api, struct visit *visit, bool complete)
+{
+	struct told told = {.upstream = visit->route.upstream,
+			    .repository = visit->route.repository,
+			    .reference = visit->route.reference,
+			    .outcome = complete ? visit->outcome : "aborted",
+			    .error = visit->err.code ? visit->err.text : NULL};
+
+	log_request(visit->request, &told);
+	traffic_note(api->traffic, visit->request, kind_of(visit), visit->outcome);
 	multipart_free(visit->parts);
 	pull_blob_close(visit->blob);
 	pull_manifest_close(visit->manifest);
 	pull_tags_close(visit->tags);
 	pull_referrers_close(visit->referrers);
+	free(visit->text);
 	free(visit);
+}
+
+static void ended(void *arg, struct http_request *request, bool complete)
+{
+	if (request->prepared)
+		ended_hot(arg, request, complete);
+	else
+		ended_visit(arg, request->state, complete);
 }
 
 struct http_handler registry_handler(struct registry_api *api)

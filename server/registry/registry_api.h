@@ -8,11 +8,13 @@
 
 #include "server/http/http.h"
 
+struct hot;
 struct pull;
 struct traffic;
 
 struct registry_api {
 	struct pull *pull;
+	struct hot *hot;         /* what is answered again and again */
 	struct traffic *traffic; /* counts what is answered */
 };
 
