@@ -18,3 +18,10 @@ struct waiter {
 	struct waiter *prev, *next;           /* the list's */
 	bool listed;
 };
+
+/* With the list's lock held. Pauses the waiter, which is on no list, and puts it on this one. */
+void waiter_register(struct waiter **list, struct waiter *waiter);
+/* Takes it off; nothing happens when it is on none. */
+void waiter_forget(struct waiter **list, struct waiter *waiter);
+/* Empties the list. */
+void waiter_wake_all(struct waiter **list);

@@ -78,7 +78,7 @@ int store_sync_directory(struct store *store, const char *path, struct err *err)
 }
 
 /* mkdir -p. What exists may be a link. */
-static int make_path(const char *path, struct err *err)
+int store_make_directory(const char *path, struct err *err)
 {
 	_cleanup_free_ char *copy = mem_strdup(path);
 
@@ -104,7 +104,7 @@ static int make_path(const char *path, struct err *err)
 
 static int open_root(struct store *store, struct err *err)
 {
-	int code = make_path(store->path, err);
+	int code = store_make_directory(store->path, err);
 
 	if (code)
 		return code;

@@ -31,6 +31,9 @@ struct store_options {
 	const char *path; /* created with mode 0750 when absent */
 };
 
+/* Makes the store's directory, and what is missing above it, as store_open() does. ERR_IO, ERR_NO_SPACE. */
+int store_make_directory(const char *path, struct err *err);
+
 /*
  * Opens the store and takes its lock. Blocks. Errors, with a text that says what to do: ERR_BUSY (another process holds
  * it), ERR_UNSUPPORTED (a newer format), ERR_INVALID (VERSION is no number), ERR_NO_SPACE, ERR_IO (permission, a file

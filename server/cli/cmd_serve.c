@@ -3,14 +3,20 @@
 #include "server/cli/command.h"
 #include "server/cli/config.h"
 #include "server/cli/larder.h"
+#include "server/cli/serve_access.h"
+#include "server/cli/systemd.h"
 #include "server/cli/text_file.h"
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "server/access/access.h"
 #include "server/admin/admin.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
 
+#include "upstream/loop.h"
+
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -22,12 +28,14 @@
 #define ADMIN_THREADS             2
 #define DESCRIPTORS_KEPT          256 /* for flights, upstream connections, the index and the logs */
 #define DESCRIPTORS_OF_CONNECTION 2   /* its socket, and the blob that it sends */
+#define PASSED_MAX                16
 #define STOP_GRACE_MS             25000
 #define ADMIN_GRACE_MS            1000
 
 struct serving {
 	struct config *config;
 	struct larder larder;
+	struct access *access; /* NULL: whoever reaches the port may pull */
 	struct http_server *http;
 	struct http_server *admin_http; /* NULL: none is wanted, or the default address was taken */
 	char *tls_cert, *tls_key;       /* PEM text, while http uses it */
@@ -74,10 +82,17 @@ static int apply_options(struct config *config, const struct command_line *line,
 	return code ? code : config_validate(config, err);
 }
 
+static const char *config_path(const struct command_line *line)
+{
+	const char *path = command_value(line, "config");
+
+	return path ? path : config_default_path();
+}
+
 /* The file's mistakes are the configuration's (3); the command line's are wrong usage (2). */
 static int make_config(const struct command_line *line, struct config **config)
 {
-	const char *path = command_value(line, "config") ? command_value(line, "config") : config_default_path();
+	const char *path = config_path(line);
 	struct err err = {0};
 
 	if (!path) {
@@ -95,7 +110,7 @@ static int make_config(const struct command_line *line, struct config **config)
  * control must not get a server without. */
 static int check_supported(const struct config *config)
 {
-	const char *key = config->access.htpasswd ? "access.htpasswd" : config->tls.client_ca ? "tls.client_ca" : NULL;
+	const char *key = config->tls.client_ca ? "tls.client_ca" : NULL;
 
 	if (!key)
 		return EXIT_DONE;
@@ -155,8 +170,28 @@ static int read_tls(struct serving *serving, struct http_options *options, struc
 	return serving->tls_key ? 0 : err->code;
 }
 
+/* Sockets of the service manager's, which take the place of `listen`. */
+struct passed_listeners {
+	const char *names[PASSED_MAX];
+	char texts[PASSED_MAX][16];
+	size_t count;
+};
+
+static size_t take_passed(struct passed_listeners *passed)
+{
+	int fds[PASSED_MAX];
+
+	passed->count = systemd_listeners(fds, PASSED_MAX);
+	for (size_t i = 0; i < passed->count; i++) {
+		snprintf(passed->texts[i], sizeof(passed->texts[i]), "fd:%d", fds[i]);
+		passed->names[i] = passed->texts[i];
+	}
+	return passed->count;
+}
+
 static int start_http(struct serving *serving, struct err *err)
 {
+	struct passed_listeners passed;
 	struct http_options options = {
 		.listen = (const char *const *)serving->config->listen.items,
 		.listen_count = serving->config->listen.count,
@@ -166,6 +201,13 @@ static int start_http(struct serving *serving, struct err *err)
 
 	bound_clients(serving->config, connections_max(serving->config->clients.max_connections),
 		      serving->config->clients.max_connections_each, &options);
+	serving->larder.api.access = serving->access;
+	serving->larder.api.tls = options.tls_cert != NULL;
+
+	if (take_passed(&passed) > 0) {
+		options.listen = passed.names;
+		options.listen_count = passed.count;
+	}
 	if (code == 0)
 		code = http_start(&options, &serving->http, err);
 	if (code == 0)
@@ -207,6 +249,8 @@ static int start(struct serving *serving, struct err *err)
 	int status;
 
 	raise_descriptor_limit();
+	if (serve_access(serving->config, &serving->access, err))
+		return EXIT_CONFIG;
 	status = larder_open(&serving->larder, serving->config, err);
 	if (status == EXIT_DONE && (start_admin(serving, err) || start_http(serving, err)))
 		status = EXIT_SOME_FAILED;
@@ -215,9 +259,13 @@ static int start(struct serving *serving, struct err *err)
 
 /* Taking apart. */
 
-static void close_pull(void *arg)
+static void close_all(void *arg)
 {
-	pull_close(arg);
+	struct serving *serving = arg;
+
+	pull_close(serving->larder.pull);
+	if (serving->access)
+		access_close(serving->access);
 }
 
 static void stop(struct serving *serving)
@@ -227,13 +275,14 @@ static void stop(struct serving *serving)
 	if (larder->admin)
 		admin_set_phase(larder->admin, ADMIN_STOPPING);
 	if (serving->http)
-		http_stop(serving->http, STOP_GRACE_MS, close_pull, larder->pull);
+		http_stop(serving->http, STOP_GRACE_MS, close_all, serving);
 	else if (larder->pull)
 		pull_close(larder->pull);
 	/* The admin API answers as long as clients' answers run. */
 	if (serving->admin_http)
 		http_stop(serving->admin_http, ADMIN_GRACE_MS, admin_close, larder->admin);
 	larder_close(larder);
+	access_free(serving->access);
 	free(serving->tls_cert);
 	text_file_free(serving->tls_key);
 	config_free(serving->config);
@@ -249,12 +298,51 @@ static void block_signals(sigset_t *signals)
 	signal(SIGPIPE, SIG_IGN);
 }
 
+static void nothing(void *arg)
+{
+	(void)arg;
+}
+
+/* Waits for a signal to stop, and meanwhile tells the service manager that larder lives. */
+static int await_stop(const struct serving *serving, const sigset_t *signals)
+{
+	uint64_t beat_ms = systemd_watchdog_ms();
+	const struct timespec beat = {.tv_sec = (time_t)(beat_ms / 1000), .tv_nsec = (long)(beat_ms % 1000) * 1000000};
+	int taken;
+
+	systemd_notify("READY=1");
+	do {
+		taken = beat_ms ? sigtimedwait(signals, NULL, &beat) : sigwaitinfo(signals, NULL);
+		if (taken < 0 && errno == EAGAIN) {
+			/* A loop that hangs keeps us here, and the manager waits in vain. */
+			loop_run(serving->larder.loop, nothing, NULL);
+			systemd_notify("WATCHDOG=1");
+		}
+	} while (taken < 0);
+	systemd_notify("STOPPING=1");
+	return taken;
+}
+
+/* Without Landlock the rest of the sandbox holds all the same; when it fails otherwise nothing may be relied on. */
+static int start_in_sandbox(struct serving *serving, const struct command_line *line, struct err *err)
+{
+	const struct config *config = serving->config;
+	int code = serve_sandbox(config, config_path(line), err);
+
+	log_start(config->log.level, config->log.format);
+	if (code && code != ERR_UNSUPPORTED)
+		return EXIT_SOME_FAILED;
+	if (code)
+		log_warn("files are not restricted: %s", err->text);
+	return start(serving, err);
+}
+
 int cmd_serve(const struct command_line *line)
 {
 	struct serving serving = {0};
 	struct err err = {0};
 	sigset_t signals;
-	int status, taken;
+	int status;
 
 	status = make_config(line, &serving.config);
 	if (status == EXIT_DONE)
@@ -264,12 +352,10 @@ int cmd_serve(const struct command_line *line)
 		return status;
 	}
 	block_signals(&signals);
-	log_start(serving.config->log.level, serving.config->log.format);
-	status = start(&serving, &err);
+	status = start_in_sandbox(&serving, line, &err);
 	if (status == EXIT_DONE) {
-		sigwait(&signals, &taken);
-		log_info("%s: running answers get up to %d s", taken == SIGTERM ? "SIGTERM" : "SIGINT",
-			 STOP_GRACE_MS / 1000);
+		log_info("%s: running answers get up to %d s",
+			 await_stop(&serving, &signals) == SIGTERM ? "SIGTERM" : "SIGINT", STOP_GRACE_MS / 1000);
 	} else {
 		log_error("%s", err.text);
 	}

@@ -146,7 +146,8 @@ static const struct config_key *find_by_path(const char *path)
 		path = dot + 1;
 	}
 	const struct config_key *key = config_key_find(keys, path);
-	return key && key->kind != CONFIG_MAP && key->kind != CONFIG_UPSTREAMS ? key : NULL;
+	return key && key->kind != CONFIG_MAP && key->kind != CONFIG_UPSTREAMS && key->kind != CONFIG_LISTS ? key
+													    : NULL;
 }
 
 /* Sets a list from values, or leaves it as it was. */

@@ -27,6 +27,17 @@ struct config_list {
 	size_t count;
 };
 
+/* A mapping of free names to lists. */
+struct config_named_list {
+	char *name;
+	struct config_list list;
+};
+
+struct config_lists {
+	struct config_named_list *items;
+	size_t count;
+};
+
 struct config_upstream {
 	char *name; /* "docker.io", "registry.local:5000" */
 	char *url;  /* "https://registry-1.docker.io", no slash at the end */
@@ -72,6 +83,9 @@ struct config {
 	} store;
 	struct {
 		char *htpasswd;
+		struct config_list anonymous;
+		struct config_lists rules;
+		struct config_lists groups;
 	} access;
 	struct {
 		unsigned max_connections;
@@ -85,6 +99,7 @@ struct config {
 		enum log_format format;
 	} log;
 	bool offline;
+	bool sandbox;
 	char *default_upstream;
 	struct config_upstream *upstreams;
 	size_t upstream_count;

@@ -52,6 +52,13 @@ static const struct config_key store_keys[] = {
 static const struct config_key access_keys[] = {
 	{"htpasswd", CONFIG_STRING, AT(access.htpasswd), .take = config_take_path, .file = true,
 	 .help = "File of users and bcrypt hashes who may pull; without it, whoever reaches the port may."},
+	{"anonymous", CONFIG_LIST, AT(access.anonymous), .take = config_take_text,
+	 .help = "Globs on UPSTREAM/REPOSITORY that may be pulled without a login."},
+	{"rules", CONFIG_LISTS, AT(access.rules), .take = config_take_text,
+	 .help = "By user, @group, or * for every user: globs on UPSTREAM/REPOSITORY that they may pull; no rules "
+		 "allow all."},
+	{"groups", CONFIG_LISTS, AT(access.groups), .take = config_take_text,
+	 .help = "By name of a group: the users in it."},
 	{NULL},
 };
 
@@ -142,6 +149,8 @@ const struct config_key config_keys[] = {
 	{"log", CONFIG_MAP, .children = log_keys},
 	{"offline", CONFIG_BOOL, AT(offline), .standard = "false",
 	 .help = "Serve what is held and never ask a registry."},
+	{"sandbox", CONFIG_BOOL, AT(sandbox), .standard = "true",
+	 .help = "Give up, at start, the files and system calls that larder has no need of (Landlock, seccomp)."},
 	{"default_upstream", CONFIG_STRING, AT(default_upstream), .min = 1, .take = config_take_name,
 	 .standard = "docker.io", .help = "The upstream of requests that name none."},
 	{"upstreams", CONFIG_UPSTREAMS, .children = config_upstream_keys,

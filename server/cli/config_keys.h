@@ -17,6 +17,7 @@ enum config_kind {
 	CONFIG_SECRET,    /* never taken from a file: refused with advice */
 	CONFIG_STRING,    /* char * */
 	CONFIG_LIST,      /* struct config_list */
+	CONFIG_LISTS,     /* struct config_lists: a mapping of free names to lists */
 	CONFIG_BOOL,      /* bool */
 	CONFIG_UINT,      /* unsigned, from `min` to `max` */
 	CONFIG_SIZE,      /* uint64_t, bytes */
@@ -65,6 +66,11 @@ void config_keys_dispose(const struct config_key *keys, void *base);
 
 /* Empties a list. */
 void config_list_clear(struct config_list *list);
+void config_lists_clear(struct config_lists *lists);
+
+/* Adds an empty list of this name, which is copied; NULL when there are CONFIG_LIST_MAX. Valid until the next is added.
+ */
+struct config_list *config_lists_add(struct config_lists *lists, const char *name);
 
 /* Prints a scalar as it would be written in a file, without quotes; NULL when it is not set. The caller frees. */
 char *config_key_format(const struct config_key *key, const void *base);

@@ -46,6 +46,8 @@ static void print_quoted(const char *text, bool expands, FILE *out)
 
 static bool is_set(const struct config_key *key, const void *base)
 {
+	if (key->kind == CONFIG_LISTS)
+		return ((const struct config_lists *)config_key_field(key, base))->count > 0;
 	if (key->kind == CONFIG_SECRET)
 		return false;
 	if (key->kind != CONFIG_MAP)
@@ -82,6 +84,17 @@ static void print_list(const struct config_list *list, int indent, FILE *out)
 	}
 }
 
+static void print_lists(const struct config_lists *lists, int indent, FILE *out)
+{
+	fputc('\n', out);
+	for (size_t i = 0; i < lists->count; i++) {
+		fprintf(out, "%*s", indent + 2, "");
+		print_quoted(lists->items[i].name, false, out);
+		fputc(':', out);
+		print_list(&lists->items[i].list, indent + 2, out);
+	}
+}
+
 static void print_keys(const struct config_key *keys, const void *base, int indent, FILE *out)
 {
 	for (const struct config_key *key = keys; key->name; key++) {
@@ -96,6 +109,8 @@ static void print_keys(const struct config_key *keys, const void *base, int inde
 			print_upstreams(key, base, indent + 2, out);
 		} else if (key->kind == CONFIG_LIST) {
 			print_list(config_key_field(key, base), indent, out);
+		} else if (key->kind == CONFIG_LISTS) {
+			print_lists(config_key_field(key, base), indent, out);
 		} else {
 			_cleanup_free_ char *text = config_key_format(key, base);
 			fputc(' ', out);
@@ -133,6 +148,14 @@ static json_t *json_of_list(const struct config_list *list)
 	return array;
 }
 
+static json_t *json_of_lists(const struct config_lists *lists)
+{
+	json_t *object = json_object();
+	for (size_t i = 0; i < lists->count; i++)
+		json_object_set_new(object, lists->items[i].name, json_of_list(&lists->items[i].list));
+	return object;
+}
+
 static json_t *json_of_keys(const struct config_key *keys, const void *base)
 {
 	json_t *object = json_object();
@@ -151,6 +174,9 @@ static json_t *json_of_keys(const struct config_key *keys, const void *base)
 			break;
 		case CONFIG_LIST:
 			value = json_of_list(field);
+			break;
+		case CONFIG_LISTS:
+			value = json_of_lists(field);
 			break;
 		case CONFIG_BOOL:
 			value = json_boolean(*(const bool *)field);
@@ -181,6 +207,8 @@ static const char *kind_words(const struct config_key *key)
 	switch (key->kind) {
 	case CONFIG_LIST:
 		return "list";
+	case CONFIG_LISTS:
+		return "mapping of lists";
 	case CONFIG_BOOL:
 		return "true or false";
 	case CONFIG_UINT:
@@ -231,7 +259,7 @@ static void list_keys(const struct config_key *keys, const char *prefix, config_
 			describe_value(key, &value);
 			const char *standard = key->standard_words ? key->standard_words : key->standard;
 			if (!standard)
-				standard = key->kind == CONFIG_LIST ? "empty" : "none";
+				standard = key->kind == CONFIG_LIST || key->kind == CONFIG_LISTS ? "empty" : "none";
 			each(arg, path, value.data, standard, key->help);
 		}
 		if (!key->children)

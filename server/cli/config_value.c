@@ -137,6 +137,7 @@ int config_key_set(const struct config_key *key, void *base, const char *text, s
 				       "'%s' is not a rate; write one like 20/s or 100/6h, or unlimited",
 				       text_show(text, shown));
 		return 0;
+	case CONFIG_LISTS:
 	case CONFIG_MAP:
 	case CONFIG_UPSTREAMS:
 	case CONFIG_SECRET:
@@ -178,6 +179,7 @@ char *config_key_format(const struct config_key *key, const void *base)
 	case CONFIG_CHOICE:
 		return mem_strdup(key->choices[*(const unsigned *)field]);
 	case CONFIG_LIST:
+	case CONFIG_LISTS:
 	case CONFIG_MAP:
 	case CONFIG_UPSTREAMS:
 	case CONFIG_SECRET:
@@ -195,6 +197,28 @@ void config_list_clear(struct config_list *list)
 	*list = (struct config_list){0};
 }
 
+struct config_list *config_lists_add(struct config_lists *lists, const char *name)
+{
+	struct config_named_list *added;
+
+	if (lists->count == CONFIG_LIST_MAX)
+		return NULL;
+	lists->items = mem_realloc(lists->items, (lists->count + 1) * sizeof(*lists->items));
+	added = &lists->items[lists->count++];
+	*added = (struct config_named_list){.name = mem_strdup(name)};
+	return &added->list;
+}
+
+void config_lists_clear(struct config_lists *lists)
+{
+	for (size_t i = 0; i < lists->count; i++) {
+		free(lists->items[i].name);
+		config_list_clear(&lists->items[i].list);
+	}
+	free(lists->items);
+	*lists = (struct config_lists){0};
+}
+
 void config_keys_dispose(const struct config_key *keys, void *base)
 {
 	for (const struct config_key *key = keys; key->name; key++) {
@@ -202,6 +226,8 @@ void config_keys_dispose(const struct config_key *keys, void *base)
 			config_keys_dispose(key->children, base);
 		} else if (key->kind == CONFIG_LIST) {
 			config_list_clear(config_key_field(key, base));
+		} else if (key->kind == CONFIG_LISTS) {
+			config_lists_clear(config_key_field(key, base));
 		} else if (key->kind == CONFIG_STRING) {
 			char **field = config_key_field(key, base);
 			free(*field);

@@ -228,6 +228,9 @@ static void read_mapping(struct reader *reader, const yaml_node_t *node, const c
 static void read_upstreams(struct reader *reader, const yaml_node_t *node, const char *path,
 			   const struct config_key *key);
 
+static void read_lists(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
+		       void *base);
+
 static void read_value(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
 		       void *base)
 {
@@ -238,6 +241,9 @@ static void read_value(struct reader *reader, const yaml_node_t *node, const cha
 		break;
 	case CONFIG_UPSTREAMS:
 		read_upstreams(reader, node, path, key);
+		break;
+	case CONFIG_LISTS:
+		read_lists(reader, node, path, key, base);
 		break;
 	case CONFIG_LIST:
 		read_list(reader, node, path, key, base);
@@ -296,6 +302,26 @@ static void read_mapping(struct reader *reader, const yaml_node_t *node, const c
 		}
 		_cleanup_free_ char *key_path = join_path(path, name);
 		read_value(reader, node_at(reader, pair->value), key_path, key, base);
+	}
+}
+
+static void read_lists(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
+		       void *base)
+{
+	if (!is_mapping(reader, node, path))
+		return;
+	struct config_lists *lists = config_key_field(key, base);
+	const yaml_node_pair_t *pair = node->data.mapping.pairs.start;
+	for (; pair < node->data.mapping.pairs.top && !full(reader); pair++) {
+		const char *name = next_key(reader, node, pair, path);
+		struct config_list *list = name ? config_lists_add(lists, name) : NULL;
+		if (!list)
+			continue;
+		struct config_key item = *key;
+		item.kind = CONFIG_LIST;
+		item.offset = 0;
+		_cleanup_free_ char *list_path = join_path(path, name);
+		read_list(reader, node_at(reader, pair->value), list_path, &item, list);
 	}
 }
 

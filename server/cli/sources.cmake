@@ -23,5 +23,8 @@ set(CLI_SOURCES
   cli/larder.c
   cli/local.c
   cli/manual.c
+  cli/sandbox.c
+  cli/serve_access.c
   cli/show.c
+  cli/systemd.c
   cli/text_file.c)

@@ -23,6 +23,7 @@
 
 #define LISTEN_BACKLOG         4096
 #define UNIX_PREFIX            "unix:"
+#define PASSED_PREFIX          "fd:"
 #define UNIX_MODE              0660
 #define NO_DESCRIPTOR_PAUSE_NS 50000000L
 #define REFUSAL_NOTE_MS        60000
@@ -56,7 +57,8 @@ static void name_listener(struct http_listener *listener)
 		snprintf(listener->address, sizeof(listener->address), UNIX_PREFIX "%s", listener->path);
 		return;
 	}
-	if (getsockname(listener->fd, (struct sockaddr *)&address, &len) ||
+	snprintf(listener->address, sizeof(listener->address), "a socket that was passed");
+	if (getsockname(listener->fd, (struct sockaddr *)&address, &len) || address.ss_family == AF_UNIX ||
 	    getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV))
 		return;
@@ -122,6 +124,22 @@ static int listen_unix(struct http_listener *listener, const char *path, struct 
 	return 0;
 }
 
+/* A socket that whoever started us listens on already. */
+static int listen_passed(struct http_listener *listener, const char *number, struct err *err)
+{
+	int fd = atoi(number), listens = 0, one = 1;
+	socklen_t len = sizeof(listens);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) || !listens)
+		return err_set(err, ERR_INVALID,
+			       "descriptor %d, which the service manager passed, is no socket that listens", fd);
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+		   sizeof(one)); /* refused by a unix socket, which has no need of it */
+	listener->fd = fd;
+	name_listener(listener);
+	return 0;
+}
+
 static int listen_on(struct http_listener *listener, const char *text, struct err *err)
 {
 	struct addrinfo hints = {
@@ -134,6 +152,10 @@ static int listen_on(struct http_listener *listener, const char *text, struct er
 	if (strncmp(text, UNIX_PREFIX, strlen(UNIX_PREFIX)) == 0) {
 		free(copy);
 		return listen_unix(listener, text + strlen(UNIX_PREFIX), err);
+	}
+	if (strncmp(text, PASSED_PREFIX, strlen(PASSED_PREFIX)) == 0) {
+		free(copy);
+		return listen_passed(listener, text + strlen(PASSED_PREFIX), err);
 	}
 	if (split_address(copy, &host, &port) || getaddrinfo(host[0] ? host : NULL, port, &hints, &found)) {
 		free(copy);

@@ -6,7 +6,6 @@
 #include "base/cleanup.h"
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
-#include "server/pull/missing.h"
 #include "server/pull/page_cache.h"
 #include "server/pull/sizes.h"
 
@@ -15,34 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <utlist.h>
-
-void waiter_register(struct waiter **list, struct waiter *waiter)
-{
-	assert(!waiter->listed);
-	waiter->pause(waiter);
-	waiter->listed = true;
-	DL_APPEND(*list, waiter);
-}
-
-void waiter_forget(struct waiter **list, struct waiter *waiter)
-{
-	if (!waiter->listed)
-		return;
-	DL_DELETE(*list, waiter);
-	waiter->listed = false;
-}
-
-void waiter_wake_all(struct waiter **list)
-{
-	struct waiter *waiter;
-
-	while ((waiter = *list)) {
-		DL_DELETE(*list, waiter);
-		waiter->listed = false;
-		waiter->wake(waiter);
-	}
-}
 
 unsigned pull_landings(const struct pull *pull)
 {

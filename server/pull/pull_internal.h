@@ -48,11 +48,6 @@ struct pull {
 	unsigned landings;       /* atomic: how many left their table, their outcome being in the store */
 };
 
-/* Waiters: the list's lock is held. */
-void waiter_register(struct waiter **list, struct waiter *waiter);
-void waiter_forget(struct waiter **list, struct waiter *waiter);
-void waiter_wake_all(struct waiter **list);
-
 /*
  * Who looks into the store, and then into the tables of what runs, misses what lands in between, and would fetch it
  * again. So the landings are noted first, and when they have changed by the time that something new is to be started,

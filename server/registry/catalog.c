@@ -11,6 +11,7 @@
 #define CATALOG_PAGE_MAX 1000
 
 struct catalog {
+	struct visit *visit;
 	struct buf text; /* the list's inside */
 	char *last;      /* name that was put there */
 	size_t left;
@@ -21,6 +22,8 @@ static bool add_name(void *arg, const char *name)
 {
 	struct catalog *catalog = arg;
 
+	if (catalog->visit->access && !access_allows(catalog->visit->access, catalog->visit->user, name))
+		return true;
 	catalog->more = catalog->left == 0;
 	if (catalog->more)
 		return false;
@@ -47,7 +50,7 @@ void visit_catalog(struct visit *visit)
 	static const struct pull_status held = {.outcome = PULL_HIT};
 	_cleanup_(buf_dispose) struct buf text = {0};
 	struct http_body body = {.kind = HTTP_BODY_MEMORY};
-	struct catalog catalog = {0};
+	struct catalog catalog = {.visit = visit};
 	struct page_request request;
 	struct err err = {0};
 

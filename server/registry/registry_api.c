@@ -4,7 +4,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/registry/hot.h"
+#include "server/registry/admit.h"
 #include "server/registry/multipart.h"
 #include "server/registry/traffic.h"
 #include "server/registry/visit.h"
@@ -21,12 +21,11 @@ static void answer_ping(struct visit *visit)
 	reply_send(visit, 200, &body);
 }
 
-static void refuse_route(struct visit *visit, const struct err *err)
+static void refuse_route(struct visit *visit)
 {
-	int status = err->code == ERR_INVALID ? 400 : err->code == ERR_DENIED ? 403 : 404;
+	int code = visit->err.code, status = code == ERR_INVALID ? 400 : code == ERR_DENIED ? 403 : 404;
 
-	visit->err = *err;
-	reply_oci_error(visit, status, visit->route.error, err->text, NULL);
+	reply_oci_error(visit, status, visit->route.error, visit->err.text, NULL);
 }
 
 static void refuse_method(struct visit *visit)
@@ -40,7 +39,7 @@ static struct visit *visit_begin(const struct registry_api *api, struct http_req
 	struct visit *visit = mem_alloc(sizeof(*visit));
 
 	visit->pull = api->pull;
-	visit->hot = api->hot;
+	visit->access = api->access;
 	visit->request = request;
 	visit->head = request->method == HTTP_HEAD;
 	visit->outcome = "error";
@@ -48,26 +47,8 @@ static struct visit *visit_begin(const struct registry_api *api, struct http_req
 	return visit;
 }
 
-static void handle(void *arg, struct http_request *request)
+static void answer(struct visit *visit)
 {
-	const struct registry_api *api = arg;
-	struct visit *visit = request->state;
-	struct err err = {0};
-
-	if (!visit && hot_reply(api->hot, api->pull, request))
-		return;
-	if (!visit) {
-		visit = visit_begin(api, request);
-		if (route_parse(visit->pull, request->path, request->query, &visit->route, &err)) {
-			refuse_route(visit, &err);
-			return;
-		}
-		if ((request->method != HTTP_GET && request->method != HTTP_HEAD) ||
-		    visit->route.kind == ROUTE_UPLOAD) {
-			refuse_method(visit);
-			return;
-		}
-	}
 	switch (visit->route.kind) {
 	case ROUTE_PING:
 		answer_ping(visit);
@@ -88,8 +69,30 @@ static void handle(void *arg, struct http_request *request)
 		visit_catalog(visit);
 		break;
 	case ROUTE_UPLOAD:
-		break; /* refused above */
+		refuse_method(visit);
+		break;
 	}
+}
+
+static void handle(void *arg, struct http_request *request)
+{
+	const struct registry_api *api = arg;
+	struct visit *visit = request->state;
+
+	if (!visit) {
+		visit = visit_begin(api, request);
+		route_parse(visit->pull, request->path, request->query, &visit->route, &visit->err);
+	}
+	if (api->access && admit_token_request(visit, api->access, api->tls))
+		return;
+	if (api->access && !visit->admitted && !admit_visit(visit, api->access, api->tls))
+		return;
+	if (visit->err.code)
+		refuse_route(visit);
+	else if (request->method != HTTP_GET && request->method != HTTP_HEAD)
+		refuse_method(visit);
+	else
+		answer(visit);
 }
 
 static enum traffic_kind kind_of(const struct visit *visit)
@@ -113,72 +116,48 @@ static enum traffic_kind kind_of(const struct visit *visit)
 	return TRAFFIC_OTHER;
 }
 
-/* What the access log tells of a request, beside what http/ knows. Texts may be NULL or "". */
-struct told {
-	const struct pull_upstream *upstream;
-	const char *repository;
-	const char *reference;
-	const char *outcome;
-	const char *error;
-};
-
-static void log_request(const struct http_request *request, const struct told *told)
+static void log_visit(const struct visit *visit, bool complete)
 {
-	const struct log_field fields[] = {
+	const struct http_request *request = visit->request;
+	const struct route *route = &visit->route;
+	struct log_field fields[] = {
 		{.name = "client", .text = request->client},
 		{.name = "method", .text = request->method_text},
 		{.name = "path", .text = request->path},
-		{.name = "upstream", .text = told->upstream ? pull_upstream_name(told->upstream) : NULL},
-		{.name = "repository", .text = told->repository[0] ? told->repository : NULL},
-		{.name = "reference", .text = told->reference[0] ? told->reference : NULL},
+		{.name = "upstream", .text = route->upstream ? pull_upstream_name(route->upstream) : NULL},
+		{.name = "repository", .text = route->repository[0] ? route->repository : NULL},
+		{.name = "reference", .text = route->reference[0] ? route->reference : NULL},
 		{.name = "status", .number = (uint64_t)request->status, .is_number = true},
 		{.name = "bytes", .number = request->body_bytes, .is_number = true},
 		{.name = "ms", .number = (clock_us() - request->began_us) / 1000, .is_number = true},
-		{.name = "outcome", .text = told->outcome},
-		{.name = "error", .text = told->error},
+		{.name = "outcome", .text = complete ? visit->outcome : "aborted"},
+		{0},
+		{0},
 	};
-	size_t count = sizeof(fields) / sizeof(fields[0]);
+	size_t count = sizeof(fields) / sizeof(fields[0]) - 2;
 
-	log_access(fields, told->error ? count : count - 1);
+	if (visit->access)
+		fields[count++] = (struct log_field){.name = "user", .text = visit->user[0] ? visit->user : NULL};
+	if (visit->err.code)
+		fields[count++] = (struct log_field){.name = "error", .text = visit->err.text};
+	log_access(fields, count);
 }
 
-static void ended_hot(const struct registry_api *api, const struct http_request *request, bool complete)
+static void ended(void *arg, struct http_request *request, bool complete)
 {
-	const struct hot_entry *entry = hot_entry_of(request);
-	struct told told = {.upstream = entry->upstream,
-			    .repository = entry->repository,
-			    .reference = entry->reference,
-			    .outcome = complete ? "hit" : "aborted"};
+	const struct registry_api *api = arg;
+	struct visit *visit = request->state;
 
-	log_request(request, &told);
-	traffic_note(api->traffic, request, TRAFFIC_MANIFEST, "hit");
-}
-
-static void ended_visit(const struct registry_api *api, struct visit *visit, bool complete)
-{
-	struct told told = {.upstream = visit->route.upstream,
-			    .repository = visit->route.repository,
-			    .reference = visit->route.reference,
-			    .outcome = complete ? visit->outcome : "aborted",
-			    .error = visit->err.code ? visit->err.text : NULL};
-
-	log_request(visit->request, &told);
-	traffic_note(api->traffic, visit->request, kind_of(visit), visit->outcome);
+	if (visit->access)
+		access_forget(visit->access, &request->waiter);
+	log_visit(visit, complete);
+	traffic_note(api->traffic, request, kind_of(visit), visit->outcome);
 	multipart_free(visit->parts);
 	pull_blob_close(visit->blob);
 	pull_manifest_close(visit->manifest);
 	pull_tags_close(visit->tags);
 	pull_referrers_close(visit->referrers);
-	free(visit->text);
 	free(visit);
-}
-
-static void ended(void *arg, struct http_request *request, bool complete)
-{
-	if (request->prepared)
-		ended_hot(arg, request, complete);
-	else
-		ended_visit(arg, request->state, complete);
 }
 
 struct http_handler registry_handler(struct registry_api *api)

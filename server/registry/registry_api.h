@@ -8,14 +8,15 @@
 
 #include "server/http/http.h"
 
-struct hot;
+struct access;
 struct pull;
 struct traffic;
 
 struct registry_api {
 	struct pull *pull;
-	struct hot *hot;         /* what is answered again and again */
 	struct traffic *traffic; /* counts what is answered */
+	struct access *access;   /* who may pull; NULL: whoever reaches the port */
+	bool tls;                /* it is reached by HTTPS */
 };
 
 /* The handler for http_start(). `api`, and what it names, is borrowed. */

@@ -3,23 +3,23 @@
 #pragma once
 
 #include "base/err.h"
+#include "server/access/access.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
 
-struct hot;
 struct multipart;
 
 #define VISIT_HEADERS_MAX 16
-#define VISIT_TEXT_MAX    8192 /* what peers may put in (names, links, warnings) is bounded far below */
 
 struct visit {
 	struct pull *pull;
-	struct hot *hot;
 	struct http_request *request;
 	struct route route;
-	bool routed;
 	bool head;
+	bool admitted;                  /* by larder's own access check … */
+	char user[ACCESS_USER_MAX + 1]; /* … as this user; "" for nobody */
+	struct access *access;          /* NULL: whoever reaches the port may pull */
 	/* What it waits for or sends from, by route.kind. */
 	struct pull_blob *blob;
 	struct pull_manifest *manifest;
@@ -34,8 +34,7 @@ struct visit {
 	/* The reply's headers, until it is sent. Values are copied into `text`. */
 	struct http_header headers[VISIT_HEADERS_MAX];
 	size_t header_count;
-	bool has_common_headers;
-	char *text; /* VISIT_TEXT_MAX */
+	char text[8192]; /* what peers may put in (names, links, warnings) is bounded far below */
 	size_t text_used;
 };
 
@@ -50,8 +49,6 @@ void visit_catalog(struct visit *visit);
 void reply_header(struct visit *visit, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Adds Cache-Status (RFC 9211), and Warning for a stale answer; sets the outcome for the log. */
 void reply_cache_status(struct visit *visit, const struct pull_status *status);
-/* Adds those that every reply carries; reply_send() does. */
-void reply_common_headers(struct visit *visit);
 /* Sends the reply with the headers added so far. */
 void reply_send(struct visit *visit, int status, const struct http_body *body);
 /* Sends an OCI error (distribution-spec, "Error Codes"). `detail` may be NULL. */
