@@ -53,11 +53,13 @@ static int say_error(const struct admin_session *session, const struct admin_ans
 	const char *message = show_text(json_object_get(document, "error"), "message");
 	char plain[SHOW_TEXT_MAX];
 
-	if (*message)
+	if (session->silent)
+		;
+	else if (*message)
 		fprintf(stderr, "larder %s: %s\n", session->name, show_plain(message, plain));
 	else
 		fprintf(stderr, "larder %s: %s answered HTTP %d\n", session->name, session->url, answer->status);
-	if (answer->status == 401)
+	if (answer->status == 401 && !session->silent)
 		fprintf(stderr, "see --token-file\n");
 	json_decref(document);
 	return answer->status == 400 ? EXIT_USAGE : EXIT_SOME_FAILED;
@@ -76,7 +78,7 @@ static int exchange(const struct admin_session *session, struct admin_request *r
 		return answer->status >= 200 && answer->status <= 299 ? EXIT_DONE : say_error(session, answer);
 	if (code == ERR_INVALID)
 		return command_usage_error(session->name, "--admin: %s", err.text);
-	if (code != ERR_CANCELLED)
+	if (code != ERR_CANCELLED && !session->silent)
 		fprintf(stderr, "larder %s: %s\n", session->name, err.text);
 	return code == ERR_UPSTREAM ? EXIT_NO_LARDER : EXIT_SOME_FAILED;
 }

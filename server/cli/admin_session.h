@@ -17,6 +17,7 @@ struct admin_session {
 	const char *url;
 	char *token;         /* NULL: none */
 	struct local *local; /* NULL: the larder is another process */
+	bool silent;         /* what is wrong is not said */
 };
 
 /* Finds out whom to ask by the command's options. Returns an exit status; what is wrong has been said then. In any case

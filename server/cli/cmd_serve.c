@@ -252,6 +252,8 @@ static int start(struct serving *serving, struct err *err)
 	if (serve_access(serving->config, &serving->access, err))
 		return EXIT_CONFIG;
 	status = larder_open(&serving->larder, serving->config, err);
+	if (status == EXIT_DONE)
+		status = larder_start(&serving->larder, serving->config, err);
 	if (status == EXIT_DONE && (start_admin(serving, err) || start_http(serving, err)))
 		status = EXIT_SOME_FAILED;
 	return status;

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `larder status`: for a person with 80 columns. */
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/units.h"
 #include "server/cli/admin_session.h"
 #include "server/cli/command.h"
 #include "server/cli/show.h"
+#include "server/cli/table.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #define FLIGHTS_SHOWN_MAX 10
-#define LINE_MAX_COLUMNS  78
+#define COLUMNS_ELSE      80 /* where nothing says how many there are */
 
 static void print_summary(const json_t *status)
 {
@@ -44,25 +46,39 @@ static void print_summary(const json_t *status)
 
 static void print_flights(const json_t *status)
 {
+	static const struct table_column columns[] = {
+		{"FLIGHT", .flexible = true},
+		{"BLOB"},
+		{"DONE", .right = true},
+		{"SIZE", .right = true},
+	};
+	struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+	uint64_t count = show_number(status, "flight_count");
 	const json_t *flight;
 	size_t i;
-	uint64_t count = show_number(status, "flight_count");
 
 	printf("  flights  %" PRIu64 "\n", count);
 	json_array_foreach(json_object_get(status, "flights"), i, flight)
 	{
+		_cleanup_free_ char *name =
+			mem_printf("%s/%s", show_text(flight, "upstream"), show_text(flight, "repository"));
 		uint64_t held = show_number(flight, "held"), size = show_number(flight, "size");
-		char name[SHOW_TEXT_MAX], of[UNITS_TEXT_MAX];
-		const char *digest = show_text(flight, "digest"), *hex = strchr(digest, ':');
+		char text[UNITS_TEXT_MAX];
 
-		if (i == FLIGHTS_SHOWN_MAX) {
-			printf("           … and %" PRIu64 " more\n", count - i);
+		if (i == FLIGHTS_SHOWN_MAX)
 			break;
-		}
-		printf("           %3.0f %% of %-8s %.12s  %.40s\n", size ? 100.0 * (double)held / (double)size : 0.0,
-		       size ? units_format_size(size, of) : "?", hex ? hex + 1 : digest,
-		       show_plain(show_text(flight, "repository"), name));
+		table_add(table, name);
+		table_add(table, show_hex(flight, "digest", text));
+		snprintf(text, sizeof(text), "%.0f %%", size ? 100.0 * (double)held / (double)size : 0.0);
+		table_add(table, text);
+		table_add(table, size ? units_format_size(size, text) : "?");
 	}
+	if (i > 0)
+		printf("\n");
+	table_print(table, stdout, columns_there_are());
+	if (count > i)
+		printf("… and %" PRIu64 " more\n", count - i);
+	table_free(table);
 }
 
 static void format_budget(const json_t *upstream, char *text, size_t size)
@@ -78,68 +94,108 @@ static void format_budget(const json_t *upstream, char *text, size_t size)
 		snprintf(text, size, "%" PRIu64, show_number(budget, "remaining"));
 }
 
-static void print_upstream(const json_t *upstream)
+/* What keeps it from answering, if anything does. */
+static void format_trouble(const json_t *upstream, char *text, size_t size)
+{
+	const char *why = show_text(upstream, "why");
+	uint64_t closed_ms = show_number(json_object_get(upstream, "pace"), "closed_ms");
+	char age[SHOW_AGE_MAX];
+
+	text[0] = '\0';
+	if (closed_ms)
+		snprintf(text, size, "asked to wait: %" PRIu64 " s more", (closed_ms + 999) / 1000);
+	else if (*why && strcmp(show_text(upstream, "state"), "healthy") != 0)
+		snprintf(text, size, "%s ago: %s", show_age(show_number(upstream, "failed_s_ago"), age), why);
+}
+
+static void add_upstream(struct table *table, const json_t *upstream)
 {
 	const json_t *pace = json_object_get(upstream, "pace");
-	const char *why = show_text(upstream, "why"), *state = show_text(upstream, "state");
-	char budget[48], bytes[UNITS_TEXT_MAX], plain[SHOW_TEXT_MAX], age[SHOW_AGE_MAX];
+	char text[SHOW_TEXT_MAX];
 
-	format_budget(upstream, budget, sizeof(budget));
-	printf("%-22.22s %-13s %9" PRIu64 " %9s  %-12.12s %" PRIu64 "/%" PRIu64, show_text(upstream, "name"), state,
-	       show_number(upstream, "requests"), units_format_size(show_number(upstream, "bytes"), bytes), budget,
-	       show_number(pace, "out"), show_number(pace, "window"));
-	if (show_number(pace, "waiting"))
-		printf(" +%" PRIu64, show_number(pace, "waiting"));
-	printf("\n");
-	if (*why && strcmp(state, "healthy") != 0)
-		printf("  %s ago: %.60s\n", show_age(show_number(upstream, "failed_s_ago"), age),
-		       show_plain(why, plain));
-	if (show_number(pace, "closed_ms"))
-		printf("  asked to wait: %" PRIu64 " s more\n", (show_number(pace, "closed_ms") + 999) / 1000);
+	table_add(table, show_text(upstream, "name"));
+	table_add(table, show_text(upstream, "state"));
+	snprintf(text, sizeof(text), "%" PRIu64, show_number(upstream, "requests"));
+	table_add(table, text);
+	table_add(table, units_format_size(show_number(upstream, "bytes"), text));
+	snprintf(text, sizeof(text), "%" PRIu64, show_number(upstream, "retries"));
+	table_add(table, text);
+	format_budget(upstream, text, sizeof(text));
+	table_add(table, text);
+	snprintf(text, sizeof(text), "%" PRIu64 "/%" PRIu64, show_number(pace, "out"), show_number(pace, "window"));
+	table_add(table, text);
+	snprintf(text, sizeof(text), "%" PRIu64, show_number(pace, "waiting"));
+	table_add(table, text);
+}
+
+static bool is_unused(const json_t *upstream)
+{
+	return strcmp(show_text(upstream, "state"), "unused") == 0;
 }
 
 /* Those that nobody asked for yet, in one paragraph. */
-static void print_unused(const json_t *upstreams)
+static void print_unused(const json_t *upstreams, size_t columns)
 {
+	_cleanup_(buf_dispose) struct buf words = {0};
 	const json_t *upstream;
-	size_t i, column = 0;
+	char name[SHOW_TEXT_MAX];
+	size_t i;
 
 	json_array_foreach(upstreams, i, upstream)
 	{
-		const char *name = show_text(upstream, "name");
-
-		if (strcmp(show_text(upstream, "state"), "unused") != 0)
-			continue;
-		if (column == 0)
-			column = (size_t)printf("not used yet:");
-		else if (column + strlen(name) + 2 > LINE_MAX_COLUMNS)
-			column = (size_t)printf(",\n             ") - 2;
-		else
-			column += (size_t)printf(",");
-		column += (size_t)printf(" %s", name);
+		if (is_unused(upstream))
+			buf_printf(&words, "%s %s",
+				   words.len ? "," : "not used yet:", show_plain(show_text(upstream, "name"), name));
 	}
-	if (column > 0)
-		printf("\n");
+	if (words.len)
+		columns_print_words(stdout, words.data, 2, 0, columns);
+}
+
+/* What keeps upstreams from answering. */
+static void print_troubles(const json_t *upstreams, size_t columns)
+{
+	char trouble[SHOW_TEXT_MAX], plain[SHOW_TEXT_MAX];
+	const json_t *upstream;
+	size_t i;
+
+	json_array_foreach(upstreams, i, upstream)
+	{
+		_cleanup_free_ char *words = NULL;
+
+		format_trouble(upstream, trouble, sizeof(trouble));
+		if (!trouble[0])
+			continue;
+		words = mem_printf("%s: %s", show_text(upstream, "name"), trouble);
+		columns_print_words(stdout, show_plain(words, plain), 2, 0, columns);
+	}
 }
 
 static void print_upstreams(const json_t *upstreams)
 {
+	static const struct table_column columns[] = {
+		{"UPSTREAM", .flexible = true},
+		{"STATE"},
+		{"REQUESTS", .right = true},
+		{"FETCHED", .right = true},
+		{"RETRIES", .right = true, .rank = 2},
+		{"BUDGET", .right = true},
+		{"OUT/MAX", .right = true},
+		{"WAITING", .right = true, .rank = 1},
+	};
+	struct table *table = table_new(columns, sizeof(columns) / sizeof(columns[0]));
+	size_t i, there = columns_there_are();
 	const json_t *upstream;
-	bool header = false;
-	size_t i;
 
-	printf("\n");
 	json_array_foreach(upstreams, i, upstream)
 	{
-		if (strcmp(show_text(upstream, "state"), "unused") == 0)
-			continue;
-		if (!header)
-			printf("%-22s %-13s %9s %9s  %-12s %s\n", "UPSTREAM", "STATE", "REQUESTS", "FETCHED", "BUDGET",
-			       "OUT/MAX");
-		header = true;
-		print_upstream(upstream);
+		if (!is_unused(upstream))
+			add_upstream(table, upstream);
 	}
-	print_unused(upstreams);
+	printf("\n");
+	table_print(table, stdout, there);
+	table_free(table);
+	print_troubles(upstreams, there ? there : COLUMNS_ELSE);
+	print_unused(upstreams, there ? there : COLUMNS_ELSE);
 }
 
 int cmd_status(const struct command_line *line)

@@ -4,7 +4,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "server/cli/columns.h"
+#include "server/cli/table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -22,30 +22,6 @@ const struct exit_meaning exit_meanings[] = {
 	{0, NULL},
 };
 
-/* Words of `text` up to an empty line or the end, in lines that begin at `indent`; the first one has `used` columns
- * already. Returns what follows the paragraph. */
-static const char *print_paragraph(FILE *out, const char *text, size_t indent, size_t used)
-{
-	size_t column = used;
-	while (*text && *text != '\n') {
-		size_t bytes = strcspn(text, " \n"), width = columns_of(text, bytes);
-		if (column > indent && column + 1 + width > HELP_COLUMNS) {
-			fputc('\n', out);
-			column = 0;
-		}
-		if (column < indent)
-			column += (size_t)fprintf(out, "%*s", (int)(indent - column), "");
-		else if (column > indent)
-			column += (size_t)fprintf(out, " ");
-		fwrite(text, 1, bytes, out);
-		column += width;
-		text += bytes;
-		text += *text == ' ';
-	}
-	fputc('\n', out);
-	return text + strspn(text, "\n");
-}
-
 /* What stands left, then its help, on the next line where there is no room. */
 static void print_entry(FILE *out, const char *left, size_t indent, const char *help)
 {
@@ -55,7 +31,7 @@ static void print_entry(FILE *out, const char *left, size_t indent, const char *
 		fputc('\n', out);
 		used = 0;
 	}
-	print_paragraph(out, help, indent, used);
+	columns_print_words(out, help, indent, used, HELP_COLUMNS);
 }
 
 static void print_option(FILE *out, const struct command_option *option)
@@ -71,7 +47,7 @@ static void print_option(FILE *out, const struct command_option *option)
 static void print_body(FILE *out, const struct command *command)
 {
 	for (const char *text = command->description; *text;) {
-		text = print_paragraph(out, text, 0, 0);
+		text = columns_print_words(out, text, 0, 0, HELP_COLUMNS);
 		if (*text)
 			fputc('\n', out);
 	}

@@ -75,13 +75,15 @@ static struct pull *start_pull(const struct larder *larder, const struct config 
 	return pull;
 }
 
-static int open_store(struct larder *larder, const struct config *config, struct err *err)
+int larder_open(struct larder *larder, const struct config *config, struct err *err)
 {
 	struct store_options options = {.path = config->store.path};
 	struct evict_options limits = {.max_size = config->store.max_size, .min_free = config->store.min_free};
 	int code = store_open(&options, &larder->store, err);
 
-	return code ? code : evict_start(larder->store, &limits, err);
+	if (code)
+		return code == ERR_BUSY ? EXIT_STORE_HELD : EXIT_SOME_FAILED;
+	return evict_start(larder->store, &limits, err) ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
 static int make_admin(struct larder *larder, const struct config *config, struct err *err)
@@ -100,12 +102,8 @@ static int make_admin(struct larder *larder, const struct config *config, struct
 	return 0;
 }
 
-int larder_open(struct larder *larder, const struct config *config, struct err *err)
+int larder_start(struct larder *larder, const struct config *config, struct err *err)
 {
-	int code = open_store(larder, config, err);
-
-	if (code)
-		return code == ERR_BUSY ? EXIT_STORE_HELD : EXIT_SOME_FAILED;
 	larder->work = work_start(WORK_THREADS);
 	if (loop_start(&larder->loop, err))
 		return EXIT_SOME_FAILED;

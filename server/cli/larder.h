@@ -3,8 +3,8 @@
  * A larder put together, but for the addresses that it serves at: store, upstreams, pull and the admin API's handler.
  * `serve` puts HTTP servers in front of it; a command with --store talks to one of its own (local.h).
  *
- * Life: larder_open(), then http_start() with the handlers of `api` and `admin`; pull_close() and http_stop(),
- * larder_close().
+ * Life: larder_open(), larder_start(), then http_start() with the handlers of `api` and `admin`; pull_close() and
+ * http_stop(), larder_close().
  */
 #pragma once
 
@@ -29,8 +29,10 @@ struct larder {
 	struct admin *admin;
 };
 
-/* Opens the store, which is made where there is none, and starts everything. `config` is borrowed until the end.
- * Returns an exit status; on error what was opened is larder_close()'s. Blocks. */
+/* Opens the store, which is made where there is none. Returns an exit status; on error what was opened is
+ * larder_close()'s. Blocks. */
 int larder_open(struct larder *larder, const struct config *config, struct err *err);
+/* Starts everything else. Likewise. */
+int larder_start(struct larder *larder, const struct config *config, struct err *err);
 /* All HTTP servers have stopped. Takes one that was not, or not wholly, opened. */
 void larder_close(struct larder *larder);

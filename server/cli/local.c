@@ -10,6 +10,8 @@
 #include "server/cli/larder.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
+#include "store/index.h"
+#include "store/store.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -99,6 +101,24 @@ static int check_store(const char *path, struct err *err)
 	return EXIT_SOME_FAILED;
 }
 
+/* The store may be another box's: what it holds is there, whether or not the configuration names its upstreams. */
+static int add_upstreams(struct local *local, struct err *err)
+{
+	struct index *index = store_index(local->larder.store);
+	char after[REF_UPSTREAM_MAX + 1] = "", name[REF_UPSTREAM_MAX + 1];
+	int code;
+
+	while ((code = index_next_upstream(index, after, name, err)) == 0) {
+		_cleanup_free_ char *argument = mem_printf("%s=https://%s", name, name);
+
+		strcpy(after, name);
+		if (!config_find_upstream(local->config, name))
+			config_set_upstream(local->config, argument, false,
+					    NULL); /* what is no name, nobody asks for */
+	}
+	return code == ERR_NOT_FOUND ? EXIT_DONE : EXIT_SOME_FAILED;
+}
+
 static int start_http(struct local *local, struct err *err)
 {
 	_cleanup_free_ char *listen = NULL;
@@ -131,6 +151,10 @@ int local_start(const char *store, bool bounded, struct local **out)
 		status = check_store(local->config->store.path, &err);
 	if (status == EXIT_DONE)
 		status = larder_open(&local->larder, local->config, &err);
+	if (status == EXIT_DONE)
+		status = add_upstreams(local, &err);
+	if (status == EXIT_DONE)
+		status = larder_start(&local->larder, local->config, &err);
 	if (status == EXIT_DONE)
 		status = start_http(local, &err);
 	if (status != EXIT_DONE) {

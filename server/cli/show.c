@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 void show_json(const json_t *document)
 {
@@ -29,6 +30,29 @@ const char *show_text(const json_t *object, const char *name)
 bool show_is(const json_t *object, const char *name)
 {
 	return json_is_true(json_object_get(object, name));
+}
+
+char *show_list(const json_t *object, const char *name)
+{
+	const json_t *list = json_object_get(object, name), *item;
+	struct buf words = {0};
+	size_t i;
+
+	buf_append_text(&words, "");
+	json_array_foreach(list, i, item)
+	{
+		if (json_is_string(item))
+			buf_printf(&words, "%s%s", words.len ? ", " : "", json_string_value(item));
+	}
+	return words.data;
+}
+
+const char *show_hex(const json_t *object, const char *name, char text[SHOW_HEX_MAX])
+{
+	const char *digest = show_text(object, name), *hex = strchr(digest, ':');
+
+	snprintf(text, SHOW_HEX_MAX, "%s", hex ? hex + 1 : digest);
+	return text;
 }
 
 /* Control characters of both halves of Latin-1 (C1 is U+0080 to U+009F: c2 80 to c2 9f), and what turns the direction

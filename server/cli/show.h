@@ -14,6 +14,13 @@ uint64_t show_number(const json_t *object, const char *name);
 const char *show_text(const json_t *object, const char *name);
 bool show_is(const json_t *object, const char *name);
 
+/* The texts of a member that is a list, with ", " between. The caller frees. */
+char *show_list(const json_t *object, const char *name);
+
+#define SHOW_HEX_MAX 13
+/* The beginning of a member's digest, long enough to tell it by. */
+const char *show_hex(const json_t *object, const char *name, char text[SHOW_HEX_MAX]);
+
 #define SHOW_TEXT_MAX 512
 /* A text of strangers', safe for a terminal: control characters are shown as '?'. */
 const char *show_plain(const char *text, char plain[SHOW_TEXT_MAX]);

@@ -7,7 +7,6 @@ set(CLI_SOURCES
   cli/cmd_explain.c
   cli/cmd_serve.c
   cli/cmd_status.c
-  cli/columns.c
   cli/command.c
   cli/commands.c
   cli/completion.c
@@ -19,12 +18,16 @@ set(CLI_SOURCES
   cli/config_text.c
   cli/config_value.c
   cli/config_yaml.c
+  cli/event_reader.c
   cli/help.c
   cli/larder.c
+  cli/list_file.c
   cli/local.c
   cli/manual.c
+  cli/progress.c
   cli/sandbox.c
   cli/serve_access.c
   cli/show.c
   cli/systemd.c
+  cli/table.c
   cli/text_file.c)

@@ -82,7 +82,7 @@ WIRE_TEST(status_names_what_flies_and_what_fails)
 		got += (size_t)n;
 	}
 	assert_int_equal(wire_run(wire, (const char *[]){"status", "--admin", bed.url, NULL}, &said), 0);
-	expect_lines(said, (const char *[]){"flights  1", "50 % of 1MiB", "team/app", NULL});
+	expect_lines(said, (const char *[]){"flights  1", "50 %", "1MiB", "registry.test/team/app", NULL});
 	scripted_release(bed.upstream, stall);
 	while (client_read_body(client, block, sizeof(block)) > 0)
 		;

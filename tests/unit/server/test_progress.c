@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/cli/progress.h"
+
+#include "base/cleanup.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define MIB 1048576
+
+static json_t *job(int images_done, int layers_done, json_int_t fetched)
+{
+	return json_pack("{s:s, s:{s:i, s:i, s:i}, s:{s:i, s:i}, s:{s:I, s:I, s:I}}", "state", "running", "images",
+			 "total", 50, "done", images_done, "failed", 1, "layers", "total", 180, "done", layers_done,
+			 "bytes", "total", (json_int_t)100 * MIB, "fetched", fetched, "held", (json_int_t)20 * MIB);
+}
+
+static void show(struct progress *progress, int images_done, int layers_done, json_int_t fetched)
+{
+	json_t *document = job(images_done, layers_done, fetched);
+
+	progress_show(progress, document);
+	json_decref(document);
+}
+
+static void plain_lines_come_when_an_image_is_done(void **state)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	struct progress *progress = progress_new(out, false);
+
+	(void)state;
+	show(progress, 2, 40, 30 * MIB);
+	show(progress, 2, 41, 31 * MIB); /* at once, and no image more */
+	show(progress, 3, 42, 32 * MIB);
+	progress_free(progress);
+	fclose(out);
+	assert_string_equal(text, "[3/50] images, 1 failed, [40/180] layers, 50MiB of 100MiB\n"
+				  "[4/50] images, 1 failed, [42/180] layers, 52MiB of 100MiB\n");
+	free(text);
+}
+
+static void terminal_shows_two_lines_that_fit_and_are_drawn_again_and_cleared(void **state)
+{
+	static const char clear[] = "\033[2A\r\033[J";
+	char *text = NULL, *first, *second;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	struct progress *progress = progress_new(out, true);
+
+	(void)state;
+	setenv("COLUMNS", "24", 1);
+	show(progress, 2, 40, 0);
+	/* The rate is known when a second has passed. */
+	nanosleep(&(struct timespec){.tv_sec = 1, .tv_nsec = 50000000}, NULL);
+	setenv("COLUMNS", "80", 1);
+	show(progress, 2, 41, 10 * MIB);
+	progress_free(progress);
+	unsetenv("COLUMNS");
+	fclose(out);
+	first = strstr(text, clear);
+	second = strstr(first + 1, clear);
+	assert_int_equal(strncmp(text, "[3/50] images, 1 failed\n[40/180] layers, 20MiB \n", (size_t)(first - text)),
+			 0);
+	assert_non_null(strstr(first, "[41/180] layers, 30MiB of 100MiB, "));
+	assert_non_null(strstr(first, "MiB/s, "));
+	assert_non_null(strstr(first, "s left\n"));
+	assert_string_equal(second, clear);
+	free(text);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(plain_lines_come_when_an_image_is_done),
+		cmocka_unit_test(terminal_shows_two_lines_that_fit_and_are_drawn_again_and_cleared),
+	};
+	return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
+}
