@@ -191,6 +191,9 @@ void evict_pass(struct store *store)
 	int code = 0;
 
 	evict_leftovers(store, true);
+	/* Who was used last is decided by what the index says. */
+	if (evict_excess(store, true) > 0)
+		(void)index_write_uses(store->index, &err);
 	while (!code && evict_excess(store, true) > 0 && !is_stopping(store) &&
 	       !(code = evict_choose(store, &kept, &root, &err))) {
 		struct removed removed = {0};

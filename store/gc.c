@@ -130,7 +130,7 @@ static uint64_t excess(struct gc *gc)
 static int drop_oldest(struct gc *gc, struct err *err)
 {
 	struct index_root root, kept = {0};
-	int code = 0;
+	int code = index_write_uses(gc->store->index, err);
 
 	while (!code && (gc->result->excess = excess(gc)) > 0) {
 		code = evict_choose(gc->store, &kept, &root, err);

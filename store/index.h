@@ -213,3 +213,15 @@ int index_write(struct index *index, const struct index_change *changes, size_t 
  * queued then). */
 #define INDEX_QUEUE_MAX 65536
 int index_write_later(struct index *index, const struct index_change *changes, size_t count);
+
+/* Notes that a blob is used now. Gathered in memory, one use a blob, and written every INDEX_USES_MS, before eviction
+ * chooses, and when the store is closed: kill -9 costs at most that much of the order of last use. */
+#define INDEX_USES_MS  2000
+#define INDEX_USES_MAX 4096 /* blobs; then they are written at once */
+void index_use_blob(struct index *index, const struct digest *digest);
+/* Writes what was gathered, and waits as index_write() does. */
+int index_write_uses(struct index *index, struct err *err);
+
+/* A number that every commit changes which may change what a lookup finds, times of last use aside: what was looked up
+ * after it was read is still so while it is the same. */
+uint64_t index_generation(const struct index *index);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What index.c (open), index_read.c (lookups), index_list.c (lists), index_write.c (queue, writer thread) and
- * index_apply.c and index_graph.c (changes) share. Nobody else includes this. */
+ * index_uses.c (last uses), index_apply.c and index_graph.c (changes) share. Nobody else includes this. */
 #pragma once
 
 #include "store/index.h"
@@ -9,6 +9,7 @@
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 #define INDEX_READERS_MAX 126
 #define INDEX_GATHER_MS   20 /* how long changes that nobody waits for are gathered before they are committed */
@@ -59,12 +60,23 @@ struct index {
 	pthread_cond_t wake;   /* the writer waits on it */
 	struct index_group *first;
 	struct index_group *last;
-	size_t queued;  /* changes in the list */
-	size_t waiting; /* groups in the list that a thread waits for */
+	size_t queued;            /* changes in the list */
+	size_t waiting;           /* groups in the list that a thread waits for */
+	struct index_use *uses;   /* last uses, by digest */
+	struct timespec uses_due; /* when there are some: when they are to be written */
 	bool stopping;
-	bool failing;       /* the last commit failed: the writer's alone, so that a full disk is logged once */
+	bool failing; /* the last commit failed: the writer's alone, so that a full disk is logged once */
+	_Atomic uint64_t generation;
 	atomic_bool broken; /* LMDB failed an assertion inside a write: its state is unknown, nothing more is written */
 };
+
+/* The changes of one call, encoded; NULL when one is malformed. */
+struct index_group *index_group_new(const struct index_change *changes, size_t count);
+
+/* Takes what was gathered of last uses as one group, NULL when it is not due yet: when `all`, it is. The mutex is held.
+ */
+struct index_group *index_take_uses(struct index *index, bool all);
+struct timespec index_time_after_ms(long ms);
 
 /* Starts and ends the writer. The end commits what is queued. */
 int index_start_writer(struct index *index, struct err *err);

@@ -14,7 +14,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
 /* Where a thread waits for its group, on that thread's stack. */
 struct index_ticket {
@@ -29,6 +28,16 @@ struct commit {
 	struct index_group *groups; /* a list, or the one alone */
 	bool alone;
 };
+
+/* Whether any lookup may find something else now. */
+static bool changes_answers(const struct commit *commit)
+{
+	for (struct index_group *group = commit->groups; group; group = commit->alone ? NULL : group->next)
+		for (struct index_op *op = group->ops; op; op = op->next)
+			if (op->kind != INDEX_USE_BLOB)
+				return true;
+	return false;
+}
 
 static int run_commit(void *arg)
 {
@@ -48,6 +57,9 @@ static int run_commit(void *arg)
 	else
 		code = mdb_txn_commit(txn);
 	atomic_store(&index->broken, false);
+	/* Behind the commit, and before anybody hears of it. */
+	if (code == 0 && changes_answers(commit))
+		atomic_fetch_add_explicit(&index->generation, 1, memory_order_release);
 	return code;
 }
 
@@ -120,16 +132,30 @@ static void wait_for_groups(struct index *index)
 	struct timespec until;
 	int code = 0;
 
-	while (!index->first && !index->stopping)
-		pthread_cond_wait(&index->wake, &index->mutex);
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += INDEX_GATHER_MS * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
+	while (!index->first && !index->stopping && code != ETIMEDOUT)
+		code = index->uses ? pthread_cond_timedwait(&index->wake, &index->mutex, &index->uses_due)
+				   : pthread_cond_wait(&index->wake, &index->mutex);
+	if (!index->first)
+		return;
+	until = index_time_after_ms(INDEX_GATHER_MS);
+	code = 0;
 	while (!index->waiting && !index->stopping && code != ETIMEDOUT)
 		code = pthread_cond_timedwait(&index->wake, &index->mutex, &until);
+}
+
+/* The queue, with last uses behind it when they are due. The mutex is held. */
+static struct index_group *take_groups(struct index *index)
+{
+	struct index_group *groups = index->first, *uses = index_take_uses(index, index->stopping);
+
+	if (groups)
+		index->last->next = uses;
+	else
+		groups = uses;
+	index->first = index->last = NULL;
+	index->queued = 0;
+	index->waiting = 0;
+	return groups;
 }
 
 static void *run_writer(void *arg)
@@ -141,12 +167,9 @@ static void *run_writer(void *arg)
 		struct index_group *groups;
 
 		wait_for_groups(index);
-		groups = index->first;
+		groups = take_groups(index);
 		if (!groups && index->stopping)
 			break;
-		index->first = index->last = NULL;
-		index->queued = 0;
-		index->waiting = 0;
 		pthread_mutex_unlock(&index->mutex);
 		commit_all(index, groups);
 		pthread_mutex_lock(&index->mutex);
@@ -254,8 +277,7 @@ static bool encode(const struct index_change *change, struct schema_bytes *name,
 	return encode_key(change, key) && encode_value(change, key, value);
 }
 
-/* NULL when a change is malformed. */
-static struct index_group *make_group(const struct index_change *changes, size_t count)
+struct index_group *index_group_new(const struct index_change *changes, size_t count)
 {
 	struct index_group *group = mem_alloc(sizeof(*group));
 	struct index_op **end = &group->ops;
@@ -298,26 +320,50 @@ static void enqueue(struct index *index, struct index_group *group)
 	index->waiting += group->ticket ? 1 : 0;
 }
 
+/* The group has this ticket. The mutex is held. */
+static int enqueue_and_wait(struct index *index, struct index_group *group, struct index_ticket *ticket)
+{
+	enqueue(index, group);
+	while (!ticket->done)
+		pthread_cond_wait(&ticket->done_cond, &index->mutex);
+	pthread_cond_destroy(&ticket->done_cond);
+	return ticket->code;
+}
+
 int index_write(struct index *index, const struct index_change *changes, size_t count, struct err *err)
 {
-	struct index_group *group = make_group(changes, count);
+	struct index_group *group = index_group_new(changes, count);
 	struct index_ticket ticket = {.done_cond = PTHREAD_COND_INITIALIZER, .err = err};
+	int code;
 
 	if (!group)
 		return err_set(err, ERR_INVALID, "a name, tag or digest cannot be put into the index");
 	group->ticket = &ticket;
 	pthread_mutex_lock(&index->mutex);
-	enqueue(index, group);
-	while (!ticket.done)
-		pthread_cond_wait(&ticket.done_cond, &index->mutex);
+	code = enqueue_and_wait(index, group, &ticket);
 	pthread_mutex_unlock(&index->mutex);
-	pthread_cond_destroy(&ticket.done_cond);
-	return ticket.code;
+	return code;
+}
+
+int index_write_uses(struct index *index, struct err *err)
+{
+	struct index_ticket ticket = {.done_cond = PTHREAD_COND_INITIALIZER, .err = err};
+	struct index_group *group;
+	int code = 0;
+
+	pthread_mutex_lock(&index->mutex);
+	group = index_take_uses(index, true);
+	if (group) {
+		group->ticket = &ticket;
+		code = enqueue_and_wait(index, group, &ticket);
+	}
+	pthread_mutex_unlock(&index->mutex);
+	return code;
 }
 
 int index_write_later(struct index *index, const struct index_change *changes, size_t count)
 {
-	struct index_group *group = make_group(changes, count);
+	struct index_group *group = index_group_new(changes, count);
 	int code = 0;
 
 	if (!group)

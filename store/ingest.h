@@ -70,6 +70,9 @@ int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struc
  */
 int ingest_spill(struct ingest *ingest, const char *why, struct err *err);
 bool ingest_is_spilled(struct ingest *ingest);
+/* Whether the blob will be published, as far as is known by now: false also while the disk has not taken any since one
+ * was spilled. */
+bool ingest_is_kept(struct ingest *ingest);
 
 /* The validator (a strong ETag as sent, with its quotes) under which the present bytes were fetched, "" when none.
  * Survives restarts. */

@@ -41,6 +41,11 @@ bool ingest_is_spilled(struct ingest *ingest)
 	return spilled;
 }
 
+bool ingest_is_kept(struct ingest *ingest)
+{
+	return !ingest_is_spilled(ingest) && !atomic_load_explicit(&ingest->store->unwritable, memory_order_relaxed);
+}
+
 /* Makes sure that so many bytes of memory are this ingest's. */
 static bool reserve_memory(struct ingest *ingest, uint64_t bytes)
 {

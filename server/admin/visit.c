@@ -119,7 +119,7 @@ struct admin_visit *visit_new(struct admin *admin, struct http_request *request)
 	visit->query = mem_strdup(request->query);
 	visit->range = copy_header(request, "Range");
 	visit->content_type = copy_header(request, "Content-Type");
-	memcpy(visit->client, request->client, sizeof(visit->client));
+	snprintf(visit->client, sizeof(visit->client), "%s", request->client);
 	visit->flow = flow;
 	flow->visit = visit;
 	flow->refs = 1;

@@ -109,7 +109,8 @@ int larder_start(struct larder *larder, const struct config *config, struct err 
 		return EXIT_SOME_FAILED;
 	larder->pull = start_pull(larder, config);
 	larder->traffic = mem_alloc(sizeof(*larder->traffic));
-	larder->api = (struct registry_api){.pull = larder->pull, .traffic = larder->traffic};
+	larder->hot = hot_new();
+	larder->api = (struct registry_api){.pull = larder->pull, .hot = larder->hot, .traffic = larder->traffic};
 	return make_admin(larder, config, err) ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
@@ -120,5 +121,6 @@ void larder_close(struct larder *larder)
 	loop_stop(larder->loop);
 	work_stop(larder->work);
 	store_close(larder->store);
+	hot_free(larder->hot);
 	free(larder->traffic);
 }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "server/registry/hot.h"
 #include "server/registry/registry_api.h"
 #include "server/registry/traffic.h"
 
@@ -25,6 +26,7 @@ struct larder {
 	struct loop *loop;
 	struct pull *pull;
 	struct traffic *traffic;
+	struct hot *hot;
 	struct registry_api api;
 	struct admin *admin;
 };

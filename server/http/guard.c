@@ -76,12 +76,27 @@ void http_client_leave(struct http_server *server, const struct http_client_key 
 
 /* Connections. */
 
+static void write_client(const struct http_accepted *accepted, char text[HTTP_CLIENT_TEXT_MAX])
+{
+	const struct sockaddr *address = (const struct sockaddr *)&accepted->address;
+
+	if (address->sa_family == AF_INET)
+		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text,
+			  HTTP_CLIENT_TEXT_MAX);
+	else if (address->sa_family == AF_INET6)
+		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text,
+			  HTTP_CLIENT_TEXT_MAX);
+	else
+		strcpy(text, "unix");
+}
+
 struct http_connection *http_connection_new(struct http_server_thread *thread, const struct http_accepted *accepted)
 {
 	struct http_connection *connection = mem_alloc(sizeof(*connection));
 
 	connection->fd = accepted->fd;
 	connection->key = accepted->key;
+	write_client(accepted, connection->client);
 	connection->waits_since_ms = clock_ms();
 	DL_APPEND(thread->open, connection);
 	return connection;
@@ -110,11 +125,7 @@ static bool bytes_moved(int fd, uint64_t *bytes)
 /* The library learns of it as of any connection that broke. */
 static void cut(struct http_connection *connection, const char *why)
 {
-	char text[INET6_ADDRSTRLEN] = "unix";
-
-	if (connection->key.family != AF_UNIX)
-		inet_ntop(connection->key.family, connection->key.address, text, sizeof(text));
-	log_info("cut a connection of %s: %s", text, why);
+	log_info("cut a connection of %s: %s", connection->client, why);
 	shutdown(connection->fd, SHUT_RDWR);
 	connection->cut = true;
 }

@@ -33,18 +33,19 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DE
 struct http_request {
 	enum http_method method;
 	const char *method_text;
-	const char *path;                  /* as sent, without scheme and host, up to the '?' */
-	const char *query;                 /* behind it, as sent; "" when there is none */
-	char client[HTTP_CLIENT_TEXT_MAX]; /* address without port; "unix" behind a unix socket */
-	uint64_t began_us;                 /* clock_us() */
-	uint64_t first_byte_us;            /* likewise: when the reply's first byte was there to be sent; 0 before */
-	void *state;                       /* the handler's own; freed by its ended() */
+	const char *path;       /* as sent, without scheme and host, up to the '?' */
+	const char *query;      /* behind it, as sent; "" when there is none */
+	const char *client;     /* address without port; "unix" behind a unix socket */
+	uint64_t began_us;      /* clock_us() */
+	uint64_t first_byte_us; /* likewise: when the reply's first byte was there to be sent; 0 before */
+	void *state;            /* the handler's own; freed by its ended() */
 	struct waiter waiter;
 	const char *body; /* what was sent with it, when begin() wanted it whole; a NUL is behind it */
 	size_t body_len;
-	bool body_too_large; /* it had more than HTTP_COLLECT_MAX bytes: none is kept */
-	uint64_t body_bytes; /* of the reply's body that were handed to the connection */
-	int status;          /* of the reply, 0 before there is one */
+	bool body_too_large;                  /* it had more than HTTP_COLLECT_MAX bytes: none is kept */
+	uint64_t body_bytes;                  /* of the reply's body that were handed to the connection */
+	int status;                           /* of the reply, 0 before there is one */
+	const struct http_prepared *prepared; /* the reply, when it was one of these */
 };
 
 /* What happens to a request's body. */
@@ -128,6 +129,24 @@ const char *http_request_header(struct http_request *request, const char *name);
 /* Replies. Once a request, from handle() or begin(). */
 void http_reply(struct http_request *request, int status, const struct http_header *headers, size_t header_count,
 		const struct http_body *body);
+
+/*
+ * A reply made once and given many times, by any thread: its headers and its body, in memory, are not put together
+ * again. It belongs to all who hold a reference, and dies with the last one.
+ */
+struct http_prepared;
+
+/* As http_reply(); the body is MEMORY, and without data it can only answer HEAD. `dispose(arg)` is called as it dies.
+ */
+struct http_prepared *http_prepare(int status, const struct http_header *headers, size_t header_count,
+				   const struct http_body *body, void *arg, void (*dispose)(void *arg));
+void *http_prepared_arg(const struct http_prepared *prepared);
+struct http_prepared *http_prepared_ref(struct http_prepared *prepared);
+/* Takes NULL. */
+void http_prepared_unref(struct http_prepared *prepared);
+/* Takes over a reference, which lives on until after ended(). False, taking nothing, while the server is ending:
+ * replies then say that the connection closes, and this one does not. */
+bool http_reply_prepared(struct http_request *request, struct http_prepared *prepared);
 
 /* Reads a parameter of the query, percent-decoded, into `value`. ERR_NOT_FOUND; ERR_INVALID (bad escapes, control
  * characters or too long). */

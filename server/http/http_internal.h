@@ -44,6 +44,7 @@ struct http_accepted {
 /* One of a serving thread, which alone uses it, but for `paused`. */
 struct http_connection {
 	int fd;
+	char client[HTTP_CLIENT_TEXT_MAX]; /* the address as text */
 	struct http_client_key key;
 	bool asked;              /* the head of a request was read, and its reply is not yet sent */
 	bool paused;             /* atomic: the client waits for us */
@@ -68,7 +69,8 @@ struct exchange {
 	bool begun;                  /* it is in order, and handlers know of it */
 	bool replied;
 	struct http_body body;
-	char *joined_header; /* what http_request_header() put together */
+	struct http_prepared *prepared; /* a reference */
+	char *joined_header;            /* what http_request_header() put together */
 	enum http_upload upload;
 	uint64_t dropped;     /* HTTP_UPLOAD_DROP: so many bytes */
 	struct buf collected; /* HTTP_UPLOAD_COLLECT */

@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/log.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
 #include <microhttpd.h>
@@ -59,23 +58,6 @@ static enum http_method method_of(const char *text)
 	return HTTP_OTHER;
 }
 
-static void write_client(struct exchange *exchange)
-{
-	const union MHD_ConnectionInfo *info =
-		MHD_get_connection_info(exchange->connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
-	const struct sockaddr *address = info ? info->client_addr : NULL;
-	char *text = exchange->request.client;
-
-	if (address && address->sa_family == AF_INET)
-		inet_ntop(AF_INET, &((const struct sockaddr_in *)(const void *)address)->sin_addr, text,
-			  HTTP_CLIENT_TEXT_MAX);
-	else if (address && address->sa_family == AF_INET6)
-		inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, text,
-			  HTTP_CLIENT_TEXT_MAX);
-	else if (address && address->sa_family == AF_UNIX)
-		strcpy(text, "unix");
-}
-
 /* The library calls this with the request line's target, before it decodes anything. */
 static void *on_target(void *arg, const char *target, struct MHD_Connection *connection)
 {
@@ -93,6 +75,7 @@ static void *on_target(void *arg, const char *target, struct MHD_Connection *con
 	exchange->request.query = question ? question + 1 : "";
 	if (question)
 		*question = '\0';
+	exchange->request.client = exchange->own->client;
 	exchange->request.began_us = clock_us();
 	exchange->request.waiter.pause = exchange_pause;
 	exchange->request.waiter.wake = exchange_wake;
@@ -136,7 +119,6 @@ static enum MHD_Result on_head(struct exchange *exchange, const char *method, co
 	exchange->announced = true;
 	exchange->own->asked = true;
 	exchange->own->pace_since_ms = 0;
-	write_client(exchange);
 	if (wrong)
 		return refuse(exchange, wrong);
 	/* Replying now would make the library close the connection behind the reply: mostly one waits until the
@@ -222,6 +204,7 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	}
 	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && exchange->thread->server->options.tls_cert)
 		close(exchange->body.fd);
+	http_prepared_unref(exchange->prepared);
 	buf_dispose(&exchange->collected);
 	free(exchange->joined_header);
 	free(exchange->target);

@@ -51,4 +51,3 @@ void ask_release(struct ask *ask, struct waiter *waiter);
 
 /* pull->lock is held: wakes all who wait; ask_poll() then says ERR_CANCELLED. */
 void asks_fail_all(struct pull *pull);
-void missing_free(struct pull *pull);

@@ -2,9 +2,10 @@
 /* One client's interest in one blob. */
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
+#include "server/pull/missing.h"
 
 #include "base/buf.h"
-#include "base/clock.h"
+#include "base/cleanup.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -83,18 +84,23 @@ static bool is_linked(struct pull_blob *blob)
 	return index_get_link(blob->pull->index, &repository, &blob->digest, &link, &err) == 0;
 }
 
-static enum blob_state start_probe(struct pull_blob *blob)
+static struct ask_request ask_about(const struct pull_blob *blob, bool head, char reference[DIGEST_TEXT_MAX])
 {
-	char reference[DIGEST_TEXT_MAX];
-	struct ask_request request = {
+	return (struct ask_request){
 		.upstream = blob->upstream,
 		.kind = REGISTRY_BLOB,
-		.head = true,
+		.head = head,
 		.repository = blob->repository,
 		.reference = digest_format(&blob->digest, reference),
 		.landings = blob->landings,
 		.priority = priority_of(blob),
 	};
+}
+
+static enum blob_state start_probe(struct pull_blob *blob)
+{
+	char reference[DIGEST_TEXT_MAX];
+	struct ask_request request = ask_about(blob, true, reference);
 	bool joined;
 
 	blob->ask = ask_open(blob->pull, &request, &joined);
@@ -103,17 +109,25 @@ static enum blob_state start_probe(struct pull_blob *blob)
 
 static enum blob_state open_stored(struct pull_blob *blob)
 {
-	struct index_change use = {.kind = INDEX_USE_BLOB, .digest = &blob->digest, .blob.last_use = clock_wall_s()};
 	int code = blob->head || blob->ahead
 			   ? store_find_blob(blob->pull->store, &blob->digest, &blob->size, &blob->err)
 			   : store_open_blob(blob->pull->store, &blob->digest, &blob->fd, &blob->size, &blob->err);
 
 	if (code == 0) {
 		blob->status.outcome = PULL_HIT;
-		index_write_later(blob->pull->index, &use, 1);
+		index_use_blob(blob->pull->index, &blob->digest);
 		return BLOB_READY;
 	}
 	return BLOB_LOOK; /* not there, or not any more */
+}
+
+/* By which a 404 of a GET is remembered. */
+static char *get_key(const struct pull_blob *blob)
+{
+	char reference[DIGEST_TEXT_MAX];
+	struct ask_request request = ask_about(blob, false, reference);
+
+	return ask_key(&request);
 }
 
 /* What flies, or now does. A flight for another repository, or what is held of one, serves this one only after the
@@ -122,12 +136,13 @@ static enum blob_state open_stored(struct pull_blob *blob)
 static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 {
 	struct flight_key key = {blob->upstream, blob->repository, &blob->digest, priority_of(blob)};
+	_cleanup_free_ char *question = get_key(blob);
 	struct pull *pull = blob->pull;
 	struct flight *foreign = NULL;
 	uint64_t size;
 	struct err err;
 	bool held = !linked && store_find_blob(pull->store, &blob->digest, &size, &err) == 0;
-	bool again = false, closing;
+	bool again = false, missing = false, closing;
 
 	pthread_mutex_lock(&pull->lock);
 	closing = pull->closing;
@@ -144,7 +159,9 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		again = true;
 	} else if (!held && !blob->head && !pull->offline && !closing) {
 		blob->status.outcome = PULL_MISS;
-		blob->flight = flight_start(pull, &key);
+		missing = missing_remembered(pull, question);
+		if (!missing)
+			blob->flight = flight_start(pull, &key);
 	}
 	pthread_mutex_unlock(&pull->lock);
 
@@ -154,6 +171,8 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		return BLOB_FLIGHT;
 	if (again)
 		return BLOB_LOOK;
+	if (missing)
+		return fail(blob, ERR_NOT_FOUND, "the upstream did not have it a moment ago");
 	if (pull->offline)
 		return fail(blob, ERR_OFFLINE, "larder is offline and does not hold this blob");
 	if (closing)
@@ -214,6 +233,15 @@ static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
 	return join_or_start(blob, true);
 }
 
+static void remember_missing(struct pull_blob *blob)
+{
+	_cleanup_free_ char *question = get_key(blob);
+
+	pthread_mutex_lock(&blob->pull->lock);
+	missing_remember(blob->pull, question, blob->upstream->options.missing_ttl_ms);
+	pthread_mutex_unlock(&blob->pull->lock);
+}
+
 static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *waiter)
 {
 	int code = blob->ahead ? flight_poll_end(blob->flight, waiter, &blob->size, &blob->err)
@@ -221,6 +249,10 @@ static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *wait
 
 	if (code == ERR_AGAIN)
 		return BLOB_FLIGHT;
+	if (code == ERR_NOT_FOUND && flight_is_from(blob->flight, blob->upstream, blob->repository))
+		remember_missing(blob);
+	if (code == 0 && blob->status.outcome == PULL_MISS && !flight_is_kept(blob->flight))
+		blob->status.outcome = PULL_PASSED;
 	return code ? BLOB_FAILED : BLOB_READY;
 }
 

@@ -46,6 +46,8 @@ int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, un
 /* For who does not read: 0 once it is published and linked, with its size. ERR_AGAIN: the waiter was paused. Else why
  * not. */
 int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
+/* False: the disk takes no more, and what arrives is passed on without being kept. May turn out only later. */
+bool flight_is_kept(struct flight *flight);
 /* How many bytes are there. */
 uint64_t flight_arrived(struct flight *flight);
 /* As pull_blob_read(); ERR_UPSTREAM when the bytes are not any more of the version that flight_poll() told. */

@@ -59,6 +59,16 @@ static int wait_here(struct flight *flight, struct waiter *waiter, struct err *e
 	return wait_in(&flight->waiters, flight, waiter, err);
 }
 
+bool flight_is_kept(struct flight *flight)
+{
+	bool kept;
+
+	pthread_mutex_lock(&flight->lock);
+	kept = flight->state == FLIGHT_FAILED || ingest_is_kept(flight->ingest);
+	pthread_mutex_unlock(&flight->lock);
+	return kept;
+}
+
 int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)
 {
 	int code;

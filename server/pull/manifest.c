@@ -30,7 +30,9 @@ struct pull_manifest {
 	enum pace_priority priority;
 
 	enum manifest_state state;
-	unsigned landings; /* before the last look into the store */
+	unsigned landings;   /* before the last look into the store */
+	uint64_t generation; /* of the index, before the first one */
+	bool stored;         /* read out of the store, not asked for */
 	struct ask *ask;
 	bool ask_joined;
 	bool ask_is_head;
@@ -59,6 +61,7 @@ struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream
 	manifest->reference = mem_strdup(reference);
 	accept_parse(accept, &manifest->accept);
 	manifest->head = head;
+	manifest->generation = index_generation(pull->index);
 	manifest->state = digest_parse(reference, &manifest->digest) == 0 ? MANIFEST_HELD : MANIFEST_TAG;
 	return manifest;
 }
@@ -106,6 +109,14 @@ static bool ask(struct pull_manifest *manifest, const char *reference, bool head
 }
 
 /* TAG. */
+
+/* How long before its end a tag in use is asked about; 0: not at all. */
+static int64_t refresh_ahead_s(const struct pull_upstream *upstream, int64_t freshness_s)
+{
+	int64_t ttl = (int64_t)(upstream->options.tag_ttl_ms / 1000);
+
+	return freshness_s == ttl && ttl >= REFRESH_TTL_MIN_S ? ttl / 5 : 0;
+}
 
 static bool acceptable(void *arg, const char *media_type)
 {
@@ -179,10 +190,10 @@ static bool use_stale(struct pull_manifest *manifest, const struct err *why)
 static void refresh_ahead(struct pull_manifest *manifest)
 {
 	struct ask_request request = ask_about(manifest, manifest->reference, true, true);
-	int64_t ttl = (int64_t)(manifest->upstream->options.tag_ttl_ms / 1000);
+	int64_t freshness = freshness_s(manifest), ahead = refresh_ahead_s(manifest->upstream, freshness);
 
-	if (ttl >= REFRESH_TTL_MIN_S && tag_age_s(manifest) >= ttl - ttl / 5 && freshness_s(manifest) == ttl &&
-	    !manifest->pull->offline && !health_is_ailing(manifest->upstream))
+	if (ahead > 0 && tag_age_s(manifest) >= freshness - ahead && !manifest->pull->offline &&
+	    !health_is_ailing(manifest->upstream))
 		ask_in_background(manifest->pull, &request);
 }
 
@@ -281,8 +292,6 @@ static int read_stored(struct pull_manifest *manifest)
 static enum manifest_state look_in_store(struct pull_manifest *manifest)
 {
 	struct index_repository repository = {manifest->upstream->name, manifest->repository};
-	struct index_change use = {
-		.kind = INDEX_USE_BLOB, .digest = &manifest->digest, .blob.last_use = clock_wall_s()};
 	char reference[DIGEST_TEXT_MAX];
 	struct index_link link;
 	struct err err;
@@ -293,7 +302,8 @@ static enum manifest_state look_in_store(struct pull_manifest *manifest)
 	if (index_get_link(manifest->pull->index, &repository, &manifest->digest, &link, &err) == 0 &&
 	    link.media_type[0] && read_stored(manifest) == 0) {
 		memcpy(manifest->media_type, link.media_type, sizeof(link.media_type));
-		index_write_later(manifest->pull->index, &use, 1);
+		index_use_blob(manifest->pull->index, &manifest->digest);
+		manifest->stored = true;
 		return MANIFEST_READY;
 	}
 	if (manifest->head && manifest->media_type[0]) {
@@ -406,6 +416,33 @@ const void *pull_manifest_data(const struct pull_manifest *manifest)
 const struct pull_status *pull_manifest_status(const struct pull_manifest *manifest)
 {
 	return &manifest->status;
+}
+
+bool pull_manifest_ticket(const struct pull_manifest *manifest, struct pull_ticket *ticket)
+{
+	bool by_tag = manifest->have_fallback;
+	int64_t freshness;
+
+	if (!manifest->stored || manifest->ask || manifest->status.outcome != PULL_HIT)
+		return false;
+	*ticket = (struct pull_ticket){
+		.generation = manifest->generation, .until_s = INT64_MAX, .digest = manifest->digest};
+	if (by_tag) {
+		freshness = freshness_s(manifest);
+		ticket->until_s = manifest->tag.checked + freshness - refresh_ahead_s(manifest->upstream, freshness);
+	}
+	return true;
+}
+
+bool pull_ticket_use(struct pull *pull, struct pull_ticket *ticket)
+{
+	int64_t now = clock_wall_s();
+
+	if (now >= ticket->until_s || index_generation(pull->index) != ticket->generation)
+		return false;
+	if (__atomic_exchange_n(&ticket->used_s, now, __ATOMIC_RELAXED) != now)
+		index_use_blob(pull->index, &ticket->digest);
+	return true;
 }
 
 void pull_manifest_close(struct pull_manifest *manifest)

@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
+#include "server/pull/missing.h"
 #include "server/pull/page_cache.h"
 #include "server/pull/sizes.h"
 

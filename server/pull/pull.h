@@ -140,6 +140,20 @@ const void *pull_manifest_data(const struct pull_manifest *manifest);
 const struct pull_status *pull_manifest_status(const struct pull_manifest *manifest);
 void pull_manifest_close(struct pull_manifest *manifest);
 
+/* For how long an answer that came out of the store may be given again without a look into it: while the index says
+ * what it said and, by a tag, while that is fresh. */
+struct pull_ticket {
+	uint64_t generation;
+	int64_t until_s; /* wall seconds */
+	int64_t used_s;  /* atomic: when its use was last noted */
+	struct digest digest;
+};
+
+/* After poll() returned 0. False: the answer holds for this request alone. */
+bool pull_manifest_ticket(const struct pull_manifest *manifest, struct pull_ticket *ticket);
+/* Whether it holds now; then this counts as a use of the manifest. Takes no lock, but once a second. */
+bool pull_ticket_use(struct pull *pull, struct pull_ticket *ticket);
+
 /* Tags. */
 
 /* Which part of a listing (distribution-spec, "Listing Tags"). */

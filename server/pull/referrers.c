@@ -111,14 +111,11 @@ static void look_into_index(struct pull_referrers *referrers, bool tag_too)
 
 static bool read_known(struct pull_referrers *referrers)
 {
-	struct index_change use = {
-		.kind = INDEX_USE_BLOB, .digest = &referrers->known.digest, .blob.last_use = clock_wall_s()};
-
 	if (referrers->known.digest.algorithm == 0)
 		return false;
 	referrers->stored = manifest_load(referrers->pull->store, &referrers->known.digest, &referrers->len);
 	if (referrers->stored)
-		index_write_later(referrers->pull->index, &use, 1);
+		index_use_blob(referrers->pull->index, &referrers->known.digest);
 	return referrers->stored != NULL;
 }
 

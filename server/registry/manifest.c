@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET and HEAD of a manifest, by tag or digest. Range is ignored here, as the contract says. */
+#include "server/registry/hot.h"
 #include "server/registry/visit.h"
 
 #include <stdio.h>
 #include <string.h>
+
+/* What may be given again is kept for those who ask the same. */
+static void keep_hot(struct visit *visit, const struct http_body *body)
+{
+	struct pull_ticket ticket;
+
+	if (!pull_manifest_ticket(visit->manifest, &ticket))
+		return;
+	hot_keep(visit->hot, visit->request, &visit->route, &ticket, visit->headers, visit->header_count, body);
+}
 
 static void send_manifest(struct visit *visit)
 {
@@ -27,6 +38,8 @@ static void send_manifest(struct visit *visit)
 	}
 	if (pull_manifest_media_type(visit->manifest)[0])
 		reply_header(visit, "Content-Type", "%s", pull_manifest_media_type(visit->manifest));
+	reply_common_headers(visit);
+	keep_hot(visit, &body);
 	reply_send(visit, 200, &body);
 }
 

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/registry/admit.h"
+#include "server/registry/hot.h"
 #include "server/registry/multipart.h"
 #include "server/registry/traffic.h"
 #include "server/registry/visit.h"
@@ -40,6 +41,7 @@ static struct visit *visit_begin(const struct registry_api *api, struct http_req
 
 	visit->pull = api->pull;
 	visit->access = api->access;
+	visit->hot = api->hot;
 	visit->request = request;
 	visit->head = request->method == HTTP_HEAD;
 	visit->outcome = "error";
@@ -79,6 +81,9 @@ static void handle(void *arg, struct http_request *request)
 	const struct registry_api *api = arg;
 	struct visit *visit = request->state;
 
+	/* A ready answer asks nobody who wants it. */
+	if (!visit && !api->access && hot_reply(api->hot, api->pull, request))
+		return;
 	if (!visit) {
 		visit = visit_begin(api, request);
 		route_parse(visit->pull, request->path, request->query, &visit->route, &visit->err);
@@ -116,48 +121,83 @@ static enum traffic_kind kind_of(const struct visit *visit)
 	return TRAFFIC_OTHER;
 }
 
-static void log_visit(const struct visit *visit, bool complete)
+/* What the access log tells of a request, beside what http/ knows. Texts may be NULL or "". */
+struct told {
+	const struct pull_upstream *upstream;
+	const char *repository;
+	const char *reference;
+	const char *outcome;
+	const char *error;
+	bool knows_users; /* larder asks who pulls */
+	const char *user;
+};
+
+static void log_request(const struct http_request *request, const struct told *told)
 {
-	const struct http_request *request = visit->request;
-	const struct route *route = &visit->route;
 	struct log_field fields[] = {
 		{.name = "client", .text = request->client},
 		{.name = "method", .text = request->method_text},
 		{.name = "path", .text = request->path},
-		{.name = "upstream", .text = route->upstream ? pull_upstream_name(route->upstream) : NULL},
-		{.name = "repository", .text = route->repository[0] ? route->repository : NULL},
-		{.name = "reference", .text = route->reference[0] ? route->reference : NULL},
+		{.name = "upstream", .text = told->upstream ? pull_upstream_name(told->upstream) : NULL},
+		{.name = "repository", .text = told->repository[0] ? told->repository : NULL},
+		{.name = "reference", .text = told->reference[0] ? told->reference : NULL},
 		{.name = "status", .number = (uint64_t)request->status, .is_number = true},
 		{.name = "bytes", .number = request->body_bytes, .is_number = true},
 		{.name = "ms", .number = (clock_us() - request->began_us) / 1000, .is_number = true},
-		{.name = "outcome", .text = complete ? visit->outcome : "aborted"},
+		{.name = "outcome", .text = told->outcome},
 		{0},
 		{0},
 	};
 	size_t count = sizeof(fields) / sizeof(fields[0]) - 2;
 
-	if (visit->access)
-		fields[count++] = (struct log_field){.name = "user", .text = visit->user[0] ? visit->user : NULL};
-	if (visit->err.code)
-		fields[count++] = (struct log_field){.name = "error", .text = visit->err.text};
+	if (told->knows_users)
+		fields[count++] = (struct log_field){.name = "user", .text = told->user[0] ? told->user : NULL};
+	if (told->error)
+		fields[count++] = (struct log_field){.name = "error", .text = told->error};
 	log_access(fields, count);
 }
 
-static void ended(void *arg, struct http_request *request, bool complete)
+static void ended_hot(const struct registry_api *api, const struct http_request *request, bool complete)
 {
-	const struct registry_api *api = arg;
-	struct visit *visit = request->state;
+	const struct hot_entry *entry = hot_entry_of(request);
+	struct told told = {.upstream = entry->upstream,
+			    .repository = entry->repository,
+			    .reference = entry->reference,
+			    .outcome = complete ? "hit" : "aborted"};
+
+	log_request(request, &told);
+	traffic_note(api->traffic, request, TRAFFIC_MANIFEST, "hit");
+}
+
+static void ended_visit(const struct registry_api *api, struct visit *visit, bool complete)
+{
+	struct told told = {.upstream = visit->route.upstream,
+			    .repository = visit->route.repository,
+			    .reference = visit->route.reference,
+			    .outcome = complete ? visit->outcome : "aborted",
+			    .error = visit->err.code ? visit->err.text : NULL,
+			    .knows_users = visit->access != NULL,
+			    .user = visit->user};
 
 	if (visit->access)
-		access_forget(visit->access, &request->waiter);
-	log_visit(visit, complete);
-	traffic_note(api->traffic, request, kind_of(visit), visit->outcome);
+		access_forget(visit->access, &visit->request->waiter);
+	log_request(visit->request, &told);
+	traffic_note(api->traffic, visit->request, kind_of(visit), visit->outcome);
 	multipart_free(visit->parts);
 	pull_blob_close(visit->blob);
 	pull_manifest_close(visit->manifest);
 	pull_tags_close(visit->tags);
 	pull_referrers_close(visit->referrers);
+	free(visit->text);
 	free(visit);
+}
+
+static void ended(void *arg, struct http_request *request, bool complete)
+{
+	if (request->prepared)
+		ended_hot(arg, request, complete);
+	else
+		ended_visit(arg, request->state, complete);
 }
 
 struct http_handler registry_handler(struct registry_api *api)

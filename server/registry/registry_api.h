@@ -9,11 +9,13 @@
 #include "server/http/http.h"
 
 struct access;
+struct hot;
 struct pull;
 struct traffic;
 
 struct registry_api {
 	struct pull *pull;
+	struct hot *hot;         /* what is answered again and again */
 	struct traffic *traffic; /* counts what is answered */
 	struct access *access;   /* who may pull; NULL: whoever reaches the port */
 	bool tls;                /* it is reached by HTTPS */

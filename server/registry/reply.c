@@ -12,11 +12,14 @@
 
 void reply_header(struct visit *visit, const char *name, const char *format, ...)
 {
-	char *value = visit->text + visit->text_used;
-	size_t room = sizeof(visit->text) - visit->text_used;
+	size_t room = VISIT_TEXT_MAX - visit->text_used;
 	va_list arguments;
+	char *value;
 	int len;
 
+	if (!visit->text)
+		visit->text = mem_realloc(NULL, VISIT_TEXT_MAX);
+	value = visit->text + visit->text_used;
 	va_start(arguments, format);
 	len = vsnprintf(value, room, format, arguments);
 	va_end(arguments);
@@ -74,12 +77,20 @@ void reply_cache_status(struct visit *visit, const struct pull_status *status)
 	}
 }
 
-void reply_send(struct visit *visit, int status, const struct http_body *body)
+void reply_common_headers(struct visit *visit)
 {
+	if (visit->has_common_headers)
+		return;
+	visit->has_common_headers = true;
 	reply_header(visit, "Docker-Distribution-API-Version", "registry/2.0");
 	if (visit->route.ns[0])
 		reply_header(visit, "OCI-Namespace", "%s",
 			     visit->route.ns); /* distribution-spec, "Registry Proxying" */
+}
+
+void reply_send(struct visit *visit, int status, const struct http_body *body)
+{
+	reply_common_headers(visit);
 	http_reply(visit->request, status, visit->headers, visit->header_count, body);
 	/* The values were copied. */
 	visit->header_count = 0;

@@ -8,12 +8,15 @@
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
 
+struct hot;
 struct multipart;
 
 #define VISIT_HEADERS_MAX 16
+#define VISIT_TEXT_MAX    8192 /* what peers may put in (names, links, warnings) is bounded far below */
 
 struct visit {
 	struct pull *pull;
+	struct hot *hot;
 	struct http_request *request;
 	struct route route;
 	bool head;
@@ -34,7 +37,8 @@ struct visit {
 	/* The reply's headers, until it is sent. Values are copied into `text`. */
 	struct http_header headers[VISIT_HEADERS_MAX];
 	size_t header_count;
-	char text[8192]; /* what peers may put in (names, links, warnings) is bounded far below */
+	bool has_common_headers;
+	char *text; /* VISIT_TEXT_MAX */
 	size_t text_used;
 };
 
@@ -49,6 +53,8 @@ void visit_catalog(struct visit *visit);
 void reply_header(struct visit *visit, const char *name, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* Adds Cache-Status (RFC 9211), and Warning for a stale answer; sets the outcome for the log. */
 void reply_cache_status(struct visit *visit, const struct pull_status *status);
+/* Adds those that every reply carries; reply_send() does. */
+void reply_common_headers(struct visit *visit);
 /* Sends the reply with the headers added so far. */
 void reply_send(struct visit *visit, int status, const struct http_body *body);
 /* Sends an OCI error (distribution-spec, "Error Codes"). `detail` may be NULL. */

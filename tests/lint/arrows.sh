@@ -24,6 +24,7 @@ allowed_rooms() {
     # What a URL may hold is no business with the network.
     server/registry/*) echo base server/access server/http server/pull server/registry upstream/url.h ;;
     server/pull/*) echo base store upstream server/pull ;;
+    server/bundle/*) echo base store server/pull server/bundle ;;
     server/*) echo base layer store upstream server ;;
     tests/*) echo base layer store upstream server tests ;;
     bench/*) echo base layer bench tests/wire ;;
@@ -39,6 +40,7 @@ library_owner() {
     zstd.h) echo 'layer/*' ;;
     lmdb.h) echo 'store/@(index*.c|index_internal.h|schema.h)' ;;
     curl/*) echo '@(upstream/fetch_curl*.[ch]|server/cli/admin_client.c)' ;;
+    archive.h | archive_entry.h) echo 'server/bundle/archive.c' ;;
     yaml.h) echo 'server/cli/config*' ;;
     nghttp2/*) echo 'tests/*' ;;
     cmocka.h) echo '@(tests|bench/upstream)/*' ;;

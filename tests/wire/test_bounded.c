@@ -337,7 +337,7 @@ WIRE_TEST(full_disk_does_not_stop_pulls)
 
 	/* The disk fills up midway, and then from the first byte on. */
 	expect_blob(larder, digest, NULL);
-	expect_blob(larder, second, NULL);
+	expect_blob(larder, second, "larder; fwd=miss");
 	expect_range(larder, digest, 7, MIB, 1000);
 	expect_range(larder, digest, 7, 7 * MIB, 1000);
 	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/manifests/v1"));
@@ -369,8 +369,8 @@ WIRE_TEST(blob_larger_than_the_store_is_passed_on)
 	scripted_add_blob(upstream, "team/app", 7, 4 * MIB, small);
 	scripted_add_blob(upstream, "team/app", 8, 40 * MIB, large);
 	expect_blob(larder, small, NULL);
-	expect_blob(larder, large, NULL);
-	expect_blob(larder, large, NULL);
+	expect_blob(larder, large, "larder; fwd=miss");
+	expect_blob(larder, large, "larder; fwd=miss");
 	/* And costs nothing that is held. */
 	expect_blob(larder, small, "larder; hit");
 }

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One transfer of a blob, however many have it, and all of them served while it lasts. */
-#include "tests/wire/expect.h"
+#include "tests/wire/speaking.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/digest.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#define BLOBS        "*/blobs/*"
 #define CLIENTS      16
 #define HERD_LIMIT   (24 * MIB) /* what memory may grow by, whatever the blob and the clients */
 #define HERD_WAIT_MS 240000     /* 4 GiB are read and hashed on a machine that does other things too */
@@ -242,6 +242,34 @@ WIRE_TEST(flight_of_one_repository_is_not_joined_from_another)
 	expect_count(blob.upstream, "GET", BLOBS, 1);
 }
 
+static void expect_missing(struct larder *larder, const char *digest)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", digest);
+	expect_error(&reply, 404, "BLOB_UNKNOWN");
+}
+
+WIRE_TEST(missing_blob_is_a_404_and_remembered_for_missing_ttl)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	struct larder *larder = larder_before(wire, upstream, "missing_ttl: 3s");
+	char digest[SCRIPTED_DIGEST_MAX], target[128];
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	uint64_t deadline = clock_ms() + WIRE_WAIT_MS;
+
+	scripted_blob_digest(7, 1000, digest);
+	expect_missing(larder, digest);
+	expect_missing(larder, digest);
+	expect_count(upstream, "GET", BLOBS, 1);
+	scripted_add_blob(upstream, "team/app", 7, 1000, digest);
+	snprintf(target, sizeof(target), "/v2/team/app/blobs/%s", digest);
+	while (reply.status != 200 && clock_ms() < deadline)
+		ask(larder, NULL, NULL, &reply, "%s", target);
+	expect_content(&reply, digest);
+	expect_count(upstream, "GET", BLOBS, 2);
+}
+
 WIRE_TEST(empty_blob_is_served)
 {
 	struct one_blob blob = one_blob_new(wire, 0);
@@ -280,6 +308,7 @@ int main(void)
 		WIRE_CASE(herd_causes_one_request_and_takes_no_memory),
 		WIRE_CASE(blob_of_one_repository_is_not_served_in_another),
 		WIRE_CASE(flight_of_one_repository_is_not_joined_from_another),
+		WIRE_CASE(missing_blob_is_a_404_and_remembered_for_missing_ttl),
 		WIRE_CASE(empty_blob_is_served),
 		WIRE_CASE(blob_of_unknown_length_is_served),
 	};

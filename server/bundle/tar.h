@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Headers of a tar archive (POSIX.1-2001, "pax"): one file after the other, always the same bytes for the same files. A
+ * header is all that larder writes of a tar: a file's bytes go from disk to disk without passing through a library,
+ * and how long the archive will be is known before it is written. Pure functions. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TAR_BLOCK      512
+#define TAR_HEADER_MAX (3 * TAR_BLOCK)
+#define TAR_END        (2 * TAR_BLOCK) /* zeroes behind the last file */
+#define TAR_PATH_MAX   255
+
+/* Writes what stands in front of a file, and returns its length. */
+size_t tar_header(const char *path, uint64_t size, uint8_t header[TAR_HEADER_MAX]);
+
+/* How many zeroes follow a file of this size. */
+size_t tar_padding(uint64_t size);

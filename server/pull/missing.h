@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What upstreams did not have a moment ago, by the key of the question (ask_key()): for `missing_ttl` they are not
+ * asked again. In memory alone, and bounded: the oldest make room. pull->lock is held. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct pull;
+
+bool missing_remembered(struct pull *pull, const char *key);
+void missing_remember(struct pull *pull, const char *key, uint64_t ttl_ms);
+void missing_free(struct pull *pull);

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What larder is fast by, seen from outside: each way that is meant to be short is taken. How fast that makes it is for
+ * bench/ to measure. */
+#include "tests/wire/expect.h"
+#include "tests/wire/trace.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define ASKED 400
+#define DISK  "trace=%file,pread64,preadv,lseek,fstat,sendfile,pwrite64,fdatasync,fsync"
+
+static void trace_dispose(struct trace **trace)
+{
+	trace_free(*trace);
+}
+
+struct held {
+	struct scripted *upstream;
+	struct larder *larder;
+	struct scripted_image image;
+	char *by_digest;
+	char *by_tag;
+};
+
+static void ask_on(struct client *client, const struct larder *larder, const char *method, const char *target,
+		   const char *digest)
+{
+	struct client_request request = {.port = larder_port(larder), .method = method, .target = target};
+	struct client_reply reply = {0};
+	_cleanup_free_ char *told = NULL;
+	char block[16384];
+
+	assert_true(client_send(client, &request));
+	if (!client_read_head(client, &reply))
+		fail_msg("%s %s: %s", method, target, client_error(client));
+	assert_int_equal(reply.status, 200);
+	told = client_reply_header(&reply, "Docker-Content-Digest");
+	assert_string_equal(told, digest);
+	while (strcmp(method, "GET") == 0 && client_read_body(client, block, sizeof(block)) > 0)
+		;
+	client_reply_dispose(&reply);
+}
+
+/* A HEAD of a tag may be a hit before what the GET fetched is written down whole. */
+static void get_until_hit(const struct larder *larder, const char *target)
+{
+	struct client_reply reply = {0};
+	uint64_t deadline = clock_ms() + WIRE_WAIT_MS;
+	bool hit = false;
+
+	while (!hit) {
+		_cleanup_free_ char *status = NULL;
+
+		assert_true(ask(larder, NULL, NULL, &reply, "%s", target));
+		status = client_reply_header(&reply, "Cache-Status");
+		hit = status && strcmp(status, "larder; hit") == 0;
+		assert_true(clock_ms() < deadline);
+	}
+	client_reply_dispose(&reply);
+}
+
+static struct held held_new(struct wire *wire)
+{
+	struct held held = {.upstream = wire_upstream(wire, NULL)};
+	struct client_reply reply = {0};
+
+	scripted_add_image(held.upstream, "team/app", "v1",
+			   &(struct scripted_image_options){.seed = 3, .layers = 2, .layer_size = 4096}, &held.image);
+	held.larder = larder_configured(wire, held.upstream,
+					"default_upstream: registry.test\n"
+					"upstreams:\n"
+					"  registry.test: { url: \"%s\", tag_ttl: 1h }\n");
+	held.by_digest = mem_printf("/v2/team/app/manifests/%s", held.image.manifest);
+	held.by_tag = mem_printf("/v2/team/app/manifests/v1");
+	assert_true(larder_get(held.larder, held.by_tag, &reply));
+	expect_content(&reply, held.image.manifest);
+	client_reply_dispose(&reply);
+	get_until_hit(held.larder, held.by_tag);
+	get_until_hit(held.larder, held.by_digest);
+	return held;
+}
+
+static void held_dispose(struct held *held)
+{
+	free(held->by_digest);
+	free(held->by_tag);
+}
+
+WIRE_TEST(a_manifest_in_use_is_answered_without_the_disk)
+{
+	_cleanup_(held_dispose) struct held held = held_new(wire);
+	_cleanup_(trace_dispose) struct trace *trace = NULL;
+	static const char *const calls[] = {"openat", "newfstatat", "fstat",    "pread64",
+					    "lseek",  "pwrite64",   "fdatasync"};
+	struct client *client = client_connect(NULL, larder_port(held.larder), 60000);
+
+	ask_on(client, held.larder, "GET", held.by_digest, held.image.manifest);
+	ask_on(client, held.larder, "GET", held.by_tag, held.image.manifest);
+	trace = trace_begin(wire, held.larder, "http", DISK);
+	if (!trace) {
+		client_close(client);
+		skip();
+	}
+	for (unsigned i = 0; i < ASKED; i++) {
+		ask_on(client, held.larder, "GET", held.by_digest, held.image.manifest);
+		ask_on(client, held.larder, "HEAD", held.by_tag, held.image.manifest);
+	}
+	trace_end(trace);
+	client_close(client);
+	/* A look now and then is allowed: after a change of the index, as of what was fetched a moment ago. */
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+		assert_in_range(trace_count(trace, calls[i], NULL), 0, ASKED / 20);
+}
+
+WIRE_TEST(an_answer_takes_one_system_call_in_and_one_out)
+{
+	_cleanup_(held_dispose) struct held held = held_new(wire);
+	_cleanup_(trace_dispose) struct trace *trace = NULL;
+	struct client *client = client_connect(NULL, larder_port(held.larder), 60000);
+	unsigned out, in;
+
+	ask_on(client, held.larder, "GET", held.by_digest, held.image.manifest);
+	trace = trace_begin(wire, held.larder, "http", "trace=sendto,sendmsg,writev,recvfrom,recvmsg,setsockopt");
+	if (!trace) {
+		client_close(client);
+		skip();
+	}
+	for (unsigned i = 0; i < ASKED; i++)
+		ask_on(client, held.larder, "GET", held.by_digest, held.image.manifest);
+	trace_end(trace);
+	client_close(client);
+	out = trace_count(trace, "sendto", NULL) + trace_count(trace, "sendmsg", NULL) +
+	      trace_count(trace, "writev", NULL) + trace_count(trace, "setsockopt", NULL);
+	in = trace_count(trace, "recvfrom", NULL) + trace_count(trace, "recvmsg", NULL);
+	/* A few for what else happens; that the client has left is one. */
+	assert_in_range(out, ASKED, ASKED + ASKED / 10);
+	assert_in_range(in, ASKED, ASKED + ASKED / 10);
+}
+
+WIRE_TEST(what_is_answered_from_memory_is_what_the_client_asked_for)
+{
+	_cleanup_(held_dispose) struct held held = held_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	for (unsigned i = 0; i < 3; i++) {
+		/* Here first, HEAD alone is known. */
+		assert_true(ask(held.larder, "HEAD", "Accept: */*\r\n", &reply, "%s?ns=registry.test", held.by_tag));
+		expect_header(&reply, "OCI-Namespace", "registry.test");
+		assert_int_equal(reply.body_bytes, 0);
+		assert_true(ask(held.larder, "GET", "Accept: */*\r\n", &reply, "%s?ns=registry.test", held.by_tag));
+		expect_content(&reply, held.image.manifest);
+		expect_header(&reply, "Cache-Status", "larder; hit");
+		assert_true(ask(held.larder, "GET", NULL, &reply, "%s", held.by_tag));
+		expect_content(&reply, held.image.manifest);
+		expect_header(&reply, "OCI-Namespace", NULL);
+		assert_true(ask(held.larder, "POST", NULL, &reply, "%s", held.by_tag));
+		expect_error(&reply, 405, "UNSUPPORTED");
+	}
+}
+
+WIRE_TEST(an_answer_in_memory_ends_with_what_it_was_made_of)
+{
+	_cleanup_(held_dispose) struct held held = held_new(wire);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_image moved;
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(ask(held.larder, NULL, NULL, &reply, "%s", held.by_tag));
+		expect_content(&reply, held.image.manifest);
+	}
+	scripted_add_image(held.upstream, "team/app", "v1",
+			   &(struct scripted_image_options){.seed = 4, .layers = 2, .layer_size = 4096}, &moved);
+	/* Another client's Accept makes larder ask, and so learn of it. It does not change what this one was told. */
+	assert_true(ask(held.larder, NULL, "Accept: application/vnd.oci.image.manifest.v1+json\r\n", &reply, "%s",
+			held.by_tag));
+	expect_content(&reply, moved.manifest);
+	assert_true(ask(held.larder, NULL, NULL, &reply, "%s", held.by_tag));
+	expect_content(&reply, held.image.manifest);
+	larder_stop(held.larder);
+	larder_restart(held.larder);
+	assert_true(ask(held.larder, NULL, NULL, &reply, "%s", held.by_tag));
+	expect_content(&reply, held.image.manifest);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WIRE_CASE(a_manifest_in_use_is_answered_without_the_disk),
+		WIRE_CASE(an_answer_takes_one_system_call_in_and_one_out),
+		WIRE_CASE(what_is_answered_from_memory_is_what_the_client_asked_for),
+		WIRE_CASE(an_answer_in_memory_ends_with_what_it_was_made_of),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
