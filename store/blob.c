@@ -298,6 +298,20 @@ int store_put_blob(struct store *store, const struct digest *digest, const void 
 	return code;
 }
 
+int store_open_scratch(struct store *store, int *out, struct err *err)
+{
+	char path[STORE_PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "partial/" STORE_PUT_PREFIX "%u", atomic_fetch_add(&store->puts, 1));
+	fd = openat(store->root_fd, path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd < 0)
+		return file_error(store, errno, "create", path, err);
+	unlinkat(store->root_fd, path, 0);
+	*out = fd;
+	return 0;
+}
+
 /* The time at the end of a quarantined file's name, or -1 for what is none. */
 static int64_t quarantine_time(const char *name)
 {

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/bundle/sign.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -22,6 +23,10 @@ struct admin *admin_new(const struct admin_options *options)
 	admin->store = options->store;
 	admin->traffic = options->traffic;
 	admin->token = mem_strdup(options->token);
+	if (options->verify_key) {
+		admin->verify_key = mem_alloc(SIGN_PUBLIC_KEY_BYTES);
+		memcpy(admin->verify_key, options->verify_key, SIGN_PUBLIC_KEY_BYTES);
+	}
 	admin->began_wall_s = clock_wall_s();
 	admin->began_ms = clock_ms();
 	admin->work = work_start(ADMIN_WORKERS);
@@ -40,6 +45,7 @@ void admin_free(struct admin *admin)
 	if (admin->token)
 		explicit_bzero(admin->token, strlen(admin->token));
 	free(admin->token);
+	free(admin->verify_key);
 	free(admin);
 }
 

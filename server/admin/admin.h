@@ -20,6 +20,8 @@ struct admin_options {
 	struct store *store;
 	const struct traffic *traffic; /* what clients asked for */
 	const char *token;             /* NULL: whoever reaches the address may ask */
+	/* The Ed25519 key, 32 bytes, that must have signed what is imported; NULL: nobody need have. Copied. */
+	const uint8_t *verify_key;
 };
 
 enum admin_phase { ADMIN_STARTING, ADMIN_SERVING, ADMIN_STOPPING };

@@ -31,6 +31,7 @@ struct admin {
 	struct store *store;
 	const struct traffic *traffic;
 	char *token;
+	uint8_t *verify_key; /* NULL: bundles need not be signed */
 	int64_t began_wall_s;
 	uint64_t began_ms;
 	enum admin_phase phase; /* atomic */
@@ -138,6 +139,9 @@ void admin_readyz(struct admin_visit *visit);
 void admin_metrics(struct admin_visit *visit);
 void admin_status(struct admin_visit *visit);
 void admin_explain(struct admin_visit *visit);
+void admin_export(struct admin_visit *visit);
+void admin_import(struct admin_visit *visit);
+void admin_receipt(struct admin_visit *visit);
 
 /* An upstream's health, budget and pace, as status and explain tell them. */
 json_t *admin_describe_upstream(const struct pull_upstream *upstream);

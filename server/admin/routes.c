@@ -10,6 +10,15 @@ const struct admin_route admin_routes[] = {
 	{HTTP_GET, "/api/v1/status", "", "how this larder does, as `larder status` shows it", admin_status},
 	{HTTP_GET, "/api/v1/explain", "ref=", "what a pull of the reference would do right now, and why",
 	 admin_explain},
+	{HTTP_GET, "/api/v1/export", "ref=&platform=&format=&referrers=",
+	 "the images as one tar archive, an OCI image layout", admin_export, .way = ADMIN_STREAMS},
+	{HTTP_POST, "/api/v1/export", "ref=&platform=&format=&referrers=",
+	 "the same without what the receipt says, that is the request's body", admin_export, .way = ADMIN_STREAMS},
+	{HTTP_GET, "/api/v1/receipt", "", "what this store holds, for an export elsewhere to leave out", admin_receipt,
+	 .way = ADMIN_STREAMS},
+	{HTTP_POST, "/api/v1/import",
+	 "as=&verify_key=", "takes images from a tar archive, the request's body; what came and what is missing",
+	 admin_import, .way = ADMIN_STREAMS},
 };
 
 const size_t admin_route_count = sizeof(admin_routes) / sizeof(admin_routes[0]);

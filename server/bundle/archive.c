@@ -60,7 +60,7 @@ static int broken(struct archive_reader *reader, struct err *err)
 
 	if (reader->source_code)
 		return err_set(err, reader->source_code, "the archive was not sent to its end");
-	return err_set(err, ERR_IO, "this is no tar archive, or it is damaged or breaks off: %s",
+	return err_set(err, ERR_UPSTREAM, "this is no tar archive, or it is damaged or breaks off: %s",
 		       text ? text : "empty");
 }
 

@@ -35,8 +35,8 @@ struct archive_reader *archive_reader_new(const struct archive_source *source);
 /* Takes NULL. */
 void archive_reader_free(struct archive_reader *reader);
 
-/* The next file. ERR_NOT_FOUND at the end; ERR_INVALID: something in it must not be there; ERR_IO: it is no archive, or
- * damaged, or breaks off; what the source said. */
+/* The next file. ERR_NOT_FOUND at the end; ERR_INVALID: something in it must not be there; ERR_UPSTREAM: it is no
+ * archive, or damaged, or breaks off; what the source said. */
 int archive_next(struct archive_reader *reader, struct archive_file *file, struct err *err);
 
 /* The file's next bytes, borrowed until the next call: *len is 0 at its end. Errors as above. */

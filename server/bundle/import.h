@@ -52,8 +52,8 @@ struct import_report {
 
 /*
  * Blocks for as long as the source brings bytes. 0, also when something is missing, which the report says. Refused:
- * ERR_INVALID, ERR_DIGEST, ERR_LIMIT, ERR_DENIED (the signature). What came before is kept: ERR_IO (the archive breaks
- * off, the disk fails), ERR_NO_SPACE, or what the source said. The report is to be disposed of in any case.
+ * ERR_INVALID, ERR_DIGEST, ERR_LIMIT, ERR_DENIED (the signature). What came before is kept: ERR_UPSTREAM (it is no
+ * archive, or breaks off), ERR_IO, ERR_NO_SPACE, or what the source said. The report is to be disposed of in any case.
  */
 int import_run(struct store *store, const struct import_options *options, struct import_report *report,
 	       struct err *err);

@@ -88,3 +88,14 @@ size_t tar_padding(uint64_t size)
 {
 	return (size_t)((TAR_BLOCK - size % TAR_BLOCK) % TAR_BLOCK);
 }
+
+uint64_t tar_read_size(const uint8_t block[TAR_BLOCK])
+{
+	struct header header;
+	uint64_t size = 0;
+
+	memcpy(&header, block, sizeof(header));
+	for (size_t i = 0; i < sizeof(header.size) && header.size[i] >= '0' && header.size[i] <= '7'; i++)
+		size = size * 8 + (uint64_t)(header.size[i] - '0');
+	return size;
+}

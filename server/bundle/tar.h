@@ -15,5 +15,8 @@
 /* Writes what stands in front of a file, and returns its length. */
 size_t tar_header(const char *path, uint64_t size, uint8_t header[TAR_HEADER_MAX]);
 
+/* The size in a plain header, such as tar_header() writes. */
+uint64_t tar_read_size(const uint8_t header[TAR_BLOCK]);
+
 /* How many zeroes follow a file of this size. */
 size_t tar_padding(uint64_t size);

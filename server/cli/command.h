@@ -105,6 +105,9 @@ void command_print_markdown(void);                      /* docs/cli.md */
 int cmd_serve(const struct command_line *line);
 int cmd_status(const struct command_line *line);
 int cmd_explain(const struct command_line *line);
+int cmd_export(const struct command_line *line);
+int cmd_import(const struct command_line *line);
+int cmd_receipt(const struct command_line *line);
 int cmd_config(const struct command_line *line);
 int cmd_completion(const struct command_line *line);
 int cmd_manual(const struct command_line *line);

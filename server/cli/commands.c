@@ -62,6 +62,30 @@ static const struct command_action completion_actions[] = {
 	{NULL},
 };
 
+static const struct command_option export_options[] = {
+	{"output", 'o', "PATH",
+	 "write here: a .tar file, - for standard output, or else a directory, which must be new or empty"},
+	{"platform", 0, "OS/ARCH[/VARIANT]", "of images for several platforms, carry this one (repeatable); else all"},
+	{"have", 0, "FILE", "leave out what this receipt of the far side says it holds"},
+	{"held-only", 0, NULL, "fail instead of fetching what is not held"},
+	{"no-referrers", 0, NULL, "leave signatures and whatever else refers to the images behind"},
+	{"sign", 0, "FILE", "sign with this Ed25519 key (PEM), as openssl genpkey -algorithm ed25519 makes it"},
+	{"format", 0, "oci|docker-archive", "an OCI image layout, or what docker load takes, of one platform an image"},
+	{NULL},
+};
+
+static const struct command_option import_options[] = {
+	{"as", 0, "NAME",
+	 "the repository, and maybe tag, of images: of those that do not say it, and in place of what they say"},
+	{"verify-key", 0, "FILE", "refuse what this Ed25519 key (PEM) has not signed"},
+	{NULL},
+};
+
+static const struct command_option receipt_options[] = {
+	{"output", 'o', "FILE", "write here; - for standard output"},
+	{NULL},
+};
+
 const struct command command_table[] = {
 	{
 		.name = "serve",
@@ -93,6 +117,46 @@ const struct command command_table[] = {
 			       "what the tag means and how old that is, and what is held of it. No upstream is asked.",
 		.sections = {ASKING, STORE},
 		.run = cmd_explain,
+	},
+	{
+		.name = "export",
+		.arguments = "REF…",
+		.arguments_min = 1,
+		.arguments_max = COMMAND_ANY_NUMBER,
+		.wants = "name the images to export",
+		.summary = "writes images as one archive or directory, to be carried to another larder",
+		.description = "Writes an OCI image layout with everything of the images: indexes, the chosen "
+			       "platforms, and what refers to "
+			       "them. What is not held is fetched first. skopeo, podman, containerd and docker read "
+			       "it, and larder import does.",
+		.sections = {{"Options", export_options}, ASKING, STORE},
+		.run = cmd_export,
+	},
+	{
+		.name = "import",
+		.arguments = "PATH",
+		.arguments_min = 1,
+		.arguments_max = 1,
+		.wants = "name one archive or directory, or - for standard input",
+		.summary = "takes images from an archive or directory",
+		.description = "Takes what larder export wrote, the OCI image layouts of other tools, and what docker "
+			       "save writes, packed with gzip "
+			       "or not. Every byte is verified; an import that was cut goes on when it is repeated. "
+			       "Exit status 1 when something "
+			       "is missing then, which is said.",
+		.sections = {{"Options", import_options}, ASKING, STORE},
+		.run = cmd_import,
+		.bounded = true,
+	},
+	{
+		.name = "receipt",
+		.arguments = "",
+		.summary = "writes down what is held, for export --have elsewhere",
+		.description = "Writes a receipt: the digests of everything that is held, 32 bytes each. On another "
+			       "box, export --have takes it and "
+			       "leaves these out.",
+		.sections = {{"Options", receipt_options}, ASKING, STORE},
+		.run = cmd_receipt,
 	},
 	{
 		.name = "config",

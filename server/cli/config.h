@@ -88,6 +88,9 @@ struct config {
 		struct config_lists groups;
 	} access;
 	struct {
+		char *verify_key;
+	} import;
+	struct {
 		unsigned max_connections;
 		unsigned max_connections_each; /* 0: half of them */
 		uint64_t request_timeout_ms;

@@ -62,6 +62,12 @@ static const struct config_key access_keys[] = {
 	{NULL},
 };
 
+static const struct config_key import_keys[] = {
+	{"verify_key", CONFIG_STRING, AT(import.verify_key), .take = config_take_path, .file = true,
+	 .help = "Public Ed25519 key (PEM) that must have signed every bundle that is imported."},
+	{NULL},
+};
+
 static const struct config_key clients_keys[] = {
 	{"max_connections", CONFIG_UINT, AT(clients.max_connections), .min = 1, .max = 65536, .standard = "8192",
 	 .help = "How many connections of clients are open at once; fewer where the system allows few open files."},
@@ -145,6 +151,7 @@ const struct config_key config_keys[] = {
 	{"admin", CONFIG_MAP, .children = admin_keys},
 	{"store", CONFIG_MAP, .children = store_keys},
 	{"access", CONFIG_MAP, .children = access_keys},
+	{"import", CONFIG_MAP, .children = import_keys},
 	{"clients", CONFIG_MAP, .children = clients_keys},
 	{"log", CONFIG_MAP, .children = log_keys},
 	{"offline", CONFIG_BOOL, AT(offline), .standard = "false",

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/work.h"
 #include "server/admin/admin.h"
+#include "server/bundle/sign.h"
 #include "server/cli/command.h"
 #include "server/cli/config.h"
 #include "server/cli/text_file.h"
@@ -86,11 +87,32 @@ int larder_open(struct larder *larder, const struct config *config, struct err *
 	return evict_start(larder->store, &limits, err) ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
+/* The key that bundles must be signed with, when one is configured. */
+static int read_verify_key(const struct config *config, uint8_t key[SIGN_PUBLIC_KEY_BYTES], struct err *err)
+{
+	char *pem = text_file_read(config->import.verify_key, err);
+	struct err why = {0};
+	int code = pem ? sign_read_public_key(pem, key, &why) : err->code;
+
+	if (pem && code)
+		err_set(err, code, "import.verify_key %s: %s", config->import.verify_key, why.text);
+	text_file_free(pem);
+	return code;
+}
+
 static int make_admin(struct larder *larder, const struct config *config, struct err *err)
 {
+	uint8_t verify_key[SIGN_PUBLIC_KEY_BYTES];
 	struct admin_options options = {.pull = larder->pull, .store = larder->store, .traffic = larder->traffic};
 	char *token = NULL;
 
+	if (config->import.verify_key) {
+		int code = read_verify_key(config, verify_key, err);
+
+		if (code)
+			return code;
+		options.verify_key = verify_key;
+	}
 	if (config->admin.token_file) {
 		token = text_file_read_line(config->admin.token_file, err);
 		if (!token)

@@ -3,8 +3,11 @@
 set(CLI_SOURCES
   cli/admin_client.c
   cli/admin_session.c
+  cli/bundle_sink.c
   cli/cmd_config.c
   cli/cmd_explain.c
+  cli/cmd_export.c
+  cli/cmd_import.c
   cli/cmd_serve.c
   cli/cmd_status.c
   cli/command.c
@@ -21,6 +24,7 @@ set(CLI_SOURCES
   cli/event_reader.c
   cli/help.c
   cli/larder.c
+  cli/layout_source.c
   cli/list_file.c
   cli/local.c
   cli/manual.c
@@ -30,4 +34,5 @@ set(CLI_SOURCES
   cli/show.c
   cli/systemd.c
   cli/table.c
-  cli/text_file.c)
+  cli/text_file.c
+  cli/untar.c)

@@ -51,17 +51,33 @@ int http_path_decode(const char *path, char *out, size_t size)
 	return decode(path, strlen(path), false, out, size);
 }
 
-int http_query_value(const char *query, const char *name, char *value, size_t size)
+/* The first parameter of this name: its text with name and "=", and how long that is; NULL when there is none. */
+static const char *find_parameter(const char *query, const char *name, size_t *len)
 {
 	size_t name_len = strlen(name);
 
 	while (*query) {
-		size_t len = strcspn(query, "&");
-
-		if (len > name_len && query[name_len] == '=' && strncmp(query, name, name_len) == 0)
-			return decode(query + name_len + 1, len - name_len - 1, true, value, size);
-		query += len;
+		*len = strcspn(query, "&");
+		if (*len > name_len && query[name_len] == '=' && strncmp(query, name, name_len) == 0)
+			return query;
+		query += *len;
 		query += *query == '&';
 	}
-	return ERR_NOT_FOUND;
+	return NULL;
+}
+
+int http_query_value(const char *query, const char *name, char *value, size_t size)
+{
+	size_t len, skip = strlen(name) + 1;
+	const char *found = find_parameter(query, name, &len);
+
+	return found ? decode(found + skip, len - skip, true, value, size) : ERR_NOT_FOUND;
+}
+
+const char *http_query_behind(const char *query, const char *name)
+{
+	size_t len;
+	const char *found = find_parameter(query, name, &len);
+
+	return found ? found + len : NULL;
 }

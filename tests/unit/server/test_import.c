@@ -199,7 +199,7 @@ static void what_an_archive_that_breaks_off_had_is_kept_for_the_next_time(void *
 	add_layout(&tarball, "a layer", 7);
 	whole = tarball.data.len;
 	tarball.data.len -= TAR_BLOCK + 100; /* within the header of the layer */
-	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_IO);
+	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_UPSTREAM);
 	assert_int_equal(report.blobs_new, 2);
 	import_report_dispose(&report);
 	assert_int_equal(scratch_count_files(&bed->there, "partial"), 0);
@@ -217,11 +217,11 @@ static void what_is_no_archive_is_refused(void **state)
 	_cleanup_(tarball_end) struct tarball tarball = {0};
 	struct import_report report;
 
-	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_IO);
+	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_UPSTREAM);
 	import_report_dispose(&report);
 	for (int i = 0; i < 100; i++)
 		buf_append_text(&tarball.data, "These are only words, and more of them than a tar header has bytes. ");
-	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_IO);
+	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_UPSTREAM);
 	import_report_dispose(&report);
 	bed_expect_nothing(&bed->there);
 }
