@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/sendfile.h>
 
 #define HASH_CHUNK ((size_t)256 << 10)
 
@@ -217,6 +218,26 @@ ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t l
 		return 0;
 	got = ingest_read_at(ingest, offset, data, len);
 	return got > 0 ? got : ERR_IO;
+}
+
+ssize_t ingest_send(struct ingest *ingest, uint64_t offset, int socket, size_t len)
+{
+	uint64_t present = ingest_present_from(ingest, offset);
+	off_t at = (off_t)offset;
+	ssize_t sent;
+	int fd;
+
+	if (len > present)
+		len = (size_t)present;
+	if (len == 0)
+		return 0;
+	fd = ingest_place(ingest, offset, &len);
+	do
+		sent = sendfile(socket, fd, &at, len);
+	while (sent < 0 && errno == EINTR);
+	if (sent > 0)
+		return sent;
+	return sent < 0 && errno == EAGAIN ? ERR_BUSY : ERR_IO;
 }
 
 int ingest_fd(struct ingest *ingest)

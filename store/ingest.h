@@ -99,6 +99,10 @@ uint64_t ingest_present_bytes(struct ingest *ingest);
  * publishing. */
 ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t len);
 
+/* Sends present bytes on a socket that does not block, straight from the file: the count (short at the end of what is
+ * present), ERR_BUSY when the socket takes none now, or ERR_IO. */
+ssize_t ingest_send(struct ingest *ingest, uint64_t offset, int socket, size_t len);
+
 /* The partial's descriptor, borrowed; -1 when the blob is in memory alone. */
 int ingest_fd(struct ingest *ingest);
 

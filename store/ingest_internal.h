@@ -61,6 +61,8 @@ static inline const struct ranges *ingest_disk_ranges(const struct ingest *inges
 
 /* ingest_spill.c: reads present bytes from where they are: the count, 0 at the end, -1 with errno. */
 ssize_t ingest_read_at(struct ingest *ingest, uint64_t offset, void *data, size_t len);
+/* Where present bytes are: the descriptor, and how many of `len` are there. */
+int ingest_place(struct ingest *ingest, uint64_t offset, size_t *len);
 /* Writes to where bytes go now; goes over to memory when the disk refuses. */
 int ingest_write_at(struct ingest *ingest, uint64_t offset, const uint8_t *data, size_t len, struct err *err);
 /* The memory's content is not wanted any more, or the memory itself. */

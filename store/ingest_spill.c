@@ -146,10 +146,9 @@ int ingest_write_at(struct ingest *ingest, uint64_t offset, const uint8_t *data,
 	return write_to_memory(ingest, offset, data, len, err);
 }
 
-ssize_t ingest_read_at(struct ingest *ingest, uint64_t offset, void *data, size_t len)
+int ingest_place(struct ingest *ingest, uint64_t offset, size_t *len)
 {
 	uint64_t end;
-	ssize_t got;
 	int fd;
 
 	pthread_mutex_lock(&ingest->mutex);
@@ -160,10 +159,18 @@ ssize_t ingest_read_at(struct ingest *ingest, uint64_t offset, void *data, size_
 			fd = ingest->memory_fd;
 			end = ranges_next_start(&ingest->disk_ranges, offset);
 		}
-		if (len > end - offset)
-			len = (size_t)(end - offset);
+		if (*len > end - offset)
+			*len = (size_t)(end - offset);
 	}
 	pthread_mutex_unlock(&ingest->mutex);
+	return fd;
+}
+
+ssize_t ingest_read_at(struct ingest *ingest, uint64_t offset, void *data, size_t len)
+{
+	int fd = ingest_place(ingest, offset, &len);
+	ssize_t got;
+
 	do
 		got = pread(fd, data, len, (off_t)offset);
 	while (got < 0 && errno == EINTR);

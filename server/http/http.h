@@ -64,7 +64,8 @@ struct http_header {
 enum http_body_kind { HTTP_BODY_MEMORY, HTTP_BODY_FILE, HTTP_BODY_STREAM };
 
 #define HTTP_LENGTH_UNKNOWN UINT64_MAX
-#define HTTP_READ_END       ((ssize_t)-1000) /* no error code */
+#define HTTP_READ_END       ((ssize_t)-1000) /* no error codes, these */
+#define HTTP_SEND_FULL      ((ssize_t)-1001)
 
 struct http_body {
 	enum http_body_kind kind;
@@ -78,6 +79,9 @@ struct http_body {
 	 * waiter; HTTP_READ_END at the end of one of unknown length; another negative number to cut the connection.
 	 * `arg` is the handler's, alive until ended(). */
 	ssize_t (*read)(void *arg, uint64_t position, void *data, size_t max);
+	/* STREAM of known length, may be absent: as read(), but sends the bytes on this socket, which does not block;
+	 * HTTP_SEND_FULL when that takes none now. read() is still asked for the last byte. */
+	ssize_t (*send)(void *arg, uint64_t position, int socket, size_t max);
 	void *arg;
 };
 

@@ -13,11 +13,14 @@
 #define HTTP_ADDRESS_MAX        128
 #define HTTP_CONNECTION_MEMORY  (20 << 10) /* per connection: request line, headers, reply headers */
 #define HTTP_REQUEST_TIMEOUT_MS 60000
-#define HTTP_UNREAD_MAX         (1 << 20)  /* of a request's body where nobody ever asks for one */
-#define HTTP_LOOK_MS            1000       /* how often a thread looks for clients that are too slow */
-#define HTTP_DRAIN_LOOK_MS      50         /* how often a draining thread looks for clients that have left */
-#define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */
-#define HTTP_STREAM_BLOCK       (32 << 10) /* one for each reply that is read from a stream */
+#define HTTP_UNREAD_MAX         (1 << 20)   /* of a request's body where nobody ever asks for one */
+#define HTTP_LOOK_MS            1000        /* how often a thread looks for clients that are too slow */
+#define HTTP_DRAIN_LOOK_MS      50          /* how often a draining thread looks for clients that have left */
+#define HTTP_BUSY_TURNS         8           /* of a serving thread, between two looks for new connections */
+#define HTTP_STREAM_BLOCK       (32 << 10)  /* one for each reply that is read from a stream */
+#define HTTP_SEND_MIN           (256 << 10) /* a shorter body the library sends alone */
+#define HTTP_SEND_TURN          (1 << 20)   /* of one body, before others get their turn */
+#define HTTP_EVENTS             32
 #define HTTP_TLS_BLOCK          (256 << 10)
 
 struct MHD_Connection;
@@ -55,6 +58,14 @@ struct http_connection {
 	struct http_connection *prev, *next;
 };
 
+/* A body that we send ourselves (send.c). */
+enum http_sending {
+	HTTP_SENDING_NOT,
+	HTTP_SENDING, /* all but its last byte, which the library asks for at the end */
+	HTTP_SENT,
+	HTTP_SENDING_FAILED,
+};
+
 /* A request as the library and we see it. */
 struct exchange {
 	struct http_request request; /* first: handlers get this */
@@ -70,7 +81,16 @@ struct exchange {
 	bool replied;
 	struct http_body body;
 	struct http_prepared *prepared; /* a reference */
-	char *joined_header;            /* what http_request_header() put together */
+	bool is_sender;                 /* we send the body, by: */
+	enum http_sending sending;
+	bool awaits_last;                           /* the library was told to wait for the last byte */
+	uint64_t position;                          /* sending: so many bytes went out */
+	bool suspended;                             /* sending: the library leaves the connection to us */
+	int watched;                                /* sending: the events that we wait for; -1: we do not */
+	struct exchange *prev_sender, *next_sender; /* the thread's, while suspended */
+	struct exchange *next_woken;
+	bool woken;          /* on the list of those; under the thread's lock, as is the list */
+	char *joined_header; /* what http_request_header() put together */
 	enum http_upload upload;
 	uint64_t dropped;     /* HTTP_UPLOAD_DROP: so many bytes */
 	struct buf collected; /* HTTP_UPLOAD_COLLECT */
@@ -89,8 +109,9 @@ struct http_server_thread {
 	int epoll_fd;
 	int wake_fd;
 
-	pthread_mutex_t lock; /* guards `accepted` and `stopping` */
+	pthread_mutex_t lock; /* guards `accepted` and `woken` */
 	struct http_accepted *accepted;
+	struct exchange *woken; /* those who send and have more to send now */
 	size_t accepted_len, accepted_cap;
 	enum { HTTP_RUNNING, HTTP_DRAINING, HTTP_STOPPING } phase;
 
@@ -98,6 +119,8 @@ struct http_server_thread {
 	unsigned requests;    /* atomic: begun and not yet ended */
 	unsigned abandoned;   /* atomic: of those, paused ones whose client has left; counted while draining */
 	/* The thread's own: */
+	bool library_due; /* the library has something to do */
+	struct exchange *senders;
 	struct http_connection *open;
 	uint64_t looked_ms;           /* when it last looked for slow clients */
 	struct http_accepted *adding; /* that the library has not announced yet */
@@ -138,6 +161,19 @@ struct http_connection *http_connection_new(struct http_server_thread *thread, c
 void http_connection_free(struct http_server_thread *thread, struct http_connection *connection);
 /* Cuts those whose clients keep it waiting for too long. Looks at most once every HTTP_LOOK_MS. */
 void http_connections_look(struct http_server_thread *thread);
+
+void http_thread_wake(struct http_server_thread *thread);
+
+/* send.c. What answers a request by a body that we send, all but its last byte; NULL: the library has to. */
+struct MHD_Response *http_send_response(struct exchange *exchange);
+/* Any thread: there is more to send. */
+void http_send_wake(struct exchange *exchange);
+/* On the serving thread: what epoll said of the socket; those that were woken; all give up. */
+void http_send_event(struct exchange *exchange, uint32_t events);
+void http_send_woken(struct http_server_thread *thread);
+void http_send_give_up(struct http_server_thread *thread);
+/* The request has ended. */
+void http_send_forget(struct exchange *exchange);
 
 /* Where the path begins: behind "http://HOST", which is what a client sends that takes us for a proxy; a server must
  * take it too (RFC 9112, section 3.2.2). Whom it names does not matter here. */

@@ -94,7 +94,10 @@ void http_reply(struct http_request *request, int status, const struct http_head
 	request->status = status;
 	if (body->kind != HTTP_BODY_STREAM || request->method == HTTP_HEAD)
 		request->first_byte_us = clock_us();
-	response = response_make(exchange);
+	response = http_send_response(exchange);
+	exchange->is_sender = response != NULL;
+	if (!response)
+		response = response_make(exchange);
 	assert(response);
 	add_headers(response, headers, header_count);
 	if (must_close(exchange))

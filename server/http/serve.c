@@ -22,7 +22,7 @@
 /* Waiting. */
 
 /* The library has a descriptor of its own for this, and forgets to watch it in a daemon that does not listen. */
-static void thread_wake(struct http_server_thread *thread)
+void http_thread_wake(struct http_server_thread *thread)
 {
 	uint64_t one = 1;
 
@@ -34,6 +34,9 @@ static void exchange_pause(struct waiter *waiter)
 	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
 
 	__atomic_store_n(&exchange->own->paused, true, __ATOMIC_RELAXED);
+	if (exchange->sending == HTTP_SENDING)
+		return; /* the connection is ours, or about to be */
+	exchange->awaits_last = exchange->is_sender;
 	MHD_suspend_connection(exchange->connection);
 }
 
@@ -42,8 +45,12 @@ static void exchange_wake(struct waiter *waiter)
 	struct exchange *exchange = (struct exchange *)((char *)waiter - offsetof(struct exchange, request.waiter));
 
 	__atomic_store_n(&exchange->own->paused, false, __ATOMIC_RELAXED);
+	if (exchange->is_sender) {
+		http_send_wake(exchange);
+		return;
+	}
 	MHD_resume_connection(exchange->connection);
-	thread_wake(exchange->thread);
+	http_thread_wake(exchange->thread);
 }
 
 /* Requests. */
@@ -196,13 +203,16 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	if (exchange->begun) {
 		bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
 
-		if (complete && exchange->body.kind != HTTP_BODY_STREAM && exchange->request.method != HTTP_HEAD &&
-		    exchange->request.status != MHD_HTTP_NOT_MODIFIED)
+		if (complete && exchange->body.kind != HTTP_BODY_STREAM && !exchange->is_sender &&
+		    exchange->request.method != HTTP_HEAD && exchange->request.status != MHD_HTTP_NOT_MODIFIED)
 			exchange->request.body_bytes = exchange->body.len;
 		handler->ended(handler->arg, &exchange->request, complete);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
-	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && exchange->thread->server->options.tls_cert)
+	http_send_forget(exchange);
+	/* Else it is the library's, which sends from it. */
+	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE &&
+	    (exchange->is_sender || thread->server->options.tls_cert))
 		close(exchange->body.fd);
 	http_prepared_unref(exchange->prepared);
 	buf_dispose(&exchange->collected);
@@ -305,17 +315,26 @@ static int wait_ms(struct http_server_thread *thread)
 	return (int)timeout;
 }
 
-/* Waits until the library or another thread has something for this one. */
+/* Waits until the library, another thread or a socket that we send on has something for this one. */
 static void thread_wait(struct http_server_thread *thread, int timeout_ms)
 {
-	struct epoll_event events[2];
-	int count = epoll_wait(thread->epoll_fd, events, 2, timeout_ms);
+	struct epoll_event events[HTTP_EVENTS];
+	int count = epoll_wait(thread->epoll_fd, events, HTTP_EVENTS, timeout_ms);
 
+	if (count <= 0)
+		thread->library_due = true;
 	for (int i = 0; i < count; i++) {
 		uint64_t counter;
 
-		if (events[i].data.fd == thread->wake_fd && read(thread->wake_fd, &counter, sizeof(counter)) > 0)
+		if (events[i].data.ptr == thread->daemon) {
+			thread->library_due = true;
+		} else if (events[i].data.ptr != thread) {
+			http_send_event(events[i].data.ptr, events[i].events);
+		} else if (read(thread->wake_fd, &counter, sizeof(counter)) > 0) {
+			thread->library_due = true;
 			take_accepted(thread);
+			http_send_woken(thread);
+		}
 	}
 }
 
@@ -351,12 +370,16 @@ static void *thread_main(void *arg)
 
 		/* While it has bytes to send the library asks the kernel for events itself, once a turn: new
 		 * connections, which it knows nothing of, are looked for now and then. */
-		if (timeout_ms != 0 || ++turns % HTTP_BUSY_TURNS == 0)
+		thread->library_due = timeout_ms == 0;
+		if (timeout_ms != 0 || thread->senders || ++turns % HTTP_BUSY_TURNS == 0)
 			thread_wait(thread, timeout_ms);
-		MHD_run(thread->daemon);
+		if (thread->library_due)
+			MHD_run(thread->daemon);
 		http_connections_look(thread);
 	}
 	take_accepted(thread);
+	http_send_woken(thread);
+	http_send_give_up(thread);
 	MHD_stop_daemon(thread->daemon);
 	return NULL;
 }
@@ -375,13 +398,13 @@ void http_thread_give(struct http_server_thread *thread, const struct http_accep
 	thread->accepted[thread->accepted_len++] = *accepted;
 	pthread_mutex_unlock(&thread->lock);
 	if (was_empty)
-		thread_wake(thread);
+		http_thread_wake(thread);
 }
 
 void http_thread_set_phase(struct http_server_thread *thread, int phase)
 {
 	__atomic_store_n(&thread->phase, phase, __ATOMIC_RELEASE);
-	thread_wake(thread);
+	http_thread_wake(thread);
 }
 
 void http_thread_join(struct http_server_thread *thread)
@@ -420,9 +443,9 @@ static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
 		MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1, MHD_OPTION_ARRAY, tls, MHD_OPTION_END);
 }
 
-static int watch(struct http_server_thread *thread, int fd)
+static int watch(struct http_server_thread *thread, int fd, void *what)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	struct epoll_event event = {.events = EPOLLIN, .data.ptr = what};
 
 	return epoll_ctl(thread->epoll_fd, EPOLL_CTL_ADD, fd, &event);
 }
@@ -441,8 +464,8 @@ int http_thread_start(struct http_server *server, struct http_server_thread *thr
 		return err_set(err, ERR_INVALID,
 			       "cannot serve TLS with this certificate and key; they must be PEM, and belong together");
 	info = thread->daemon ? MHD_get_daemon_info(thread->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
-	if (thread->epoll_fd < 0 || thread->wake_fd < 0 || !info || watch(thread, thread->wake_fd) ||
-	    watch(thread, info->epoll_fd))
+	if (thread->epoll_fd < 0 || thread->wake_fd < 0 || !info || watch(thread, thread->wake_fd, thread) ||
+	    watch(thread, info->epoll_fd, thread->daemon))
 		return err_set_errno(err, ERR_IO, errno, "cannot set up a serving thread");
 	failed = pthread_create(&thread->thread, NULL, thread_main, thread);
 	return failed ? err_set_errno(err, ERR_IO, failed, "cannot start a serving thread") : 0;

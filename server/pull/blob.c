@@ -314,6 +314,12 @@ ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size
 	return flight_read(blob->flight, blob->version, offset, data, max, waiter);
 }
 
+ssize_t pull_blob_send(struct pull_blob *blob, uint64_t offset, int socket, size_t max, struct waiter *waiter)
+{
+	blob->waiter = waiter;
+	return flight_send(blob->flight, blob->version, offset, socket, max, waiter);
+}
+
 void pull_blob_close(struct pull_blob *blob)
 {
 	if (!blob)

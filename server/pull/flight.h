@@ -50,8 +50,11 @@ int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size
 bool flight_is_kept(struct flight *flight);
 /* How many bytes are there. */
 uint64_t flight_arrived(struct flight *flight);
-/* As pull_blob_read(); ERR_UPSTREAM when the bytes are not any more of the version that flight_poll() told. */
+/* As pull_blob_read() and pull_blob_send(); ERR_UPSTREAM when the bytes are not any more of the version that
+ * flight_poll() told. */
 ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
+		    struct waiter *waiter);
+ssize_t flight_send(struct flight *flight, unsigned version, uint64_t offset, int socket, size_t max,
 		    struct waiter *waiter);
 /* Gives a reference back; `waiter` (may be NULL) is forgotten. */
 void flight_release(struct flight *flight, struct waiter *waiter);

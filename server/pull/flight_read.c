@@ -127,12 +127,12 @@ static bool is_ahead(struct flight *flight, uint64_t offset)
 	       ingest_present_from(flight->ingest, offset) == 0;
 }
 
-ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
-		    struct waiter *waiter)
+/* Goes inside when there is something at `offset`: how much of `max`; else an error, ERR_AGAIN after pausing the
+ * waiter. */
+static ssize_t enter(struct flight *flight, unsigned version, uint64_t offset, size_t max, struct waiter *waiter)
 {
 	uint64_t readable;
 	struct err err;
-	ssize_t got;
 
 	pthread_mutex_lock(&flight->lock);
 	if (flight->version != version) {
@@ -147,8 +147,27 @@ ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, vo
 		return wait_here(flight, waiter, &err);
 	flight->inside++;
 	pthread_mutex_unlock(&flight->lock);
+	return (ssize_t)(readable < max ? readable : max);
+}
 
-	got = ingest_read(flight->ingest, offset, data, readable < max ? (size_t)readable : max);
+ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
+		    struct waiter *waiter)
+{
+	ssize_t got = enter(flight, version, offset, max, waiter);
 
+	if (got <= 0)
+		return got;
+	got = ingest_read(flight->ingest, offset, data, (size_t)got);
 	return flight_leave_ingest(flight) == version ? got : ERR_UPSTREAM;
+}
+
+ssize_t flight_send(struct flight *flight, unsigned version, uint64_t offset, int socket, size_t max,
+		    struct waiter *waiter)
+{
+	ssize_t sent = enter(flight, version, offset, max, waiter);
+
+	if (sent <= 0)
+		return sent;
+	sent = ingest_send(flight->ingest, offset, socket, (size_t)sent);
+	return flight_leave_ingest(flight) == version ? sent : ERR_UPSTREAM;
 }

@@ -123,6 +123,8 @@ int pull_blob_take_fd(struct pull_blob *blob);
 /* Up to `max` bytes from `offset`: the count; ERR_AGAIN after pausing the waiter; another error when the flight failed.
  * The blob's last byte is not given before its digest proved right. */
 ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter);
+/* Likewise, straight to a socket that does not block; ERR_BUSY when that takes none now. */
+ssize_t pull_blob_send(struct pull_blob *blob, uint64_t offset, int socket, size_t max, struct waiter *waiter);
 /* Takes NULL. A waiter that is still registered is forgotten. */
 void pull_blob_close(struct pull_blob *blob);
 

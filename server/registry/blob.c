@@ -27,6 +27,14 @@ static ssize_t read_body(void *arg, uint64_t position, void *data, size_t max)
 	return read_flight(visit, visit->body_offset + position, data, max);
 }
 
+static ssize_t send_body(void *arg, uint64_t position, int socket, size_t max)
+{
+	struct visit *visit = arg;
+	ssize_t sent = pull_blob_send(visit->blob, visit->body_offset + position, socket, max, &visit->request->waiter);
+
+	return sent == ERR_AGAIN ? 0 : sent == ERR_BUSY ? HTTP_SEND_FULL : sent;
+}
+
 static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t len)
 {
 	struct http_body body = {.len = len};
@@ -44,6 +52,7 @@ static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t
 	} else {
 		body.kind = HTTP_BODY_STREAM;
 		body.read = read_body;
+		body.send = send_body;
 		body.arg = visit;
 		visit->body_offset = start;
 	}

@@ -187,6 +187,140 @@ WIRE_TEST(an_answer_in_memory_ends_with_what_it_was_made_of)
 	expect_content(&reply, held.image.manifest);
 }
 
+#define BLOB (16 * MIB)
+
+struct blob {
+	struct scripted *upstream;
+	struct larder *larder;
+	char digest[SCRIPTED_DIGEST_MAX];
+	char target[128];
+};
+
+static struct blob blob_new(struct wire *wire)
+{
+	struct blob blob = {.upstream = wire_upstream(wire, NULL)};
+
+	scripted_add_blob(blob.upstream, "team/app", 7, BLOB, blob.digest);
+	snprintf(blob.target, sizeof(blob.target), "/v2/team/app/blobs/%s", blob.digest);
+	blob.larder = wire_larder_for(wire, blob.upstream, "registry.test");
+	return blob;
+}
+
+static struct blob stored_blob_new(struct wire *wire)
+{
+	struct blob blob = blob_new(wire);
+	struct client_reply reply = {0};
+
+	assert_true(larder_get(blob.larder, blob.target, &reply));
+	client_reply_dispose(&reply);
+	expect_hit_soon(blob.larder, blob.target);
+	return blob;
+}
+
+/* The body went out of a file, by at most `turns` of sendfile, and was never in larder's memory. */
+static void expect_sendfile(struct trace *trace, unsigned turns)
+{
+	assert_in_range(trace_count(trace, "sendfile", NULL), 1, turns);
+	assert_in_range(trace_count(trace, "pread64", NULL), 0, 4); /* the last byte */
+}
+
+WIRE_TEST(a_stored_blob_goes_out_in_steps_as_large_as_the_socket_takes)
+{
+	struct blob blob = stored_blob_new(wire);
+	_cleanup_(trace_dispose) struct trace *trace =
+		trace_begin(wire, blob.larder, "http", "trace=sendfile,pread64,read,sendto,sendmsg");
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	if (!trace)
+		skip();
+	assert_true(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	expect_content(&reply, blob.digest);
+	assert_true(ask(blob.larder, NULL, "Range: bytes=1000000-\r\n", &reply, "%s", blob.target));
+	assert_int_equal(reply.status, 206);
+	assert_int_equal(reply.body_bytes, BLOB - 1000000);
+	trace_end(trace);
+	assert_true(trace_count(trace, "sendfile", ", 1048576)") > 0);
+	/* However often the reader's window fills up: that is seldom less than 32 KiB. */
+	expect_sendfile(trace, 2 * BLOB / 32768);
+}
+
+WIRE_TEST(a_blob_in_flight_goes_out_by_sendfile)
+{
+	struct blob blob = blob_new(wire);
+	struct client_request request = {.port = larder_port(blob.larder), .target = blob.target};
+	_cleanup_(trace_dispose) struct trace *trace = NULL;
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *block = mem_alloc(BLOB);
+	struct client *client = client_connect(NULL, request.port, 60000);
+	uint64_t got = 0;
+	int stall = scripted_add_rule(
+		blob.upstream, &(struct scripted_rule){.path = "*/blobs/*", .stall = true, .stall_at = BLOB / 2});
+
+	assert_true(client_send(client, &request));
+	assert_true(client_read_head(client, &reply));
+	trace = trace_begin(wire, blob.larder, "http", "trace=sendfile,pread64,read,sendto,sendmsg");
+	if (!trace) {
+		client_close(client);
+		skip();
+	}
+	while (got < BLOB) {
+		ssize_t n = client_read_body(client, block, BLOB);
+
+		assert_true(n > 0);
+		got += (uint64_t)n;
+		if (got == BLOB / 2)
+			scripted_release(blob.upstream, stall);
+	}
+	client_close(client);
+	trace_end(trace);
+	expect_sendfile(trace, 2 * BLOB / 16384);
+}
+
+WIRE_TEST(answers_behind_a_large_body_come_in_order_on_its_connection)
+{
+	struct blob blob = stored_blob_new(wire);
+	struct client_request whole = {.port = larder_port(blob.larder), .target = blob.target};
+	struct client_request part = {
+		.port = whole.port, .target = blob.target, .headers = "Range: bytes=5-4000004\r\n"};
+	struct client_request ping = {.port = whole.port, .target = "/v2/"};
+	const struct client_request *const asked[] = {&whole, &ping, &part, &ping};
+	const uint64_t lengths[] = {BLOB, 2, 4000000, 2};
+	_cleanup_free_ char *block = mem_alloc(65536);
+	struct client *client = client_connect(NULL, whole.port, 60000);
+
+	for (size_t i = 0; i < 4; i++)
+		assert_true(client_send(client, asked[i]));
+	for (size_t i = 0; i < 4; i++) {
+		struct client_reply reply = {0};
+		uint64_t got = 0;
+		ssize_t n;
+
+		if (!client_read_head(client, &reply))
+			fail_msg("answer %zu: %s", i, client_error(client));
+		while ((n = client_read_body(client, block, 65536)) > 0)
+			got += (uint64_t)n;
+		assert_int_equal(got, lengths[i]);
+		client_reply_dispose(&reply);
+	}
+	client_close(client);
+}
+
+WIRE_TEST(a_client_that_leaves_a_large_body_leaves_nothing_behind)
+{
+	struct blob blob = stored_blob_new(wire);
+	struct client_request request = {
+		.port = larder_port(blob.larder), .target = blob.target, .leave_after = 100000};
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct client_reply reply = {0};
+
+		client_fetch(&request, &reply);
+		client_reply_dispose(&reply);
+	}
+	assert_true(larder_wait_output(blob.larder, "outcome=aborted", WIRE_WAIT_MS));
+	larder_stop(blob.larder);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -194,6 +328,10 @@ int main(void)
 		WIRE_CASE(an_answer_takes_one_system_call_in_and_one_out),
 		WIRE_CASE(what_is_answered_from_memory_is_what_the_client_asked_for),
 		WIRE_CASE(an_answer_in_memory_ends_with_what_it_was_made_of),
+		WIRE_CASE(a_stored_blob_goes_out_in_steps_as_large_as_the_socket_takes),
+		WIRE_CASE(a_blob_in_flight_goes_out_by_sendfile),
+		WIRE_CASE(answers_behind_a_large_body_come_in_order_on_its_connection),
+		WIRE_CASE(a_client_that_leaves_a_large_body_leaves_nothing_behind),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Large bodies, sent by us on the library's socket. The library would send a file in pieces of 128 KiB with a look at
+ * its events in between, and copy a flight's bytes twice; we send what the socket takes, straight out of the page
+ * cache.
+ *
+ * To the library the body has one byte: the last one. It sends the head, with the length that we say, and asks for that
+ * byte; then the connection is suspended, we send all that comes before it, resume, and the library sends the byte and
+ * goes on with the connection as after any answer. So keep-alive and pipelining are its own, as ever.
+ *
+ * Everything runs on the serving thread but http_send_wake().
+ */
+#include "server/http/http_internal.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <microhttpd.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/sendfile.h>
+#include <unistd.h>
+#include <utlist.h>
+
+static ssize_t send_file(struct exchange *exchange, size_t max)
+{
+	off_t at = (off_t)(exchange->body.offset + exchange->position);
+	ssize_t sent;
+
+	do
+		sent = sendfile(exchange->own->fd, exchange->body.fd, &at, max);
+	while (sent < 0 && errno == EINTR);
+	if (sent > 0)
+		return sent;
+	return sent < 0 && errno == EAGAIN ? HTTP_SEND_FULL : ERR_IO; /* 0: the file is shorter than it was */
+}
+
+static void set_watched(struct exchange *exchange, int events)
+{
+	struct epoll_event event = {.events = (uint32_t)events, .data.ptr = exchange};
+	int operation = events < 0 ? EPOLL_CTL_DEL : exchange->watched < 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
+
+	if (events == exchange->watched)
+		return;
+	exchange->watched = events;
+	if (epoll_ctl(exchange->thread->epoll_fd, operation, exchange->own->fd, &event))
+		exchange->sending = HTTP_SENDING_FAILED;
+}
+
+/* Sends what can be sent now, in a turn. */
+static void send_some(struct exchange *exchange)
+{
+	const struct http_body *body = &exchange->body;
+	uint64_t end = body->len - 1, turn_end = exchange->position + HTTP_SEND_TURN;
+
+	if (turn_end > end)
+		turn_end = end;
+	while (exchange->position < turn_end) {
+		size_t max = (size_t)(turn_end - exchange->position);
+		ssize_t sent = body->kind == HTTP_BODY_FILE
+				       ? send_file(exchange, max)
+				       : body->send(body->arg, exchange->position, exchange->own->fd, max);
+
+		if (sent == 0) {
+			/* http_send_wake() tells when there is more; that the client has gone, epoll tells. */
+			set_watched(exchange, 0);
+			return;
+		}
+		if (sent == HTTP_SEND_FULL)
+			break;
+		if (sent < 0) {
+			exchange->sending = HTTP_SENDING_FAILED;
+			return;
+		}
+		if (exchange->request.first_byte_us == 0)
+			exchange->request.first_byte_us = clock_us();
+		exchange->position += (uint64_t)sent;
+		exchange->request.body_bytes += (uint64_t)sent;
+	}
+	if (exchange->position == end)
+		exchange->sending = HTTP_SENT;
+	else
+		set_watched(exchange, EPOLLOUT);
+}
+
+/* The library gets the connection back once there is nothing left for us to do. */
+static void send_turn(struct exchange *exchange)
+{
+	if (exchange->sending == HTTP_SENDING)
+		send_some(exchange);
+	if (exchange->suspended && exchange->sending != HTTP_SENDING) {
+		set_watched(exchange, -1);
+		exchange->suspended = false;
+		DL_DELETE2(exchange->thread->senders, exchange, prev_sender, next_sender);
+	} else if (exchange->awaits_last) {
+		exchange->awaits_last = false;
+	} else {
+		return;
+	}
+	MHD_resume_connection(exchange->connection);
+	exchange->thread->library_due = true;
+}
+
+static ssize_t read_last(struct exchange *exchange, char *data)
+{
+	const struct http_body *body = &exchange->body;
+	ssize_t got = body->kind == HTTP_BODY_FILE ? pread(body->fd, data, 1, (off_t)(body->offset + body->len - 1))
+						   : body->read(body->arg, body->len - 1, data, 1);
+
+	if (got < 0 || (got == 0 && body->kind == HTTP_BODY_FILE))
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	exchange->request.body_bytes += (uint64_t)got;
+	return got;
+}
+
+/* The library asks for what it thinks is the body: all in front of it was sent to the socket. */
+static ssize_t on_last_byte(void *arg, uint64_t position, char *data, size_t max)
+{
+	struct exchange *exchange = arg;
+
+	(void)position;
+	assert(max > 0);
+	if (exchange->sending == HTTP_SENDING_NOT) {
+		exchange->sending = HTTP_SENDING;
+		send_some(exchange);
+		if (exchange->sending == HTTP_SENDING) {
+			MHD_suspend_connection(exchange->connection);
+			exchange->suspended = true;
+			DL_APPEND2(exchange->thread->senders, exchange, prev_sender, next_sender);
+			return 0;
+		}
+	}
+	return exchange->sending == HTTP_SENT ? read_last(exchange, data) : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+struct MHD_Response *http_send_response(struct exchange *exchange)
+{
+	const struct http_body *body = &exchange->body;
+	struct MHD_Response *response;
+	char length[24];
+
+	if (exchange->thread->server->options.tls_cert || exchange->request.method == HTTP_HEAD ||
+	    body->len == HTTP_LENGTH_UNKNOWN || body->len < HTTP_SEND_MIN ||
+	    !(body->kind == HTTP_BODY_FILE || (body->kind == HTTP_BODY_STREAM && body->send)))
+		return NULL;
+	response = MHD_create_response_from_callback(1, 1, on_last_byte, exchange, NULL);
+	assert(response);
+	exchange->watched = -1;
+	snprintf(length, sizeof(length), "%" PRIu64, body->len);
+	MHD_set_response_options(response, MHD_RF_INSANITY_HEADER_CONTENT_LENGTH, MHD_RO_END);
+	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_LENGTH, length);
+	return response;
+}
+
+void http_send_wake(struct exchange *exchange)
+{
+	struct http_server_thread *thread = exchange->thread;
+	bool first = false;
+
+	pthread_mutex_lock(&thread->lock);
+	if (!exchange->woken) {
+		first = !thread->woken;
+		exchange->woken = true;
+		LL_PREPEND2(thread->woken, exchange, next_woken);
+	}
+	pthread_mutex_unlock(&thread->lock);
+	if (first)
+		http_thread_wake(thread);
+}
+
+void http_send_woken(struct http_server_thread *thread)
+{
+	struct exchange *exchange;
+
+	for (;;) {
+		pthread_mutex_lock(&thread->lock);
+		exchange = thread->woken;
+		if (exchange) {
+			LL_DELETE2(thread->woken, exchange, next_woken);
+			exchange->woken = false;
+		}
+		pthread_mutex_unlock(&thread->lock);
+		if (!exchange)
+			return;
+		send_turn(exchange);
+	}
+}
+
+void http_send_event(struct exchange *exchange, uint32_t events)
+{
+	if ((events & (EPOLLERR | EPOLLHUP)) && exchange->sending == HTTP_SENDING)
+		exchange->sending = HTTP_SENDING_FAILED;
+	send_turn(exchange);
+}
+
+void http_send_give_up(struct http_server_thread *thread)
+{
+	while (thread->senders) {
+		thread->senders->sending = HTTP_SENDING_FAILED;
+		send_turn(thread->senders);
+	}
+}
+
+void http_send_forget(struct exchange *exchange)
+{
+	struct http_server_thread *thread = exchange->thread;
+
+	if (exchange->sending == HTTP_SENDING_NOT)
+		return;
+	assert(!exchange->suspended);
+	if (exchange->watched >= 0)
+		set_watched(exchange, -1);
+	pthread_mutex_lock(&thread->lock);
+	if (exchange->woken)
+		LL_DELETE2(thread->woken, exchange, next_woken);
+	pthread_mutex_unlock(&thread->lock);
+}
