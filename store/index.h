@@ -77,6 +77,13 @@ struct index_name {
 	const struct digest *subject; /* of a list of referrers; NULL: none. With neither, it is a link */
 };
 
+/* Where the pass over all blobs stands that re-hashes them. */
+struct index_scrub {
+	int64_t began;       /* wall seconds */
+	struct digest after; /* the last blob that was read; without an algorithm: none */
+	bool done;
+};
+
 /* Used by store.c alone. `upgrade`: what is there may be of an older format. */
 int index_open(const char *directory, bool upgrade, struct index **index, struct err *err);
 void index_close(struct index *index);
@@ -98,6 +105,7 @@ int index_get_link(struct index *index, const struct index_repository *repositor
 int index_get_referrers(struct index *index, const struct index_repository *repository, const struct digest *subject,
 			struct index_tag *found, struct err *err);
 int index_get_blob(struct index *index, const struct digest *digest, struct index_blob *found, struct err *err);
+int index_get_scrub(struct index *index, struct index_scrub *scrub, struct err *err);
 int index_get_totals(struct index *index, struct index_totals *totals, struct err *err);
 
 /* Calls `each` for every tag name known in the repository, in byte order, each name once, from the first one after
@@ -187,6 +195,7 @@ enum index_change_kind {
 	INDEX_PUT_PIN,       /* pin, repository, tag (a tag, or a digest as text), platforms (NULL: all) */
 	INDEX_DELETE_PIN,    /* pin, repository, tag */
 	INDEX_DELETE_PIN_SET, /* pin: with all its references */
+	INDEX_PUT_SCRUB,      /* scrub */
 };
 
 /* One change. All pointers are borrowed during the call alone. */
@@ -202,6 +211,7 @@ struct index_change {
 	bool child_is_manifest;
 	const char *pin;
 	const char *platforms;
+	struct index_scrub scrub;
 };
 
 /* Applies the changes in one transaction and waits until it is durable. Blocks. 0, ERR_NO_SPACE, ERR_IO, or

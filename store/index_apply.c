@@ -303,6 +303,13 @@ static int apply_to_blob(struct index *index, MDB_txn *txn, const struct index_o
 	}
 }
 
+static int put_scrub(struct index *index, MDB_txn *txn, MDB_val *value)
+{
+	MDB_val key = {.mv_size = strlen(SCHEMA_SCRUB), .mv_data = SCHEMA_SCRUB};
+
+	return mdb_put(txn, index->meta, &key, value, 0);
+}
+
 int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops)
 {
 	int code = 0;
@@ -310,7 +317,11 @@ int index_apply(struct index *index, MDB_txn *txn, const struct index_op *ops)
 	for (const struct index_op *op = ops; op && !code; op = op->next) {
 		MDB_val key = {.mv_size = op->key_len, .mv_data = (void *)op_key(op)};
 
-		if (op->kind == INDEX_DELETE_PIN_SET)
+		MDB_val value = op_value(op);
+
+		if (op->kind == INDEX_PUT_SCRUB)
+			code = put_scrub(index, txn, &value);
+		else if (op->kind == INDEX_DELETE_PIN_SET)
 			code = index_pins_delete_set(index, txn, &key);
 		else
 			code = op->name_len ? apply_in_repository(index, txn, op) : apply_to_blob(index, txn, op);

@@ -316,3 +316,20 @@ int index_get_totals(struct index *index, struct index_totals *totals, struct er
 
 	return index_look_up(&lookup, "totals", err);
 }
+
+static int run_get_scrub(struct index_lookup *lookup)
+{
+	MDB_val value;
+	int code = index_fetch(lookup->txn, lookup->index->meta, SCHEMA_SCRUB, strlen(SCHEMA_SCRUB), &value);
+
+	if (code)
+		return code;
+	return schema_read_scrub(value.mv_data, value.mv_size, lookup->found) ? 0 : MDB_CORRUPTED;
+}
+
+int index_get_scrub(struct index *index, struct index_scrub *scrub, struct err *err)
+{
+	struct index_lookup lookup = {.index = index, .run = run_get_scrub, .found = scrub};
+
+	return index_look_up(&lookup, "scrub", err);
+}

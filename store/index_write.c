@@ -220,6 +220,7 @@ static bool encode_key(const struct index_change *change, struct schema_bytes *k
 		schema_put(key, change->tag, strnlen(change->tag, DIGEST_TEXT_MAX));
 		return change->tag[0] && strnlen(change->tag, DIGEST_TEXT_MAX) < DIGEST_TEXT_MAX;
 	case INDEX_DELETE_PIN_SET:
+	case INDEX_PUT_SCRUB:
 		return true;
 	default:
 		if (!digest_algorithm_name(change->digest->algorithm))
@@ -254,6 +255,9 @@ static bool encode_value(const struct index_change *change, struct schema_bytes 
 	case INDEX_USE_BLOB:
 		schema_blob_value(&change->blob, value);
 		return true;
+	case INDEX_PUT_SCRUB:
+		schema_scrub_value(&change->scrub, value);
+		return true;
 	case INDEX_PUT_PIN:
 		schema_text_value(change->platforms ? change->platforms : "", INDEX_PLATFORMS_MAX + 1, value);
 		return value->len <= 1 + INDEX_PLATFORMS_MAX;
@@ -266,11 +270,11 @@ static bool encode_value(const struct index_change *change, struct schema_bytes 
 static bool encode(const struct index_change *change, struct schema_bytes *name, struct schema_bytes *key,
 		   struct schema_bytes *value)
 {
-	bool blob = change->kind >= INDEX_PUT_BLOB && change->kind <= INDEX_PUT_REFERENCE;
-	bool pin = change->kind >= INDEX_PUT_PIN;
+	bool pin = change->kind >= INDEX_PUT_PIN && change->kind <= INDEX_DELETE_PIN_SET;
+	bool named = change->kind < INDEX_PUT_BLOB || change->kind == INDEX_PUT_PIN || change->kind == INDEX_DELETE_PIN;
 
 	name->len = key->len = value->len = 0;
-	if (!blob && change->kind != INDEX_DELETE_PIN_SET && !schema_name(&change->repository, name))
+	if (named && !schema_name(&change->repository, name))
 		return false;
 	if (pin && !schema_put_pin_name(key, change->pin))
 		return false;

@@ -6,6 +6,7 @@
 #include "store/index.h"
 #include "store/store.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -161,6 +162,7 @@ char *manifest_load(struct store *store, const struct digest *digest, size_t *le
 {
 	_cleanup_close_ int fd = -1;
 	_cleanup_free_ char *data = NULL;
+	struct digest found;
 	uint64_t size, done = 0;
 	struct err err;
 
@@ -170,9 +172,17 @@ char *manifest_load(struct store *store, const struct digest *digest, size_t *le
 	while (done < size) {
 		ssize_t got = pread(fd, data + done, size - done, (off_t)done);
 
+		if (got < 0 && errno == EINTR)
+			continue;
 		if (got <= 0)
-			return NULL;
+			break;
 		done += (uint64_t)got;
+	}
+	digest_of(digest->algorithm, data, done, &found);
+	if (!digest_equal(&found, digest)) {
+		store_quarantine_blob(store, digest, done < size ? "it cannot be read" : "its content is damaged",
+				      &err);
+		return NULL;
 	}
 	*len = size;
 	return take_pointer(data);

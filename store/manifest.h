@@ -53,5 +53,5 @@ bool manifest_platform_matches(const char *platform, const char *const *wanted, 
 int manifest_record(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err);
 
 /* A stored blob that is small, read whole, with a NUL behind, for the caller to free; NULL when it is not held, larger
- * than MANIFEST_BYTES_MAX, or cannot be read. Blocks shortly. */
+ * than MANIFEST_BYTES_MAX, or damaged, which is noticed by its digest: it is in quarantine then. Blocks shortly. */
 char *manifest_load(struct store *store, const struct digest *digest, size_t *len);

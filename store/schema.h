@@ -25,6 +25,8 @@
  *                  reference (a tag, or a digest as text)
  *   pinned         repository u64, reference, NUL, name of the pin  (nothing)
  *   meta           "totals"                                         blobs u64, bytes u64
+ *                  "scrub"                                          began i64, done u8, and where a pass is under
+ *                                                                   way the last digest that was read
  *                  "next-repository"                                number u64
  *
  * The encoders cannot fail; the decoders answer false for anything that they would not have written themselves.
@@ -44,6 +46,7 @@
 
 #define SCHEMA_TOTALS          "totals"
 #define SCHEMA_NEXT_REPOSITORY "next-repository"
+#define SCHEMA_SCRUB           "scrub"
 
 /* Kinds of names. */
 #define SCHEMA_NAME_TAG       't'
@@ -321,6 +324,29 @@ static inline bool schema_read_totals(const void *data, size_t len, struct index
 
 	return schema_open_value(data, len, &in) && schema_get_u64(&in, &totals->blobs) &&
 	       schema_get_u64(&in, &totals->bytes) && in.left == 0;
+}
+
+static inline void schema_scrub_value(const struct index_scrub *scrub, struct schema_bytes *out)
+{
+	out->len = 0;
+	schema_put_u8(out, SCHEMA_VERSION);
+	schema_put_u64(out, (uint64_t)scrub->began);
+	schema_put_u8(out, scrub->done ? 1 : 0);
+	if (scrub->after.algorithm)
+		schema_put_digest(out, &scrub->after);
+}
+
+static inline bool schema_read_scrub(const void *data, size_t len, struct index_scrub *scrub)
+{
+	struct schema_reader in;
+
+	*scrub = (struct index_scrub){0};
+	if (!schema_open_value(data, len, &in) || !schema_get_i64(&in, &scrub->began) || in.left < 1 || in.at[0] > 1)
+		return false;
+	scrub->done = in.at[0] == 1;
+	in.at++;
+	in.left--;
+	return in.left == 0 || (schema_get_digest(&in, &scrub->after) && in.left == 0);
 }
 
 static inline void schema_empty_value(struct schema_bytes *out)

@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "base/count.h"
 #include "store/index.h"
+#include "store/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,7 @@ void store_close(struct store *store)
 {
 	if (!store)
 		return;
+	scrub_stop(store);
 	evict_stop(store);
 	index_close(store->index);
 	if (store->lock_fd >= 0)

@@ -24,6 +24,7 @@ struct store {
 	atomic_uint puts; /* numbers the temporary files */
 	uint64_t corrupt; /* atomic: blobs that proved damaged since the store was opened */
 	struct room room;
+	_Atomic(struct scrub *) scrub;  /* NULL: none runs (scrub.c) */
 	atomic_bool unwritable;         /* it has been said that blobs cannot be kept */
 	_Atomic uint64_t spilled_bytes; /* of INGEST_SPILL_MAX */
 };
