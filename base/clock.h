@@ -4,11 +4,15 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 uint64_t clock_ms(void);    /* monotonic milliseconds */
 uint64_t clock_us(void);    /* monotonic microseconds */
 int64_t clock_wall_s(void); /* seconds since 1970 */
 int64_t clock_wall_ms(void);
+
+/* On the monotonic clock, so many milliseconds from now: for pthread_cond_timedwait(). */
+struct timespec clock_after_ms(uint64_t ms);
 
 #define CLOCK_HTTP_DATE_MAX 32
 /* "Sat, 21 Nov 2026 05:28:34 GMT" */

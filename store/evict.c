@@ -21,9 +21,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define CANDIDATES_MAX 16 /* roots looked at together */
-#define IDLE_S         10 /* between looks at the file system, which others fill too */
-#define SWEEP_PAUSE_NS 2000000L
+#define CANDIDATES_MAX 16    /* roots looked at together */
+#define IDLE_MS        10000 /* between looks at the file system, which others fill too */
+#define SWEEP_PAUSE_MS 2
 
 /* What flights of the past left, and what was quarantined. */
 
@@ -224,15 +224,9 @@ void evict_pass(struct store *store)
 /* Until there is something to do; a sweep goes on after a breath. */
 static void await_work(struct room *room, bool sweeping)
 {
-	struct timespec until;
+	struct timespec until = clock_after_ms(sweeping ? SWEEP_PAUSE_MS : IDLE_MS);
 	int code = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += SWEEP_PAUSE_NS;
-	if (!sweeping || until.tv_nsec >= 1000000000L) {
-		until.tv_sec += sweeping ? 1 : IDLE_S;
-		until.tv_nsec %= 1000000000L;
-	}
 	pthread_mutex_lock(&room->mutex);
 	while (!room->hurry && !room->stopping && code != ETIMEDOUT)
 		code = pthread_cond_timedwait(&room->wake, &room->mutex, &until);

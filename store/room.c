@@ -131,25 +131,11 @@ static int no_space(struct store *store, uint64_t bytes, const struct measure *m
 		       (unsigned long long)store->room.max_size, (unsigned long long)store->room.min_free);
 }
 
-static struct timespec time_in(uint64_t ms)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
-	return until;
-}
-
 /* Waits until the bytes fit. The mutex is held. */
 static int await_room(struct store *store, uint64_t bytes, uint64_t wait_ms, struct measure *measure, struct err *err)
 {
 	struct room *room = &store->room;
-	struct timespec until = time_in(wait_ms);
+	struct timespec until = clock_after_ms(wait_ms);
 	unsigned first_pass = room->passes;
 	uint64_t excess;
 	int code = 0;

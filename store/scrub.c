@@ -76,17 +76,10 @@ static void note(struct scrub *scrub)
 /* Sleeps at most so long. True: there is a suspect, now in *digest. */
 static bool await_suspect(struct scrub *scrub, uint64_t ms, struct digest *digest)
 {
-	struct timespec until;
+	struct timespec until = clock_after_ms(ms);
 	bool found;
 	int code = 0;
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
 	pthread_mutex_lock(&scrub->mutex);
 	while (ms > 0 && !scrub->stopping && scrub->suspect_count == 0 && code != ETIMEDOUT)
 		code = pthread_cond_timedwait(&scrub->wake, &scrub->mutex, &until);

@@ -254,7 +254,8 @@ static int start(struct serving *serving, struct err *err)
 	status = larder_open(&serving->larder, serving->config, err);
 	if (status == EXIT_DONE)
 		status = larder_start(&serving->larder, serving->config, err);
-	if (status == EXIT_DONE && (start_admin(serving, err) || start_http(serving, err)))
+	if (status == EXIT_DONE && (start_admin(serving, err) || start_http(serving, err) ||
+				    larder_start_scrub(&serving->larder, serving->config, err)))
 		status = EXIT_SOME_FAILED;
 	return status;
 }

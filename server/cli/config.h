@@ -80,6 +80,8 @@ struct config {
 		char *path;
 		uint64_t max_size; /* 0: no limit */
 		uint64_t min_free;
+		uint64_t scrub_rate; /* bytes a second; 0: never */
+		uint64_t scrub_every_ms;
 	} store;
 	struct {
 		char *htpasswd;

@@ -46,6 +46,11 @@ static const struct config_key store_keys[] = {
 	 .help = "How much the store may hold; 0 sets no limit."},
 	{"min_free", CONFIG_SIZE, AT(store.min_free), .standard = "5GiB",
 	 .help = "How much of the file system is left free for others."},
+	{"scrub_rate", CONFIG_SIZE, AT(store.scrub_rate), .standard = "4MiB",
+	 .help = "How much of the store is read over in a second, to notice damage early and fetch anew; 0 reads "
+		 "nothing over."},
+	{"scrub_every", CONFIG_DURATION, AT(store.scrub_every_ms), .min = SECOND, .max = 3650 * DAY, .standard = "7d",
+	 .help = "From the beginning of one such pass over all blobs to that of the next."},
 	{NULL},
 };
 

@@ -2,15 +2,18 @@
 #include "server/cli/larder.h"
 
 #include "base/buf.h"
+#include "base/log.h"
 #include "base/work.h"
 #include "server/admin/admin.h"
 #include "server/bundle/sign.h"
 #include "server/cli/command.h"
 #include "server/cli/config.h"
 #include "server/cli/text_file.h"
+#include "server/pull/heal.h"
 #include "server/pull/pull.h"
 #include "store/evict.h"
 #include "store/store.h"
+#include "store/verify.h"
 
 #include <stdlib.h>
 
@@ -136,9 +139,33 @@ int larder_start(struct larder *larder, const struct config *config, struct err 
 	return make_admin(larder, config, err) ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
+static void heal(void *arg, const struct verify_item *item)
+{
+	char text[DIGEST_TEXT_MAX];
+	struct err err = {0};
+
+	if (pull_heal(arg, &item->digest, &err) == 0)
+		log_info("store: %s was damaged, and was fetched anew", digest_format(&item->digest, text));
+	else
+		log_warn("store: %s was damaged, and cannot be fetched anew now: %s",
+			 digest_format(&item->digest, text), err.text);
+}
+
+int larder_start_scrub(struct larder *larder, const struct config *config, struct err *err)
+{
+	struct scrub_options options = {.bytes_per_s = config->store.scrub_rate,
+					.every_ms = config->store.scrub_every_ms,
+					.each = heal,
+					.arg = larder->pull};
+
+	return options.bytes_per_s > 0 ? scrub_start(larder->store, &options, err) : 0;
+}
+
 void larder_close(struct larder *larder)
 {
 	admin_free(larder->admin);
+	if (larder->store)
+		scrub_stop(larder->store);
 	pull_free(larder->pull);
 	loop_stop(larder->loop);
 	work_stop(larder->work);

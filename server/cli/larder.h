@@ -36,5 +36,7 @@ struct larder {
 int larder_open(struct larder *larder, const struct config *config, struct err *err);
 /* Starts everything else. Likewise. */
 int larder_start(struct larder *larder, const struct config *config, struct err *err);
+/* Reads the store over in the background as the configuration says, and fetches anew what proves damaged. */
+int larder_start_scrub(struct larder *larder, const struct config *config, struct err *err);
 /* All HTTP servers have stopped. Takes one that was not, or not wholly, opened. */
 void larder_close(struct larder *larder);

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/pull/heal.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "server/pull/pull_internal.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define PLACES_MAX    16   /* repositories that are tried */
+#define LANDING_MS    5000 /* for a manifest that has come to be written */
+#define LOOK_EVERY_NS 10000000L
+
+/* A repository that may have it. */
+struct place {
+	struct pull_upstream *upstream;
+	char *repository;
+};
+
+struct places {
+	struct pull *pull;
+	struct place places[PLACES_MAX];
+	size_t count;
+};
+
+static bool take_link(void *arg, const struct index_name *name)
+{
+	struct places *places = arg;
+	struct pull_upstream *upstream =
+		pull_find_upstream(places->pull, name->repository.upstream, strlen(name->repository.upstream));
+
+	if (name->tag || name->subject || !upstream || !pull_upstream_allows(upstream, name->repository.repository))
+		return true;
+	places->places[places->count++] =
+		(struct place){.upstream = upstream, .repository = mem_strdup(name->repository.repository)};
+	return places->count < PLACES_MAX;
+}
+
+/* A thread that waits for something to be had. */
+struct sleeper {
+	struct waiter waiter;
+	pthread_mutex_t mutex;
+	pthread_cond_t woken;
+	bool paused;
+};
+
+static struct sleeper *sleeper_of(struct waiter *waiter)
+{
+	return (struct sleeper *)((char *)waiter - offsetof(struct sleeper, waiter));
+}
+
+static void fall_asleep(struct waiter *waiter)
+{
+	struct sleeper *sleeper = sleeper_of(waiter);
+
+	pthread_mutex_lock(&sleeper->mutex);
+	sleeper->paused = true;
+	pthread_mutex_unlock(&sleeper->mutex);
+}
+
+static void wake(struct waiter *waiter)
+{
+	struct sleeper *sleeper = sleeper_of(waiter);
+
+	pthread_mutex_lock(&sleeper->mutex);
+	sleeper->paused = false;
+	pthread_cond_signal(&sleeper->woken);
+	pthread_mutex_unlock(&sleeper->mutex);
+}
+
+static void sleep_on(struct sleeper *sleeper)
+{
+	pthread_mutex_lock(&sleeper->mutex);
+	while (sleeper->paused)
+		pthread_cond_wait(&sleeper->woken, &sleeper->mutex);
+	pthread_mutex_unlock(&sleeper->mutex);
+}
+
+static int fetch_blob(const struct place *place, const struct digest *digest, struct sleeper *sleeper, struct err *err)
+{
+	struct pull_blob *blob =
+		pull_blob_open_ahead(place->upstream->pull, place->upstream, place->repository, digest);
+	int code;
+
+	while ((code = pull_blob_poll(blob, &sleeper->waiter, err)) == ERR_AGAIN)
+		sleep_on(sleeper);
+	pull_blob_close(blob);
+	return code;
+}
+
+static int fetch_manifest(const struct place *place, const struct digest *digest, struct sleeper *sleeper,
+			  struct err *err)
+{
+	uint64_t until = clock_ms() + LANDING_MS, size;
+	char reference[DIGEST_TEXT_MAX];
+	struct pull_manifest *manifest = pull_manifest_open(place->upstream->pull, place->upstream, place->repository,
+							    digest_format(digest, reference), NULL, false);
+	int code;
+
+	while ((code = pull_manifest_poll(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
+		sleep_on(sleeper);
+	pull_manifest_close(manifest);
+	/* It is written down behind the answer. */
+	while (!code && clock_ms() < until && store_find_blob(place->upstream->pull->store, digest, &size, NULL))
+		nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_NS}, NULL);
+	return code;
+}
+
+static int fetch_from(const struct place *place, const struct digest *digest, struct err *err)
+{
+	struct index_repository repository = {place->upstream->name, place->repository};
+	struct sleeper sleeper = {.waiter = {.pause = fall_asleep, .wake = wake}};
+	struct index_link link = {0};
+	int code;
+
+	pthread_mutex_init(&sleeper.mutex, NULL);
+	pthread_cond_init(&sleeper.woken, NULL);
+	(void)index_get_link(place->upstream->pull->index, &repository, digest, &link, NULL);
+	code = link.media_type[0] ? fetch_manifest(place, digest, &sleeper, err)
+				  : fetch_blob(place, digest, &sleeper, err);
+	pthread_cond_destroy(&sleeper.woken);
+	pthread_mutex_destroy(&sleeper.mutex);
+	return code;
+}
+
+int pull_heal(struct pull *pull, const struct digest *digest, struct err *err)
+{
+	struct places places = {.pull = pull};
+	char text[DIGEST_TEXT_MAX];
+	int code = index_list_names(pull->index, digest, take_link, &places, err);
+	uint64_t size;
+
+	if (!code)
+		code = store_find_blob(pull->store, digest, &size, err);
+	if (code == ERR_NOT_FOUND)
+		err_set(err, code, "no repository is known to have %s", digest_format(digest, text));
+	for (size_t i = 0; i < places.count; i++) {
+		if (code && code != ERR_CANCELLED)
+			code = fetch_from(&places.places[i], digest, err);
+		free(places.places[i].repository);
+	}
+	return code;
+}
