@@ -11,6 +11,11 @@ if(CMAKE_INSTALL_PREFIX STREQUAL "/usr")
   install(FILES ${CMAKE_SOURCE_DIR}/deploy/larder.yaml DESTINATION /etc/larder COMPONENT larder)
 endif()
 
+# As Debian's packages have them.
+set(LARDER_DOC_DIR ${CMAKE_INSTALL_DOCDIR})
+configure_file(${CMAKE_SOURCE_DIR}/deploy/debian/compress.cmake.in ${CMAKE_BINARY_DIR}/compress.cmake @ONLY)
+install(SCRIPT ${CMAKE_BINARY_DIR}/compress.cmake COMPONENT larder)
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
 set(CPACK_STRIP_FILES ON)
