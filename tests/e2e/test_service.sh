@@ -142,4 +142,6 @@ inside dpkg -r larder >>"$T/dpkg.log" 2>&1
 ! is_active || fail "larder still runs"
 [ -e "$ROOT/var/lib/larder/VERSION" ] || fail "the removal took the store"
 inside dpkg -P larder >>"$T/dpkg.log" 2>&1
-[ ! -e "$ROOT/var/lib/larder" ] && [ ! -e "$ROOT/etc/larder" ] || fail "the purge left something"
+for left in var/lib/larder etc/larder; do
+  [ ! -e "$ROOT/$left" ] || fail "the purge left /$left"
+done
