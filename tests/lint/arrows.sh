@@ -27,7 +27,7 @@ allowed_rooms() {
     server/bundle/*) echo base store server/pull server/bundle ;;
     server/*) echo base layer store upstream server ;;
     tests/*) echo base layer store upstream server tests ;;
-    bench/*) echo base layer bench tests/wire ;;
+    bench/*) echo base layer store bench tests/wire ;;
   esac
 }
 
