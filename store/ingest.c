@@ -311,7 +311,7 @@ static int fail(struct ingest *ingest, const struct digest *computed, struct err
 	struct err why;
 
 	store_partial_path(&ingest->digest, "", path);
-	if (store_quarantine_file(ingest->store, path, &ingest->digest, &why)) {
+	if (!ingest->aside && store_quarantine_file(ingest->store, path, &ingest->digest, &why)) {
 		log_warn("store: %s", why.text);
 		unlinkat(ingest->store->root_fd, path, 0);
 	}

@@ -11,7 +11,8 @@
  * behind a gap that closes is hashed from the file by ingest_hash_behind(), which blocks and belongs on a work thread.
  *
  * On a disk that is full, fails or is read-only the bytes go to memory, bounded, so that readers get them all the same;
- * nothing is published then (ingest_spill()).
+ * nothing is published then (ingest_spill()). What is too large to be held whole has a window there: what all readers
+ * have passed is forgotten, and writes beyond the window are refused until it is.
  *
  * States: WRITING -> (all present and hashed) -> VERIFIED -> PUBLISHED, or FAILED from any. One owner opens and closes
  * it; between, reads may run on any thread beside the one writer.
@@ -33,7 +34,9 @@ struct ingest;
 #define INGEST_RANGES_MAX                                                                                              \
 	128 /* separate ranges of one partial; a write that would make more is refused with ERR_LIMIT */
 #define INGEST_ETAG_MAX     255
-#define INGEST_SPILL_MAX    ((uint64_t)256 << 20) /* bytes in memory, of all ingests of a store */
+#define INGEST_SPILL_MAX    ((uint64_t)256 << 20)  /* bytes in memory, of all ingests of a store */
+#define INGEST_WHOLE_MAX    (INGEST_SPILL_MAX / 2) /* of those, for blobs that are held whole */
+#define INGEST_WINDOW       ((uint64_t)16 << 20)   /* of each that is not */
 #define INGEST_SIZE_UNKNOWN UINT64_MAX
 
 /*
@@ -41,6 +44,10 @@ struct ingest;
  * Blocks shortly. ERR_NO_SPACE, ERR_IO.
  */
 int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest, struct err *err);
+
+/* Opens a second ingest of a digest, beside another or not: without a partial, with a window in memory from the start.
+ * It is never published. ERR_NO_SPACE. */
+int ingest_open_aside(struct store *store, const struct digest *digest, struct ingest **ingest, struct err *err);
 
 /* Closes it. Unpublished bytes stay in partial/ for the next time, unless ingest_discard() was called. No
  * other call on it may be running. Takes NULL. */
@@ -64,12 +71,22 @@ int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struc
 
 /*
  * From here on bytes go to memory instead of the disk, and the blob will not be published: for a disk that takes no
- * more. Happens by itself when a write fails. 0, or ERR_NO_SPACE when what all ingests hold in memory would pass
- * INGEST_SPILL_MAX; `why` becomes the text of the error, and of one line in the log for all until a blob is kept again.
- * The writer's thread, or when there is no writer.
+ * more. Happens by itself when a write fails. The rest of the blob has its place in memory where INGEST_WHOLE_MAX for
+ * all allows it, else a window. 0, or ERR_NO_SPACE when what all ingests hold in memory would pass INGEST_SPILL_MAX;
+ * `why` becomes the text of the error, and of one line in the log for all until a blob is kept again. The writer's
+ * thread, or when there is no writer.
  */
 int ingest_spill(struct ingest *ingest, const char *why, struct err *err);
 bool ingest_is_spilled(struct ingest *ingest);
+/* Whether there is only a window: it is to be written in order, and read as it moves on. */
+bool ingest_is_windowed(struct ingest *ingest);
+/* Moves the window up to `offset`: what lies before it, and was hashed, is forgotten. The writer's thread. */
+void ingest_forget(struct ingest *ingest, uint64_t offset);
+/* Before this, what was in memory has been forgotten; 0: nothing has. */
+uint64_t ingest_forgotten(struct ingest *ingest);
+/* Up to where bytes may be written now, should all before `offset` be forgotten. */
+uint64_t ingest_window_end(struct ingest *ingest, uint64_t offset);
+
 /* Whether the blob will be published, as far as is known by now: false also while the disk has not taken any since one
  * was spilled. */
 bool ingest_is_kept(struct ingest *ingest);
@@ -81,7 +98,8 @@ void ingest_set_etag(struct ingest *ingest, const char *etag);
 
 /*
  * Writes bytes at `offset`. Bytes already present are skipped (the first to come stay). ERR_LIMIT beyond the size or
- * with too many ranges; ERR_NO_SPACE; ERR_IO. A failed write leaves what was present before. One thread at a time.
+ * with too many ranges; ERR_AGAIN beyond the window; ERR_NO_SPACE; ERR_IO. A failed write leaves what was present
+ * before. One thread at a time.
  */
 int ingest_write(struct ingest *ingest, uint64_t offset, const void *data, size_t len, struct err *err);
 
@@ -95,8 +113,8 @@ bool ingest_next_gap(struct ingest *ingest, uint64_t from, uint64_t *start, uint
 /* How many bytes are present in all. */
 uint64_t ingest_present_bytes(struct ingest *ingest);
 
-/* Reads present bytes: the count (short at the end of what is present), or ERR_IO. The file stays readable after
- * publishing. */
+/* Reads present bytes: the count (short at the end of what is present), or ERR_IO, also for what was forgotten. The
+ * file stays readable after publishing. */
 ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t len);
 
 /* Sends present bytes on a socket that does not block, straight from the file: the count (short at the end of what is

@@ -107,7 +107,7 @@ static void forget(struct ingest *ingest)
 	memset(&ingest->disk_ranges, 0, sizeof(ingest->disk_ranges));
 	hasher_free(ingest->hasher);
 	ingest->hasher = hasher_new(ingest->digest.algorithm);
-	ingest->hashed = 0;
+	ingest->hashed = ingest->forgotten = 0;
 	ingest->journal_due = 0;
 }
 
@@ -140,6 +140,8 @@ void ingest_remove_journal(struct ingest *ingest)
 {
 	char path[STORE_PATH_MAX];
 
+	if (ingest->aside)
+		return;
 	pthread_mutex_lock(&ingest->journal_mutex);
 	if (ingest->journal_fd >= 0)
 		close(ingest->journal_fd);
@@ -274,11 +276,13 @@ static int open_files(struct ingest *ingest, struct err *err)
 	return code;
 }
 
-int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest_out, struct err *err)
+static int open_ingest(struct store *store, const struct digest *digest, bool aside, struct ingest **ingest_out,
+		       struct err *err)
 {
 	struct ingest *ingest = mem_alloc(sizeof(*ingest));
 	int code;
 
+	ingest->aside = aside;
 	ingest->store = store;
 	ingest->digest = *digest;
 	ingest->journal_fd = ingest->memory_fd = ingest->fd = -1;
@@ -287,7 +291,7 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
 	pthread_cond_init(&ingest->hash_free, NULL);
 	forget(ingest);
 	enter_room(ingest);
-	code = open_files(ingest, err);
+	code = aside ? ingest_spill(ingest, "readers are too far apart", err) : open_files(ingest, err);
 	if (code) {
 		/* As a failed one it leaves on disk what is there. */
 		ingest->state = INGEST_FAILED;
@@ -298,6 +302,16 @@ int ingest_open(struct store *store, const struct digest *digest, struct ingest 
 	return 0;
 }
 
+int ingest_open(struct store *store, const struct digest *digest, struct ingest **ingest, struct err *err)
+{
+	return open_ingest(store, digest, false, ingest, err);
+}
+
+int ingest_open_aside(struct store *store, const struct digest *digest, struct ingest **ingest, struct err *err)
+{
+	return open_ingest(store, digest, true, ingest, err);
+}
+
 void ingest_close(struct ingest *ingest)
 {
 	char path[STORE_PATH_MAX];
@@ -306,7 +320,7 @@ void ingest_close(struct ingest *ingest)
 	if (!ingest)
 		return;
 	assert(!ingest->hashing);
-	if (ingest->state < INGEST_PUBLISHED && !ingest->renamed) {
+	if (ingest->state < INGEST_PUBLISHED && !ingest->renamed && !ingest->aside) {
 		if (ingest_disk_ranges(ingest)->count > 0) {
 			ingest_write_journal(ingest);
 			left = ingest_disk_ranges(ingest)->bytes;

@@ -37,8 +37,11 @@ struct ingest {
 	bool hashing;              /* somebody owns the hash */
 	unsigned generation;       /* how many times everything was discarded: tells a hash owner to let go */
 	bool spilled;              /* the disk takes no more: what comes goes to memory; set once, by the writer */
+	bool windowed;             /* spilled: memory holds no more than INGEST_WINDOW behind `forgotten` */
+	bool aside;                /* the partial is another's */
+	uint64_t forgotten;        /* what memory held before this is gone */
 	int memory_fd;             /* a memfd with bytes at their offsets, as in the partial; -1: none */
-	uint64_t memory_reserved;  /* of STORE_SPILL_MAX */
+	uint64_t memory_reserved;  /* of INGEST_SPILL_MAX */
 	struct ranges disk_ranges; /* spilled: which are in the partial; the others are in memory */
 	bool renamed;              /* the partial has its blob's name, or one was there already */
 

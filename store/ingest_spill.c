@@ -2,13 +2,15 @@
 /*
  * Where an ingest's bytes are: in its partial, and once the disk takes no more, in memory. The memory is a file without
  * a name, with bytes at the offsets that they have in the blob, so that nobody who reads needs to know which is which
- * but ingest_read_at(). What the partial had stays there, to go on from when there is room again.
+ * but ingest_read_at(). What the partial had stays there, to go on from when there is room again. A window is the same
+ * file with a hole up to where all readers are.
  */
 #include "store/ingest_internal.h"
 
 #include "base/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -46,35 +48,91 @@ bool ingest_is_kept(struct ingest *ingest)
 	return !ingest_is_spilled(ingest) && !atomic_load_explicit(&ingest->store->unwritable, memory_order_relaxed);
 }
 
-/* Makes sure that so many bytes of memory are this ingest's. */
-static bool reserve_memory(struct ingest *ingest, uint64_t bytes)
+bool ingest_is_windowed(struct ingest *ingest)
+{
+	bool windowed;
+
+	pthread_mutex_lock(&ingest->mutex);
+	windowed = ingest->windowed;
+	pthread_mutex_unlock(&ingest->mutex);
+	return windowed;
+}
+
+uint64_t ingest_forgotten(struct ingest *ingest)
+{
+	uint64_t forgotten;
+
+	pthread_mutex_lock(&ingest->mutex);
+	forgotten = ingest->forgotten;
+	pthread_mutex_unlock(&ingest->mutex);
+	return forgotten;
+}
+
+uint64_t ingest_window_end(struct ingest *ingest, uint64_t offset)
+{
+	uint64_t end;
+
+	pthread_mutex_lock(&ingest->mutex);
+	end = offset < ingest->hashed ? offset : ingest->hashed;
+	if (end < ingest->forgotten)
+		end = ingest->forgotten;
+	pthread_mutex_unlock(&ingest->mutex);
+	return end + INGEST_WINDOW;
+}
+
+void ingest_forget(struct ingest *ingest, uint64_t offset)
+{
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t from, to;
+
+	pthread_mutex_lock(&ingest->mutex);
+	from = ingest->forgotten;
+	to = offset < ingest->hashed ? offset : ingest->hashed;
+	if (ingest->windowed && to > from)
+		ingest->forgotten = to;
+	else
+		to = from;
+	pthread_mutex_unlock(&ingest->mutex);
+	from -= from % page;
+	to -= to % page;
+	if (to > from && fallocate(ingest->memory_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
+				   (off_t)(to - from)) < 0)
+		log_debug("store: cannot free memory: %s", strerrordesc_np(errno));
+}
+
+/* Makes so many bytes of memory this ingest's, while all have no more than `limit`. */
+static bool reserve_memory(struct ingest *ingest, uint64_t bytes, uint64_t limit)
 {
 	struct store *store = ingest->store;
-	uint64_t more = bytes > ingest->memory_reserved ? bytes - ingest->memory_reserved : 0;
 	uint64_t held = atomic_load(&store->spilled_bytes);
 
 	do {
-		if (more > INGEST_SPILL_MAX || held > INGEST_SPILL_MAX - more)
+		if (bytes > limit || held > limit - bytes)
 			return false;
-	} while (!atomic_compare_exchange_weak(&store->spilled_bytes, &held, held + more));
-	ingest->memory_reserved += more;
+	} while (!atomic_compare_exchange_weak(&store->spilled_bytes, &held, held + bytes));
+	ingest->memory_reserved += bytes;
 	return true;
 }
 
 int ingest_spill(struct ingest *ingest, const char *why, struct err *err)
 {
 	uint64_t size = ingest_size(ingest), present = ingest_present_bytes(ingest);
+	bool whole;
 
 	if (ingest->spilled)
 		return 0;
 	store_note_unwritable(ingest->store, why);
-	if (size != INGEST_SIZE_UNKNOWN && !reserve_memory(ingest, size - present))
-		return err_set(err, ERR_NO_SPACE, "%s", why);
+	whole = !ingest->aside && size != INGEST_SIZE_UNKNOWN &&
+		reserve_memory(ingest, size - present, INGEST_WHOLE_MAX);
+	if (!whole && !reserve_memory(ingest, INGEST_WINDOW, INGEST_SPILL_MAX))
+		return err_set(err, ERR_NO_SPACE, "%s; and all of %llu MiB of memory for such blobs is taken", why,
+			       (unsigned long long)(INGEST_SPILL_MAX >> 20));
 	ingest->memory_fd = memfd_create("larder-blob", MFD_CLOEXEC);
 	if (ingest->memory_fd < 0)
 		return err_set_errno(err, ERR_NO_SPACE, errno, "cannot hold a blob in memory");
 	pthread_mutex_lock(&ingest->mutex);
 	ingest->disk_ranges = ingest->ranges;
+	ingest->windowed = !whole;
 	ingest->spilled = true;
 	pthread_mutex_unlock(&ingest->mutex);
 	return 0;
@@ -112,12 +170,10 @@ static int write_fully(int fd, uint64_t offset, const uint8_t *data, size_t len)
 
 static int write_to_memory(struct ingest *ingest, uint64_t offset, const uint8_t *data, size_t len, struct err *err)
 {
-	uint64_t in_memory = ingest_present_bytes(ingest) - ingest->disk_ranges.bytes;
 	int errno_value;
 
-	if (!reserve_memory(ingest, in_memory + len))
-		return err_set(err, ERR_NO_SPACE, "the store cannot be written, and all of %llu MiB of memory is taken",
-			       (unsigned long long)(INGEST_SPILL_MAX >> 20));
+	if (ingest_is_windowed(ingest) && offset + len > ingest_window_end(ingest, 0))
+		return err_set(err, ERR_AGAIN, "readers are behind");
 	errno_value = write_fully(ingest->memory_fd, offset, data, len);
 	return errno_value ? err_set_errno(err, ERR_NO_SPACE, errno_value, "cannot hold a blob in memory") : 0;
 }
@@ -156,7 +212,7 @@ int ingest_place(struct ingest *ingest, uint64_t offset, size_t *len)
 	if (ingest->spilled) {
 		end = ranges_end_of(&ingest->disk_ranges, offset);
 		if (end == offset) {
-			fd = ingest->memory_fd;
+			fd = offset < ingest->forgotten ? -1 : ingest->memory_fd;
 			end = ranges_next_start(&ingest->disk_ranges, offset);
 		}
 		if (*len > end - offset)

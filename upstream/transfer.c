@@ -59,7 +59,8 @@ struct transfer {
 	uint64_t wants[TRANSFER_WANTS_MAX]; /* offsets that wait for a far lane */
 	unsigned want_count;
 	uint64_t began_ms; /* when the first answer came */
-	bool whole_only;   /* the server does not do ranges */
+	bool whole_only;   /* the server does not do ranges, or the sink */
+	bool in_order;
 	bool ended;
 	unsigned refs; /* atomic: one of its own, one of each transfer_want() on its way */
 };
@@ -346,7 +347,8 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 		if (answer->etag && !answer->from_mirror && !transfer->etag)
 			transfer->etag = mem_strdup(answer->etag);
 		transfer->timer.run = on_tick;
-		if (transfer->size > transfer->registry->limits.known_bytes && transfer->registry->max_connections > 1)
+		if (!transfer->in_order && transfer->size > transfer->registry->limits.known_bytes &&
+		    transfer->registry->max_connections > 1)
 			loop_timer_set(transfer->registry->loop, &transfer->timer, TICK_MS);
 	} else if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->offset == 0) {
 		transfer->size = answer->size; /* of another version */
@@ -554,6 +556,7 @@ void transfer_start(struct registry *registry, const struct transfer_query *quer
 	transfer->digest = mem_strdup(query->digest);
 	transfer->etag = mem_strdup(query->etag);
 	transfer->priority = query->priority;
+	transfer->in_order = transfer->whole_only = query->in_order;
 	transfer->lane_count = 1;
 	transfer->refs = 1;
 	*handle = transfer;

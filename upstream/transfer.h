@@ -61,6 +61,7 @@ struct transfer_query {
 	const char *repository;
 	const char *digest;
 	const char *etag; /* of what is there already, or NULL */
+	bool in_order;    /* one lane, for a sink that takes no other bytes than the first that are missing */
 	enum pace_priority priority;
 };
 

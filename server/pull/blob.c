@@ -31,6 +31,7 @@ struct pull_blob {
 	unsigned landings; /* before the last look into the store */
 	struct ask *ask;
 	struct flight *flight;
+	struct flight_reader reader;
 	unsigned version;      /* of the flight's bytes */
 	struct waiter *waiter; /* the one that poll() or read() may have registered */
 	int fd;
@@ -138,6 +139,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	struct flight_key key = {blob->upstream, blob->repository, &blob->digest, priority_of(blob)};
 	_cleanup_free_ char *question = get_key(blob);
 	struct pull *pull = blob->pull;
+	struct flight_reader *reader = blob->ahead ? NULL : &blob->reader;
 	struct flight *foreign = NULL;
 	uint64_t size;
 	struct err err;
@@ -146,7 +148,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 
 	pthread_mutex_lock(&pull->lock);
 	closing = pull->closing;
-	blob->flight = flight_find(pull, &blob->digest);
+	blob->flight = flight_find(pull, &blob->digest, reader);
 	if (blob->flight) {
 		blob->status.outcome = PULL_COLLAPSED;
 		if (!blob->ahead)
@@ -161,12 +163,12 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		blob->status.outcome = PULL_MISS;
 		missing = missing_remembered(pull, question);
 		if (!missing)
-			blob->flight = flight_start(pull, &key);
+			blob->flight = flight_start(pull, &key, reader);
 	}
 	pthread_mutex_unlock(&pull->lock);
 
 	if (foreign)
-		flight_release(foreign, NULL);
+		flight_release(foreign, reader, NULL);
 	if (blob->flight)
 		return BLOB_FLIGHT;
 	if (again)
@@ -311,13 +313,13 @@ int pull_blob_take_fd(struct pull_blob *blob)
 ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter)
 {
 	blob->waiter = waiter;
-	return flight_read(blob->flight, blob->version, offset, data, max, waiter);
+	return flight_read(blob->flight, &blob->reader, blob->version, offset, data, max, waiter);
 }
 
 ssize_t pull_blob_send(struct pull_blob *blob, uint64_t offset, int socket, size_t max, struct waiter *waiter)
 {
 	blob->waiter = waiter;
-	return flight_send(blob->flight, blob->version, offset, socket, max, waiter);
+	return flight_send(blob->flight, &blob->reader, blob->version, offset, socket, max, waiter);
 }
 
 void pull_blob_close(struct pull_blob *blob)
@@ -326,7 +328,7 @@ void pull_blob_close(struct pull_blob *blob)
 		return;
 	ask_release(blob->ask, blob->waiter);
 	if (blob->flight)
-		flight_release(blob->flight, blob->ask ? NULL : blob->waiter);
+		flight_release(blob->flight, blob->ahead ? NULL : &blob->reader, blob->ask ? NULL : blob->waiter);
 	if (blob->fd >= 0)
 		close(blob->fd);
 	free(blob->repository);

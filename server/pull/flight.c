@@ -10,6 +10,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utlist.h>
 
 #define FLIGHT_ROOM_WAIT_MS  10000                /* for eviction to make room */
 #define FLIGHT_SAID_SIZE_MAX ((uint64_t)1 << 40)  /* of a blob that no manifest told of */
@@ -34,6 +35,15 @@ static void flight_free(struct flight *flight)
 	free(flight);
 }
 
+/* pull->lock is held. */
+static void leave_list(struct flight *flight)
+{
+	if (flight->aside)
+		DL_DELETE(flight->pull->aside, flight);
+	else
+		HASH_DEL(flight->pull->flights, flight);
+}
+
 void flight_unref(struct flight *flight)
 {
 	struct pull *pull = flight->pull;
@@ -42,7 +52,7 @@ void flight_unref(struct flight *flight)
 	pthread_mutex_lock(&pull->lock);
 	parked = flight->parked && flight->refs == 2;
 	if (parked) {
-		HASH_DEL(pull->flights, flight);
+		leave_list(flight);
 		flight->refs--;
 	}
 	last = --flight->refs == 0;
@@ -61,7 +71,7 @@ static void leave_table(struct flight *flight)
 	if (flight->successor)
 		work_submit(pull->work, &flight->successor->open_job);
 	else
-		HASH_DEL(pull->flights, flight);
+		leave_list(flight);
 	pull_note_landing(pull);
 	pthread_mutex_unlock(&pull->lock);
 	flight_unref(flight);
@@ -84,7 +94,7 @@ static void end_failed(struct work_job *job)
 	leave_table(flight);
 }
 
-static void flight_fail(struct flight *flight, const struct err *err)
+void flight_fail(struct flight *flight, const struct err *err)
 {
 	char text[DIGEST_TEXT_MAX];
 
@@ -291,6 +301,7 @@ static void hash_job(struct work_job *job)
 	flight->hashing = false;
 	pthread_mutex_unlock(&flight->lock);
 	flight_leave_ingest(flight);
+	flight_go_on(flight);
 	flight_unref(flight);
 	pull_job_end(pull);
 }
@@ -330,7 +341,7 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	else if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN)
 		code = reserve(flight, (offset + len + FLIGHT_ROOM_STEP) / FLIGHT_ROOM_STEP * FLIGHT_ROOM_STEP, &err);
 	if (code == 0)
-		code = ingest_write(flight->ingest, offset, data, len, &err);
+		code = flight_write(flight, offset, data, len, &err);
 	if (code == ERR_AGAIN)
 		return code;
 	if (code) {
@@ -343,8 +354,6 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	hash_beside(flight);
 	return 0;
 }
-
-static void ask_upstream(struct flight *flight);
 
 /* Waits for room, on a worker thread, and goes on. */
 static void room_job(struct work_job *job)
@@ -359,7 +368,7 @@ static void room_job(struct work_job *job)
 	if (code)
 		flight_fail(flight, &err);
 	else
-		ask_upstream(flight);
+		flight_ask_upstream(flight);
 }
 
 static void on_done(void *arg, const struct err *err)
@@ -376,6 +385,8 @@ static void on_done(void *arg, const struct err *err)
 		work_submit(flight->pull->work, &flight->room_job);
 		return;
 	}
+	if (err && flight_pause(flight, err))
+		return;
 	if (err) {
 		flight_fail(flight, err);
 		return;
@@ -411,7 +422,7 @@ static const struct registry_sink head_sink = {.on_answer = on_answer, .on_body 
 
 /* Start. */
 
-static void ask_upstream(struct flight *flight)
+void flight_ask_upstream(struct flight *flight)
 {
 	char digest[DIGEST_TEXT_MAX], etag[INGEST_ETAG_MAX + 1];
 	struct registry_query head = {.kind = REGISTRY_BLOB,
@@ -424,6 +435,7 @@ static void ask_upstream(struct flight *flight)
 	if (ingest_next_gap(flight->ingest, 0, &start, &end)) {
 		ingest_etag(flight->ingest, etag);
 		transfer.etag = etag[0] ? etag : NULL;
+		transfer.in_order = ingest_is_windowed(flight->ingest);
 		/* Readers of a flight that goes on look at it meanwhile. */
 		pthread_mutex_lock(&flight->lock);
 		transfer.priority = flight->priority;
@@ -450,12 +462,21 @@ static int reserve_known(struct flight *flight, struct err *err)
 	return code == ERR_NO_SPACE ? pass_on(flight, err) : code;
 }
 
+static int open_ingest(struct flight *flight, struct err *err)
+{
+	struct store *store = flight->pull->store;
+	int code = flight->aside ? ingest_open_aside(store, &flight->digest, &flight->ingest, err)
+				 : ingest_open(store, &flight->digest, &flight->ingest, err);
+
+	return code ? code : reserve_known(flight, err);
+}
+
 static void open_and_ask(struct flight *flight)
 {
 	struct err err = {0};
 	bool left_over;
 
-	if (ingest_open(flight->pull->store, &flight->digest, &flight->ingest, &err) || reserve_known(flight, &err)) {
+	if (open_ingest(flight, &err)) {
 		flight_fail(flight, &err);
 		return;
 	}
@@ -465,7 +486,7 @@ static void open_and_ask(struct flight *flight)
 	/* What an earlier run left is hashed beside the transfer. Looked at before that starts: what it brings is
 	 * hashed as it comes. */
 	left_over = ingest_hash_waits(flight->ingest);
-	ask_upstream(flight);
+	flight_ask_upstream(flight);
 	if (left_over && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);
 	flight_leave_ingest(flight);
@@ -491,20 +512,39 @@ static bool has_failed(struct flight *flight)
 	return failed;
 }
 
-struct flight *flight_find(struct pull *pull, const struct digest *digest)
+struct flight *flight_find(struct pull *pull, const struct digest *digest, struct flight_reader *reader)
 {
 	struct flight *flight;
 
 	HASH_FIND(hh, pull->flights, digest, sizeof(*digest), flight);
-	if (!flight || has_failed(flight))
+	if (!flight || !flight_add_reader(flight, reader))
 		return NULL;
 	flight->refs++;
 	return flight;
 }
 
-struct flight *flight_start(struct pull *pull, const struct flight_key *key)
+/* Into the table, in the place of one that failed, and beside one that cannot be joined any more. */
+static void enter_table(struct pull *pull, struct flight *flight)
 {
-	struct flight *flight = mem_alloc(sizeof(*flight)), *failed;
+	struct flight *other;
+
+	HASH_FIND(hh, pull->flights, &flight->digest, sizeof(flight->digest), other);
+	if (other && !has_failed(other)) {
+		flight->aside = true;
+		DL_APPEND(pull->aside, flight);
+	} else if (other) {
+		HASH_DEL(pull->flights, other);
+		other->successor = flight;
+	}
+	if (!flight->aside)
+		HASH_ADD(hh, pull->flights, digest, sizeof(flight->digest), flight);
+	if (!other || flight->aside)
+		work_submit(pull->work, &flight->open_job);
+}
+
+struct flight *flight_start(struct pull *pull, const struct flight_key *key, struct flight_reader *reader)
+{
+	struct flight *flight = mem_alloc(sizeof(*flight));
 
 	flight->pull = pull;
 	flight->digest = *key->digest;
@@ -516,15 +556,8 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key)
 	pthread_mutex_init(&flight->lock, NULL);
 	pthread_cond_init(&flight->nobody_inside, NULL);
 	flight->open_job.run = open_job;
-	HASH_FIND(hh, pull->flights, key->digest, sizeof(*key->digest), failed);
-	if (failed) {
-		assert(has_failed(failed));
-		HASH_DEL(pull->flights, failed);
-		failed->successor = flight;
-	} else {
-		work_submit(pull->work, &flight->open_job);
-	}
-	HASH_ADD(hh, pull->flights, digest, sizeof(flight->digest), flight);
+	flight_add_reader(flight, reader);
+	enter_table(pull, flight);
 	pull->jobs += 2; /* the flight, and its opening job, which may outlive it */
 	return flight;
 }
@@ -541,39 +574,4 @@ void flight_raise(struct flight *flight)
 bool flight_is_from(const struct flight *flight, const struct pull_upstream *upstream, const char *repository)
 {
 	return flight->upstream == upstream && strcmp(flight->repository, repository) == 0;
-}
-
-/* All of them. */
-
-void flights_list(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg)
-{
-	struct flight *flight, *next;
-
-	HASH_ITER (hh, pull->flights, flight, next) {
-		struct pull_flight seen = {
-			.upstream = flight->upstream->name, .repository = flight->repository, .digest = flight->digest};
-		bool runs;
-
-		pthread_mutex_lock(&flight->lock);
-		runs = flight->state != FLIGHT_FAILED;
-		seen.size = flight->size == INGEST_SIZE_UNKNOWN ? PULL_SIZE_UNKNOWN : flight->size;
-		if (runs && flight->state != FLIGHT_STARTING)
-			seen.held = ingest_present_bytes(flight->ingest);
-		pthread_mutex_unlock(&flight->lock);
-		if (runs)
-			each(arg, &seen);
-	}
-}
-
-void flights_fail_all(struct pull *pull)
-{
-	struct flight *flight, *next;
-
-	HASH_ITER (hh, pull->flights, flight, next) {
-		pthread_mutex_lock(&flight->lock);
-		flight->closing = true;
-		waiter_wake_all(&flight->waiters);
-		waiter_wake_all(&flight->end_waiters);
-		pthread_mutex_unlock(&flight->lock);
-	}
 }

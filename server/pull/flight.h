@@ -15,8 +15,8 @@
  * Locks: the table and `refs` are under pull->lock; all else that threads share is under the flight's own lock, and a
  * reader looks for bytes and registers its waiter under that one lock, so no wake-up is lost. Order: pull->lock, then a
  * flight's. Threads: the upstream loop runs the sink; worker threads open, hash behind and publish; HTTP threads read.
- * A client that leaves does not end a flight. At shutdown flights_fail_all() wakes every reader, and from then on none
- * waits.
+ * A client that leaves does not end a flight that is kept. At shutdown flights_fail_all() wakes every reader, and from
+ * then on none waits.
  */
 #pragma once
 
@@ -30,11 +30,19 @@ struct flight_key {
 	enum pace_priority priority;
 };
 
+/* One who reads a flight, kept by the caller from flight_find() or flight_start() to flight_release(): a flight that is
+ * not held whole goes on as its readers do. */
+struct flight_reader {
+	struct flight_reader *prev, *next;
+	uint64_t offset; /* of what it reads next */
+};
+
 /* pull->lock is held: the running flight of a digest, with a reference for the caller; NULL when there is none, or it
- * has failed: then whoever comes may start another. */
-struct flight *flight_find(struct pull *pull, const struct digest *digest);
+ * has failed, or has gone too far for who comes to read it now: then whoever comes may start another. `reader` is NULL
+ * for who does not read. */
+struct flight *flight_find(struct pull *pull, const struct digest *digest, struct flight_reader *reader);
 /* pull->lock is held: starts one, with a reference for the caller. flight_find() must have said that there is none. */
-struct flight *flight_start(struct pull *pull, const struct flight_key *key);
+struct flight *flight_start(struct pull *pull, const struct flight_key *key, struct flight_reader *reader);
 /* A client has come to wait for what prefetch began. The caller has a reference. */
 void flight_raise(struct flight *flight);
 /* Whether it is fetched from this repository, so that who may read there may read it. */
@@ -52,12 +60,12 @@ bool flight_is_kept(struct flight *flight);
 uint64_t flight_arrived(struct flight *flight);
 /* As pull_blob_read() and pull_blob_send(); ERR_UPSTREAM when the bytes are not any more of the version that
  * flight_poll() told. */
-ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
-		    struct waiter *waiter);
-ssize_t flight_send(struct flight *flight, unsigned version, uint64_t offset, int socket, size_t max,
-		    struct waiter *waiter);
-/* Gives a reference back; `waiter` (may be NULL) is forgotten. */
-void flight_release(struct flight *flight, struct waiter *waiter);
+ssize_t flight_read(struct flight *flight, struct flight_reader *reader, unsigned version, uint64_t offset, void *data,
+		    size_t max, struct waiter *waiter);
+ssize_t flight_send(struct flight *flight, struct flight_reader *reader, unsigned version, uint64_t offset, int socket,
+		    size_t max, struct waiter *waiter);
+/* Gives a reference back; `reader` and `waiter` (may be NULL) are forgotten. */
+void flight_release(struct flight *flight, struct flight_reader *reader, struct waiter *waiter);
 
 /* pull->lock is held: what runs, and has neither failed nor been published. */
 void flights_list(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg);

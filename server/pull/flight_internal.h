@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What flight.c (how a flight goes) and flight_read.c (who waits for it) share. */
+/* What flight.c (how a flight goes), flight_read.c (who waits for it) and flight_window.c (one that is not held whole)
+ * share. */
 #pragma once
 
 #include "server/pull/flight.h"
@@ -12,6 +13,8 @@ struct flight {
 	struct pull *pull;
 	struct digest digest;
 	UT_hash_handle hh;
+	bool aside; /* not in the table, where there is another of this digest, but in pull->aside */
+	struct flight *prev, *next;
 	unsigned refs; /* the table's, one a reader, one a worker's job; under pull->lock, like `parked` */
 	bool parked;   /* verified and could not be published: the last reader takes it out of the table */
 	/* FAILED: took its place in the table, and opens the partial once this one is closed. */
@@ -19,7 +22,7 @@ struct flight {
 
 	struct pull_upstream *upstream;
 	char *repository;
-	struct work_job open_job, hash_job, room_job, end_job;
+	struct work_job open_job, hash_job, room_job, window_job, end_job;
 	/* Not 0: the transfer ended since there was no room for so many bytes; it goes on once there is. The loop's,
 	 * and then the job's. */
 	uint64_t room_wanted;
@@ -33,6 +36,9 @@ struct flight {
 	bool closing; /* larder ends: nobody waits any more */
 	bool hashing; /* the hashing job is on its way or running */
 	enum pace_priority priority;
+	struct flight_reader *readers;
+	bool window_full; /* the transfer ends, or has ended, since readers are behind */
+	bool paused;      /* it has, and goes on once they are not */
 	struct waiter *waiters;
 	struct waiter *end_waiters; /* of those who do not read */
 	bool ended;                 /* published and linked, or parked, `err` saying why */
@@ -43,5 +49,17 @@ struct flight {
 };
 
 void flight_unref(struct flight *flight);
+void flight_fail(struct flight *flight, const struct err *err);
+/* Asks for what is missing. */
+void flight_ask_upstream(struct flight *flight);
+
+/* Adds a reader at the beginning: false when that is forgotten already, or the flight has failed. */
+bool flight_add_reader(struct flight *flight, struct flight_reader *reader);
+/* As ingest_write(). ERR_AGAIN: readers are behind, the transfer has to end; ERR_NO_SPACE: there is none. */
+int flight_write(struct flight *flight, uint64_t offset, const void *data, size_t len, struct err *err);
+/* The transfer ended with this error: true when it was for its readers. */
+bool flight_pause(struct flight *flight, const struct err *err);
+/* Whether a paused one goes on, is looked at: a reader moved on or left, or the hash did. */
+void flight_go_on(struct flight *flight);
 /* Whoever went inside leaves: the version of the bytes, by now. */
 unsigned flight_leave_ingest(struct flight *flight);

@@ -14,14 +14,16 @@ static bool is_end_waiter(const struct flight *flight, const struct waiter *wait
 	return false;
 }
 
-void flight_release(struct flight *flight, struct waiter *waiter)
+void flight_release(struct flight *flight, struct flight_reader *reader, struct waiter *waiter)
 {
-	if (waiter) {
-		pthread_mutex_lock(&flight->lock);
+	pthread_mutex_lock(&flight->lock);
+	if (waiter)
 		waiter_forget(waiter->listed && is_end_waiter(flight, waiter) ? &flight->end_waiters : &flight->waiters,
 			      waiter);
-		pthread_mutex_unlock(&flight->lock);
-	}
+	if (reader)
+		DL_DELETE(flight->readers, reader);
+	pthread_mutex_unlock(&flight->lock);
+	flight_go_on(flight);
 	flight_unref(flight);
 }
 
@@ -129,10 +131,13 @@ static bool is_ahead(struct flight *flight, uint64_t offset)
 
 /* Goes inside when there is something at `offset`: how much of `max`; else an error, ERR_AGAIN after pausing the
  * waiter. */
-static ssize_t enter(struct flight *flight, unsigned version, uint64_t offset, size_t max, struct waiter *waiter)
+static ssize_t enter(struct flight *flight, struct flight_reader *reader, unsigned version, uint64_t offset, size_t max,
+		     struct waiter *waiter)
 {
 	uint64_t readable;
 	struct err err;
+	ssize_t result;
+	bool paused;
 
 	pthread_mutex_lock(&flight->lock);
 	if (flight->version != version) {
@@ -140,20 +145,28 @@ static ssize_t enter(struct flight *flight, unsigned version, uint64_t offset, s
 		pthread_mutex_unlock(&flight->lock);
 		return ERR_UPSTREAM;
 	}
+	reader->offset = offset;
+	paused = flight->paused;
 	readable = flight->state == FLIGHT_FAILED ? 0 : readable_from(flight, offset);
 	if (readable == 0 && flight->transfer && is_ahead(flight, offset))
 		transfer_want(flight->transfer, offset);
-	if (readable == 0)
-		return wait_here(flight, waiter, &err);
-	flight->inside++;
-	pthread_mutex_unlock(&flight->lock);
-	return (ssize_t)(readable < max ? readable : max);
+	if (readable == 0) {
+		result = wait_here(flight, waiter, &err);
+	} else {
+		flight->inside++;
+		pthread_mutex_unlock(&flight->lock);
+		result = (ssize_t)(readable < max ? readable : max);
+	}
+	/* It has moved on. */
+	if (paused)
+		flight_go_on(flight);
+	return result;
 }
 
-ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, void *data, size_t max,
-		    struct waiter *waiter)
+ssize_t flight_read(struct flight *flight, struct flight_reader *reader, unsigned version, uint64_t offset, void *data,
+		    size_t max, struct waiter *waiter)
 {
-	ssize_t got = enter(flight, version, offset, max, waiter);
+	ssize_t got = enter(flight, reader, version, offset, max, waiter);
 
 	if (got <= 0)
 		return got;
@@ -161,13 +174,60 @@ ssize_t flight_read(struct flight *flight, unsigned version, uint64_t offset, vo
 	return flight_leave_ingest(flight) == version ? got : ERR_UPSTREAM;
 }
 
-ssize_t flight_send(struct flight *flight, unsigned version, uint64_t offset, int socket, size_t max,
-		    struct waiter *waiter)
+ssize_t flight_send(struct flight *flight, struct flight_reader *reader, unsigned version, uint64_t offset, int socket,
+		    size_t max, struct waiter *waiter)
 {
-	ssize_t sent = enter(flight, version, offset, max, waiter);
+	ssize_t sent = enter(flight, reader, version, offset, max, waiter);
 
 	if (sent <= 0)
 		return sent;
 	sent = ingest_send(flight->ingest, offset, socket, (size_t)sent);
 	return flight_leave_ingest(flight) == version ? sent : ERR_UPSTREAM;
+}
+
+/* All of them. */
+
+static void list_one(struct flight *flight, void (*each)(void *arg, const struct pull_flight *flight), void *arg)
+{
+	struct pull_flight seen = {
+		.upstream = flight->upstream->name, .repository = flight->repository, .digest = flight->digest};
+	bool runs;
+
+	pthread_mutex_lock(&flight->lock);
+	runs = flight->state != FLIGHT_FAILED;
+	seen.size = flight->size == INGEST_SIZE_UNKNOWN ? PULL_SIZE_UNKNOWN : flight->size;
+	if (runs && flight->state != FLIGHT_STARTING)
+		seen.held = ingest_present_bytes(flight->ingest);
+	pthread_mutex_unlock(&flight->lock);
+	if (runs)
+		each(arg, &seen);
+}
+
+void flights_list(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg)
+{
+	struct flight *flight, *next;
+
+	HASH_ITER (hh, pull->flights, flight, next)
+		list_one(flight, each, arg);
+	DL_FOREACH (pull->aside, flight)
+		list_one(flight, each, arg);
+}
+
+static void fail_one(struct flight *flight)
+{
+	pthread_mutex_lock(&flight->lock);
+	flight->closing = true;
+	waiter_wake_all(&flight->waiters);
+	waiter_wake_all(&flight->end_waiters);
+	pthread_mutex_unlock(&flight->lock);
+}
+
+void flights_fail_all(struct pull *pull)
+{
+	struct flight *flight, *next;
+
+	HASH_ITER (hh, pull->flights, flight, next)
+		fail_one(flight);
+	DL_FOREACH (pull->aside, flight)
+		fail_one(flight);
 }

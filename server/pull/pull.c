@@ -175,7 +175,7 @@ void pull_free(struct pull *pull)
 	pthread_mutex_lock(&pull->lock);
 	while (pull->jobs > 0)
 		pthread_cond_wait(&pull->idle, &pull->lock);
-	assert(!pull->flights && !pull->asks);
+	assert(!pull->flights && !pull->aside && !pull->asks);
 	pthread_mutex_unlock(&pull->lock);
 	for (size_t i = 0; i < pull->upstream_count; i++)
 		upstream_dispose(&pull->upstreams[i]);

@@ -41,6 +41,7 @@ struct pull {
 	pthread_mutex_t lock; /* guards what follows; taken before a flight's own lock, never after it */
 	bool closing;
 	struct flight *flights;  /* by digest */
+	struct flight *aside;    /* those of digests that are in the table already */
 	struct ask *asks;        /* by key */
 	struct missing *missing; /* by key: what upstream did not have a moment ago */
 	pthread_cond_t idle;     /* `jobs` became 0 */
