@@ -173,12 +173,14 @@ static void print_zsh_kind(const char *argument)
 	}
 }
 
+/* With "=" and "+" the value may also stand in the same word. */
 static void print_zsh_option(const struct command_option *option)
 {
+	const char *long_end = option->argument ? "=" : "", *short_end = option->argument ? "+" : "";
 	if (option->letter)
-		printf("        '*'{-%c,--%s}'[", option->letter, option->name);
+		printf("        '*'{-%c%s,--%s%s}'[", option->letter, short_end, option->name, long_end);
 	else
-		printf("        '*--%s[", option->name);
+		printf("        '*--%s%s[", option->name, long_end);
 	print_zsh_text(option->help);
 	printf("]");
 	if (option->argument)

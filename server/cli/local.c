@@ -121,7 +121,6 @@ static int add_upstreams(struct local *local, struct err *err)
 
 static int start_http(struct local *local, struct err *err)
 {
-	_cleanup_free_ char *listen = NULL;
 	struct http_options options = {
 		.listen_count = 1,
 		.threads = THREADS,

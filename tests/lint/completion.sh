@@ -41,10 +41,26 @@ else
   echo "skipped: fish, as it is not installed"
 fi
 
+# zsh_offers LINE PATTERN: an interactive zsh, asked by the tabulator key, shows it.
+zsh_offers() {
+  # shellcheck disable=SC2016 # for zsh to expand
+  timeout 20 zsh -f -c 'zmodload zsh/zpty
+    zpty shell "TERM=dumb zsh -f -i"
+    zpty -w shell "fpath=($1 \$fpath); autoload -Uz compinit; compinit -u -D; LISTMAX=1000; echo read""y"
+    zpty -r -m shell said "*ready*"
+    zpty -w -n shell "$2"$'"'\\t\\t'"'
+    zpty -r -m shell said "*$3*"' zsh "$scripts" "$1" "$2" || {
+    echo "zsh: '$1' does not offer $2"
+    wrong=1
+  }
+}
+
 if command -v zsh >/dev/null; then
   zsh -n "$scripts/_larder"
-  # The completion system reads the script as a function.
-  ZDOTDIR=$build zsh -f -c "fpath=($scripts \$fpath); autoload -Uz compinit && compinit -u -D && autoload +X _larder" || wrong=1
+  zsh_offers 'larder stat' 'status '
+  zsh_offers 'larder serve --log-' --log-level
+  zsh_offers 'larder serve --log-format=' json
+  zsh_offers 'larder config ' keys
 else
   echo "skipped: zsh, as it is not installed"
 fi
