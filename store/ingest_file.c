@@ -116,6 +116,7 @@ void ingest_write_journal(struct ingest *ingest)
 	char path[STORE_PATH_MAX];
 	struct journal journal;
 	ssize_t written = -1;
+	bool nothing;
 
 	if (ingest->fd < 0)
 		return;
@@ -124,7 +125,13 @@ void ingest_write_journal(struct ingest *ingest)
 	pthread_mutex_lock(&ingest->mutex);
 	encode_journal(ingest, &journal);
 	ingest->journal_due = 0;
+	nothing = ingest_disk_ranges(ingest)->count == 0;
 	pthread_mutex_unlock(&ingest->mutex);
+	/* Without bytes there is nothing to go on from: many a blob ends without ever needing the file. */
+	if (nothing && ingest->journal_fd < 0) {
+		pthread_mutex_unlock(&ingest->journal_mutex);
+		return;
+	}
 	store_partial_path(&ingest->digest, STORE_RANGES_SUFFIX, path);
 	if (ingest->journal_fd < 0)
 		ingest->journal_fd =

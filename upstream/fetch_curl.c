@@ -73,18 +73,26 @@ static size_t on_header_line(char *line, size_t size, size_t count, void *arg)
 	return len;
 }
 
+static void deliver(struct fetch *fetch, const void *data, size_t len)
+{
+	struct fetch_pool *pool = fetch->pool;
+
+	if (fetch->refused)
+		return;
+	pool->inside_library++;
+	if (fetch->sink->on_body(fetch->arg, fetch, data, len))
+		fetch->refused = pool->any_refused = true;
+	pool->inside_library--;
+}
+
 /* Hands what was gathered to its sink. */
 static void deliver_gathered(struct fetch_pool *pool)
 {
 	struct fetch *fetch = pool->gatherer;
 
 	pool->gatherer = NULL;
-	if (!fetch || fetch->refused)
-		return;
-	pool->inside_library++;
-	if (fetch->sink->on_body(fetch->arg, fetch, pool->gathered, pool->gathered_len))
-		fetch->refused = pool->any_refused = true;
-	pool->inside_library--;
+	if (fetch)
+		deliver(fetch, pool->gathered, pool->gathered_len);
 }
 
 static size_t on_body_piece(char *data, size_t size, size_t count, void *arg)
@@ -99,6 +107,12 @@ static size_t on_body_piece(char *data, size_t size, size_t count, void *arg)
 	if (pool->gatherer != fetch || pool->gathered_len + len > GATHER_BYTES) {
 		deliver_gathered(pool);
 		pool->gathered_len = 0;
+	}
+	if (!fetch->body_begun) {
+		/* Somebody waits for the first bytes. */
+		fetch->body_begun = true;
+		deliver(fetch, data, len);
+		return fetch->refused ? 0 : len;
 	}
 	if (fetch->refused)
 		return 0;

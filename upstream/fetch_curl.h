@@ -15,11 +15,12 @@
 
 #include <curl/curl.h>
 
-#define BODY_BUFFER_BYTES (256L << 10)
-#define GATHER_BYTES      ((size_t)256 << 10)
-#define NUDGE_MIN_MS      30
-#define NUDGE_MAX_MS      1000
-#define IDLE_EASIES_MAX   16
+#define BODY_BUFFER_BYTES                                                                                              \
+	(512L << 10) /* what is written, hashed and told at once: of 256 KiB a GiB costs 0.15 s more */
+#define GATHER_BYTES    ((size_t)512 << 10)
+#define NUDGE_MIN_MS    30
+#define NUDGE_MAX_MS    1000
+#define IDLE_EASIES_MAX 16
 
 struct connection {
 	int fd;
@@ -78,6 +79,7 @@ struct fetch {
 	enum fetch_method method;
 	int status;
 	bool head_done;
+	bool body_begun;
 	bool refused; /* by the sink */
 	bool nonsense;
 };

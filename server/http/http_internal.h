@@ -118,6 +118,7 @@ struct http_server_thread {
 	unsigned connections; /* atomic: those handed over and not yet closed */
 	unsigned requests;    /* atomic: begun and not yet ended */
 	unsigned abandoned;   /* atomic: of those, paused ones whose client has left; counted while draining */
+	bool library_called;  /* atomic: it was told something, and forgets to watch for that */
 	/* The thread's own: */
 	bool library_due; /* the library has something to do */
 	struct exchange *senders;

@@ -50,6 +50,7 @@ static void exchange_wake(struct waiter *waiter)
 		return;
 	}
 	MHD_resume_connection(exchange->connection);
+	__atomic_store_n(&exchange->thread->library_called, true, __ATOMIC_RELEASE);
 	http_thread_wake(exchange->thread);
 }
 
@@ -292,6 +293,8 @@ static void take_accepted(struct http_server_thread *thread)
 	thread->accepted = NULL;
 	thread->accepted_len = thread->accepted_cap = 0;
 	pthread_mutex_unlock(&thread->lock);
+	if (len > 0)
+		thread->library_due = true;
 	for (size_t i = 0; i < len; i++) {
 		thread->adding = &accepted[i];
 		/* When it fails the library has closed the socket, and on_connection() may or may not have heard of it.
@@ -331,7 +334,8 @@ static void thread_wait(struct http_server_thread *thread, int timeout_ms)
 		} else if (events[i].data.ptr != thread) {
 			http_send_event(events[i].data.ptr, events[i].events);
 		} else if (read(thread->wake_fd, &counter, sizeof(counter)) > 0) {
-			thread->library_due = true;
+			if (__atomic_exchange_n(&thread->library_called, false, __ATOMIC_ACQUIRE))
+				thread->library_due = true;
 			take_accepted(thread);
 			http_send_woken(thread);
 		}
