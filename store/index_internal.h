@@ -12,7 +12,10 @@
 #include <time.h>
 
 #define INDEX_READERS_MAX 126
-#define INDEX_GATHER_MS   20 /* how long changes that nobody waits for are gathered before they are committed */
+/* Changes in one transaction, unless a group has more by itself: LMDB holds every page that they touch until it
+ * commits, and the memory for ever. */
+#define INDEX_COMMIT_MAX 512
+#define INDEX_GATHER_MS  20 /* how long changes that nobody waits for are gathered before they are committed */
 
 /* One change. `bytes` holds the repository's name (none for blobs), the key (behind the repository's number), the
  * value. */
@@ -73,7 +76,8 @@ struct index {
 /* The changes of one call, encoded; NULL when one is malformed. */
 struct index_group *index_group_new(const struct index_change *changes, size_t count);
 
-/* Takes what was gathered of last uses as one group, NULL when it is not due yet: when `all`, it is. The mutex is held.
+/* Takes what was gathered of last uses, as a list of groups, NULL when it is not due yet: when `all`, it is. The mutex
+ * is held.
  */
 struct index_group *index_take_uses(struct index *index, bool all);
 struct timespec index_time_after_ms(long ms);

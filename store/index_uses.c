@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <uthash.h>
 
+#define INDEX_USES_GROUP 64
+
 struct index_use {
 	struct digest digest;
 	int64_t last_use;
@@ -61,26 +63,41 @@ void index_use_blob(struct index *index, const struct digest *digest)
 	pthread_mutex_unlock(&index->mutex);
 }
 
-struct index_group *index_take_uses(struct index *index, bool all)
+/* One group of the first few: nothing says that they belong together. */
+static struct index_group *take_some(struct index *index)
 {
-	struct index_use *use, *next;
-	struct index_change *changes;
+	struct index_change changes[INDEX_USES_GROUP] = {0};
+	struct index_use *use, *next, *taken[INDEX_USES_GROUP];
 	struct index_group *group;
 	size_t count = 0;
 
+	HASH_ITER (hh, index->uses, use, next) {
+		if (count == INDEX_USES_GROUP)
+			break;
+		HASH_DEL(index->uses, use);
+		changes[count] = (struct index_change){
+			.kind = INDEX_USE_BLOB, .digest = &use->digest, .blob.last_use = use->last_use};
+		taken[count++] = use;
+	}
+	group = index_group_new(changes, count);
+	while (count > 0)
+		free(taken[--count]);
+	return group;
+}
+
+struct index_group *index_take_uses(struct index *index, bool all)
+{
+	struct index_group *groups = NULL;
+
 	if (!index->uses || (!all && !is_due(&index->uses_due)))
 		return NULL;
-	changes = mem_alloc(HASH_COUNT(index->uses) * sizeof(*changes));
-	HASH_ITER (hh, index->uses, use, next)
-		changes[count++] = (struct index_change){
-			.kind = INDEX_USE_BLOB, .digest = &use->digest, .blob.last_use = use->last_use};
-	group = index_group_new(changes, count);
-	free(changes);
-	HASH_ITER (hh, index->uses, use, next) {
-		HASH_DEL(index->uses, use);
-		free(use);
+	while (index->uses) {
+		struct index_group *group = take_some(index);
+
+		group->next = groups;
+		groups = group;
 	}
-	return group;
+	return groups;
 }
 
 uint64_t index_generation(const struct index *index)

@@ -105,25 +105,47 @@ static void finish_group(struct index *index, struct index_group *group, int cod
 	pthread_mutex_unlock(&index->mutex);
 }
 
-static void commit_all(struct index *index, struct index_group *groups)
+/* Takes the first groups off the list, up to INDEX_COMMIT_MAX changes, and at least one. */
+static struct index_group *take_batch(struct index_group **groups)
 {
-	int together = commit_groups(index, groups, false);
-	int sticking = 0;
+	struct index_group *batch = *groups, *last = batch;
+	size_t count = batch->count;
+
+	while (last->next && count + last->next->count <= INDEX_COMMIT_MAX) {
+		last = last->next;
+		count += last->count;
+	}
+	*groups = last->next;
+	last->next = NULL;
+	return batch;
+}
+
+static void commit_batch(struct index *index, struct index_group *groups, int *sticking)
+{
+	int together = *sticking ? *sticking : commit_groups(index, groups, false);
 
 	while (groups) {
 		struct index_group *group = groups;
-		int code = sticking;
+		int code = *sticking;
 
 		groups = group->next;
 		/* Also for a group that was alone: LMDB reports the short write of a disk that just filled up as EIO,
 		 * and what it really was only the next time. */
-		if (together && !sticking)
+		if (together && !*sticking)
 			code = commit_groups(index, group, true);
 		/* Damage may lie in one group's way; anything else would stop the others just the same. */
 		if (code != MDB_CORRUPTED)
-			sticking = code;
+			*sticking = code;
 		finish_group(index, group, code);
 	}
+}
+
+static void commit_all(struct index *index, struct index_group *groups)
+{
+	int sticking = 0;
+
+	while (groups)
+		commit_batch(index, take_batch(&groups), &sticking);
 }
 
 /* Waits for work, and a little longer when nobody waits for it. The mutex is held. */
