@@ -23,6 +23,8 @@ static void ask_free(struct ask *ask)
 	free(ask->reference);
 	buf_dispose(&ask->result.body);
 	free(ask->result.next);
+	free((char *)ask->page.last);
+	free((char *)ask->page.token);
 	referrers_list_free(ask->list);
 	free(ask);
 }
@@ -249,6 +251,10 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 	ask->result.body.max = request->kind == REGISTRY_TAGS ? PULL_TAGS_MAX : PULL_MANIFEST_MAX;
 	if (request->kind != REGISTRY_TAGS)
 		digest_parse(request->reference, &ask->wanted);
+	if (request->page)
+		ask->page = (struct pull_page){.count = request->page->count,
+					       .last = mem_strdup(request->page->last),
+					       .token = mem_strdup(request->page->token)};
 	if (request->kind == REGISTRY_REFERRERS)
 		ask->list = referrers_list_new(&ask->wanted);
 	ask->impatient = request->impatient;

@@ -24,7 +24,8 @@ struct ask_request {
 	uint64_t accept_key;
 	bool impatient; /* there is something to fall back on */
 	enum pace_priority priority;
-	unsigned landings; /* pull_landings() before the store was looked into */
+	const struct pull_page *page; /* REGISTRY_TAGS: which one */
+	unsigned landings;            /* pull_landings() before the store was looked into */
 };
 
 struct ask_result {

@@ -19,6 +19,7 @@ struct ask {
 	uint64_t accept_key;
 	struct digest wanted; /* when the reference is a digest */
 
+	struct pull_page page;       /* REGISTRY_TAGS; its strings are the ask's own */
 	struct referrers_list *list; /* REGISTRY_REFERRERS: what came so far of an answer in several */
 	bool impatient;
 	enum pace_priority priority; /* under pull->lock */

@@ -8,6 +8,7 @@
 #include "server/pull/page_cache.h"
 #include "server/pull/referrers_list.h"
 #include "server/pull/sizes.h"
+#include "server/pull/tags_page.h"
 #include "store/manifest.h"
 
 #include <jansson.h>
@@ -82,8 +83,10 @@ static void check_tags(struct ask *ask)
 
 	if (!json_is_array(list) && !json_is_null(list))
 		err_set(&ask->err, ERR_UPSTREAM, "the upstream's list of tags is not one");
-	else
+	else if (result->next)
 		take_next_query(result, &ask->err);
+	else if (json_is_array(list))
+		tags_page_cut(document, &ask->page, &result->body, &result->next);
 	json_decref(document);
 }
 

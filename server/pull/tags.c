@@ -2,11 +2,11 @@
 /* One client's interest in a page of a repository's tags. */
 #include "server/pull/ask.h"
 #include "server/pull/page_cache.h"
+#include "server/pull/tags_page.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "upstream/url.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -45,23 +45,6 @@ struct pull_tags {
 	struct err err;
 };
 
-static char *make_query(const struct pull_page *page)
-{
-	_cleanup_free_ char *last = url_escape(page->last), *token = url_escape(page->token);
-	struct buf query = {0};
-
-	buf_append_text(&query, "");
-	if (page->count != PULL_PAGE_ALL)
-		buf_printf(&query, "&n=%zu", page->count);
-	if (*last)
-		buf_printf(&query, "&last=%s", last);
-	if (*token)
-		buf_printf(&query, "&next_page=%s", token);
-	if (query.len > 0)
-		memmove(query.data, query.data + 1, query.len); /* with the NUL */
-	return query.data ? query.data : mem_strdup("");
-}
-
 struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
 				 const struct pull_page *page)
 {
@@ -73,7 +56,7 @@ struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstre
 	tags->count = page->count;
 	tags->last = mem_strdup(page->last);
 	tags->token = mem_strdup(page->token);
-	tags->query = make_query(page);
+	tags->query = tags_page_query(page);
 	return tags;
 }
 
@@ -129,7 +112,7 @@ static void name_next(struct pull_tags *tags, const struct known *known)
 	if (!known->more || known->max == 0)
 		return;
 	page.last = json_string_value(json_array_get(known->list, known->max - 1));
-	tags->next = tags->own_next = make_query(&page);
+	tags->next = tags->own_next = tags_page_query(&page);
 }
 
 /* A page of the tags that are in the index. Where a token begins, only the upstream knows. */
@@ -194,7 +177,9 @@ static enum tags_state use_stale(struct pull_tags *tags, const struct err *why)
 
 static enum tags_state look(struct pull_tags *tags)
 {
+	struct pull_page wanted = {.count = tags->count, .last = tags->last, .token = tags->token};
 	struct ask_request request = {.upstream = tags->upstream,
+				      .page = &wanted,
 				      .kind = REGISTRY_TAGS,
 				      .repository = tags->repository,
 				      .reference = tags->query,

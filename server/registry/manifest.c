@@ -43,35 +43,15 @@ static void send_manifest(struct visit *visit)
 	reply_send(visit, 200, &body);
 }
 
-static bool reference_valid(struct visit *visit)
-{
-	const char *reference = visit->route.reference;
-	struct digest digest;
-
-	if (strchr(reference, ':')) {
-		if (digest_parse(reference, &digest) == 0)
-			return true;
-		reply_oci_error(visit, 400, "DIGEST_INVALID", "the digest is malformed", reference);
-		return false;
-	}
-	if (ref_tag_valid(reference, strlen(reference)))
-		return true;
-	reply_oci_error(visit, 400, "MANIFEST_INVALID", "the tag is malformed", reference);
-	return false;
-}
-
 void visit_manifest(struct visit *visit)
 {
 	struct err err = {0};
 	int code;
 
-	if (!visit->manifest) {
-		if (!reference_valid(visit))
-			return;
+	if (!visit->manifest)
 		visit->manifest = pull_manifest_open(visit->pull, visit->route.upstream, visit->route.repository,
 						     visit->route.reference,
 						     http_request_header(visit->request, "Accept"), visit->head);
-	}
 	code = pull_manifest_poll(visit->manifest, &visit->request->waiter, &err);
 	if (code == ERR_AGAIN)
 		return;

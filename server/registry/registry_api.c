@@ -49,6 +49,23 @@ static struct visit *visit_begin(const struct registry_api *api, struct http_req
 	return visit;
 }
 
+/* Says so when the reference is malformed, whatever is to be done with it. */
+static bool reference_valid(struct visit *visit)
+{
+	const char *reference = visit->route.reference;
+	bool tag = visit->route.kind == ROUTE_MANIFEST && !strchr(reference, ':');
+	struct digest digest;
+
+	if (visit->route.kind != ROUTE_MANIFEST && visit->route.kind != ROUTE_BLOB &&
+	    visit->route.kind != ROUTE_REFERRERS)
+		return true;
+	if (tag ? ref_tag_valid(reference, strlen(reference)) : digest_parse(reference, &digest) == 0)
+		return true;
+	reply_oci_error(visit, 400, tag ? "MANIFEST_INVALID" : "DIGEST_INVALID",
+			tag ? "the tag is malformed" : "the digest is malformed", reference);
+	return false;
+}
+
 static void answer(struct visit *visit)
 {
 	switch (visit->route.kind) {
@@ -94,6 +111,8 @@ static void handle(void *arg, struct http_request *request)
 		return;
 	if (visit->err.code)
 		refuse_route(visit);
+	else if (!reference_valid(visit))
+		return;
 	else if (request->method != HTTP_GET && request->method != HTTP_HEAD)
 		refuse_method(visit);
 	else

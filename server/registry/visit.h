@@ -42,7 +42,7 @@ struct visit {
 	size_t text_used;
 };
 
-/* Handlers, one a route: called until they reply. */
+/* Handlers, one a route: called until they reply. The reference was found well-formed. */
 void visit_blob(struct visit *visit);
 void visit_manifest(struct visit *visit);
 void visit_tags(struct visit *visit);

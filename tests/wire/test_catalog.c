@@ -213,6 +213,32 @@ WIRE_TEST(tags_go_on_in_the_upstreams_own_terms)
 	expect_count(listing.upstream, NULL, TAGS "?n=2&next_page=gAAA%3D", 1);
 }
 
+/* As docker's registry does before 3.0. */
+WIRE_TEST(tags_come_page_by_page_from_an_upstream_without_pages)
+{
+	struct listing listing = listing_new(wire, FRESH, NULL);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_rule all = {
+		.path = ANY,
+		.status = 200,
+		.headers = "Content-Type: application/json",
+		.body = "{\"name\":\"team/app\",\"tags\":[\"t3\",\"t1\",\"t5\",\"t2\",\"t4\"]}",
+	};
+	scripted_add_rule(listing.upstream, &all);
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=2");
+	expect_list(&reply, "\"t1\",\"t2\"", "</v2/team/app/tags/list?n=2&last=t2>; rel=\"next\"");
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=2&last=t2");
+	expect_list(&reply, "\"t3\",\"t4\"", "</v2/team/app/tags/list?n=2&last=t4>; rel=\"next\"");
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=2&last=t4");
+	expect_list(&reply, "\"t5\"", NULL);
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?last=t3");
+	expect_list(&reply, "\"t4\",\"t5\"", NULL);
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=0");
+	expect_list(&reply, "", NULL);
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=9");
+	expect_list(&reply, "\"t3\",\"t1\",\"t5\",\"t2\",\"t4\"", NULL);
+}
+
 WIRE_TEST(tags_links_that_lead_elsewhere_are_not_followed)
 {
 	struct listing listing = listing_new(wire, FRESH, NULL);
@@ -360,6 +386,7 @@ int main(void)
 		WIRE_CASE(tags_are_made_from_what_is_held_when_nothing_else_is_known),
 		WIRE_CASE(tags_are_made_from_what_is_held_offline),
 		WIRE_CASE(tags_go_on_in_the_upstreams_own_terms),
+		WIRE_CASE(tags_come_page_by_page_from_an_upstream_without_pages),
 		WIRE_CASE(tags_links_that_lead_elsewhere_are_not_followed),
 		WIRE_CASE(tags_of_nonsense_are_no_tags),
 		WIRE_CASE(catalog_lists_what_is_held),
