@@ -32,6 +32,11 @@ struct admin *admin_new(const struct admin_options *options)
 	admin->work = work_start(ADMIN_WORKERS);
 	admin->streams = work_start(ADMIN_STREAMS_MAX);
 	pthread_mutex_init(&admin->lock, NULL);
+	admin->prefetch = (struct prefetch){.pull = admin->pull, .store = admin->store};
+	admin->kinds[0] =
+		(struct job_kind){.name = "prefetch", .run = prefetch_run, .arg = &admin->prefetch, .resumes = true};
+	admin->jobs = jobs_new(admin->kinds, ADMIN_JOB_KINDS);
+	admin->events = events_new(admin);
 	return admin;
 }
 
@@ -39,8 +44,11 @@ void admin_free(struct admin *admin)
 {
 	if (!admin)
 		return;
+	admin_stop(admin);
 	work_stop(admin->streams);
 	work_stop(admin->work);
+	events_free(admin->events);
+	jobs_free(admin->jobs);
 	pthread_mutex_destroy(&admin->lock);
 	if (admin->token)
 		explicit_bzero(admin->token, strlen(admin->token));
@@ -52,6 +60,17 @@ void admin_free(struct admin *admin)
 void admin_set_phase(struct admin *admin, enum admin_phase phase)
 {
 	__atomic_store_n(&admin->phase, phase, __ATOMIC_RELAXED);
+}
+
+void admin_resume(struct admin *admin, const char *jobs_directory)
+{
+	jobs_resume(admin->jobs, jobs_directory);
+}
+
+void admin_stop(struct admin *admin)
+{
+	events_stop(admin->events);
+	jobs_stop(admin->jobs);
 }
 
 void admin_close(void *admin)

@@ -3,8 +3,9 @@
  * The admin API: an HTTP handler for an address of its own, on top of pull/ and the store. What it answers is in one
  * table (routes.c). JSON, with errors as {"error": {"code", "message"}}; a bearer token where one is configured.
  *
- * Life: admin_new(), http_start() with admin_handler(), admin_set_phase() as larder comes up and goes down,
- * http_stop() with admin_close(), admin_free(). Any thread, unless said otherwise.
+ * Life: admin_new(), admin_resume() where jobs are to outlive the process, http_start() with admin_handler(),
+ * admin_set_phase() as larder comes up and goes down, admin_stop(), http_stop() with admin_close(), admin_free(). Any
+ * thread, unless said otherwise.
  */
 #pragma once
 
@@ -30,6 +31,10 @@ struct admin *admin_new(const struct admin_options *options);
 /* Takes NULL. */
 void admin_free(struct admin *admin);
 
+/* Takes up what an earlier process left unfinished in this directory, and keeps its own there. Blocks. */
+void admin_resume(struct admin *admin, const char *jobs_directory);
+/* Ends jobs, which go on at the next start, and streams of events. Before pull_close(); blocks. */
+void admin_stop(struct admin *admin);
 /* For http_stop(): wakes all who wait, and from then on nobody does. */
 void admin_close(void *admin);
 

@@ -12,6 +12,8 @@
 #include "base/buf.h"
 #include "base/work.h"
 #include "server/admin/admin.h"
+#include "server/jobs/jobs.h"
+#include "server/prefetch/prefetch.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -22,9 +24,11 @@
 #define ADMIN_PIPE_BYTES  ((size_t)256 << 10) /* between a stream's thread and its connection, each way */
 #define ADMIN_WORKERS     4
 #define ADMIN_STREAMS_MAX 8 /* that run at once; others wait */
+#define ADMIN_JOB_KINDS   1
 
 struct pull_upstream;
 struct visit_flow;
+struct events;
 
 struct admin {
 	struct pull *pull;
@@ -37,6 +41,10 @@ struct admin {
 	enum admin_phase phase; /* atomic */
 	struct work *work;      /* ADMIN_BLOCKS */
 	struct work *streams;   /* ADMIN_STREAMS */
+	struct jobs *jobs;
+	struct prefetch prefetch;
+	struct job_kind kinds[ADMIN_JOB_KINDS];
+	struct events *events;
 
 	pthread_mutex_t lock; /* guards what follows; taken before a visit's own */
 	struct admin_visit *visits;
@@ -120,6 +128,20 @@ int admin_write(struct admin_visit *visit, const void *data, size_t len);
 void admin_cut(struct admin_visit *visit);
 
 /*
+ * A reply that goes on by itself, on the serving thread and without one of its own: read() gives what there is, 0 when
+ * that is nothing now, HTTP_READ_END at its end; admin_wake() makes it be asked again. It is called under the visit's
+ * lock, so it calls nothing of the visit's. ended() is its end, after which the visit is not woken any more.
+ */
+struct admin_source {
+	ssize_t (*read)(void *arg, void *data, size_t max);
+	void (*ended)(void *arg);
+	void *arg;
+};
+void admin_reply_source(struct admin_visit *visit, const char *content_type, const struct admin_source *source);
+/* Any thread, until ended() has returned. */
+void admin_wake(struct admin_visit *visit);
+
+/*
  * The life of a visit, for admin.c; on the serving thread. visit_run() starts the route's answer once: a stream's as
  * soon as the head is there, any other's when the body is. visit_show() sends what there is, or pauses the request;
  * visit_end() is the request's end, whoever still works for it.
@@ -142,6 +164,30 @@ void admin_explain(struct admin_visit *visit);
 void admin_export(struct admin_visit *visit);
 void admin_import(struct admin_visit *visit);
 void admin_receipt(struct admin_visit *visit);
+void admin_start_prefetch(struct admin_visit *visit);
+void admin_list_jobs(struct admin_visit *visit);
+void admin_show_job(struct admin_visit *visit); /* and its events */
+void admin_cancel_job(struct admin_visit *visit);
+
+/*
+ * Server-sent events. A topic is looked at four times a second, and told when it is another than it was: whoever reads
+ * slowly is told the latest, and nothing is queued.
+ */
+struct event_topic {
+	/* Another number whenever there is something new to tell; 0: the topic is gone. `last`: nothing will come after
+	 * what there is now. */
+	uint64_t (*version)(struct admin *admin, const char *name, bool *last);
+	/* What there is now; NULL: nothing. */
+	json_t *(*describe)(struct admin *admin, const char *name);
+	const char *event; /* its name */
+};
+struct events *events_new(struct admin *admin);
+/* Ends all streams, which are not opened any more from then on. */
+void events_stop(struct events *events);
+/* After all visits have ended. */
+void events_free(struct events *events);
+/* Replies with the events of a topic; `name` is copied. On the serving thread. */
+void events_reply(struct admin_visit *visit, const struct event_topic *topic, const char *name);
 
 /* An upstream's health, budget and pace, as status and explain tell them. */
 json_t *admin_describe_upstream(const struct pull_upstream *upstream);

@@ -2,7 +2,6 @@
 /* `larder explain`: what a pull would do right now, and why. */
 #include "server/admin/admin_internal.h"
 
-#include "base/cleanup.h"
 #include "base/ref.h"
 #include "server/pull/explain.h"
 #include "server/pull/look.h"
@@ -13,9 +12,7 @@
 /* A reference, found the way that a client's request is. An error is answered. */
 static bool find_route(struct admin_visit *visit, struct route *route, struct ref *ref)
 {
-	struct pull *pull = visit->admin->pull;
 	char text[ADMIN_VALUE_MAX], ns[REF_UPSTREAM_MAX + 8];
-	_cleanup_free_ char *path = NULL, *query = NULL, *message = NULL;
 	struct err err = {0};
 	int code;
 
@@ -25,16 +22,7 @@ static bool find_route(struct admin_visit *visit, struct route *route, struct re
 	if (code == 0) {
 		bool by_ns = http_query_value(visit->query, "ns", ns, sizeof(ns)) == 0;
 
-		/* For a pull through the default upstream this would be a repository; who writes it means a registry.
-		 */
-		if (!by_ns && ref->host_len && !pull_find_upstream(pull, ref->name, ref->host_len)) {
-			message = mem_printf("no upstream %.*s is configured", (int)ref->host_len, ref->name);
-			admin_reply_error(visit, 404, "not_found", message);
-			return false;
-		}
-		path = mem_printf("/v2/%s/manifests/%s", ref->name, ref_reference(ref));
-		query = by_ns ? mem_printf("ns=%s", ns) : mem_strdup("");
-		code = route_parse(pull, path, query, route, &err);
+		code = route_find(visit->admin->pull, ref, by_ns ? ns : NULL, route, &err);
 	}
 	if (code)
 		admin_reply_err(visit, &err);

@@ -44,6 +44,7 @@ struct visit_flow {
 	size_t header_count;
 	uint64_t stream_len;
 	bool streams;
+	struct admin_source source; /* or read() is NULL */
 	struct buf data;
 };
 
@@ -174,6 +175,8 @@ void visit_end(struct admin_visit *visit)
 	leave(flow);
 	flow->request = NULL;
 	pthread_mutex_unlock(&flow->lock);
+	if (flow->source.ended)
+		flow->source.ended(flow->source.arg);
 	visit_unref(visit);
 }
 
@@ -263,14 +266,16 @@ static ssize_t give(void *arg, uint64_t position, void *data, size_t max)
 
 	(void)position;
 	pthread_mutex_lock(&flow->lock);
-	got = (ssize_t)pipe_get(&flow->out, data, max);
+	got = flow->left          ? -1
+	      : flow->source.read ? flow->source.read(flow->source.arg, data, max)
+				  : (ssize_t)pipe_get(&flow->out, data, max);
 	if (got > 0)
 		pthread_cond_signal(&flow->moved);
-	else if (flow->left || flow->cut)
+	else if (got == 0 && flow->cut)
 		got = -1;
-	else if (flow->ended)
+	else if (got == 0 && flow->ended)
 		got = HTTP_READ_END;
-	else
+	else if (got == 0)
 		pause_request(flow);
 	pthread_mutex_unlock(&flow->lock);
 	return got;
@@ -351,6 +356,22 @@ void admin_reply_stream(struct admin_visit *visit, int status, const struct http
 	if (!flow->left)
 		wake_request(flow);
 	pthread_mutex_unlock(&flow->lock);
+}
+
+void admin_reply_source(struct admin_visit *visit, const char *content_type, const struct admin_source *source)
+{
+	const struct http_header headers[] = {
+		{"Content-Type", content_type}, {"Cache-Control", "no-store"}, {"X-Content-Type-Options", "nosniff"}};
+
+	visit->flow->source = *source;
+	admin_reply_stream(visit, 200, headers, sizeof(headers) / sizeof(headers[0]), HTTP_LENGTH_UNKNOWN);
+}
+
+void admin_wake(struct admin_visit *visit)
+{
+	pthread_mutex_lock(&visit->flow->lock);
+	wake_request(visit->flow);
+	pthread_mutex_unlock(&visit->flow->lock);
 }
 
 ssize_t admin_read(struct admin_visit *visit, void *data, size_t max)

@@ -7,6 +7,7 @@
 #include "server/cli/systemd.h"
 #include "server/cli/text_file.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "server/access/access.h"
@@ -244,6 +245,13 @@ static int start_admin(struct serving *serving, struct err *err)
 	return code;
 }
 
+static void resume_jobs(struct serving *serving)
+{
+	_cleanup_free_ char *directory = mem_printf("%s/jobs", serving->config->store.path);
+
+	admin_resume(serving->larder.admin, directory);
+}
+
 static int start(struct serving *serving, struct err *err)
 {
 	int status;
@@ -254,6 +262,9 @@ static int start(struct serving *serving, struct err *err)
 	status = larder_open(&serving->larder, serving->config, err);
 	if (status == EXIT_DONE)
 		status = larder_start(&serving->larder, serving->config, err);
+	/* Whoever asks finds the jobs that were there. */
+	if (status == EXIT_DONE)
+		resume_jobs(serving);
 	if (status == EXIT_DONE && (start_admin(serving, err) || start_http(serving, err) ||
 				    larder_start_scrub(&serving->larder, serving->config, err)))
 		status = EXIT_SOME_FAILED;
@@ -275,8 +286,10 @@ static void stop(struct serving *serving)
 {
 	struct larder *larder = &serving->larder;
 
-	if (larder->admin)
+	if (larder->admin) {
 		admin_set_phase(larder->admin, ADMIN_STOPPING);
+		admin_stop(larder->admin);
+	}
 	if (serving->http)
 		http_stop(serving->http, STOP_GRACE_MS, close_all, serving);
 	else if (larder->pull)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/registry/route.h"
 
+#include "base/buf.h"
+#include "base/cleanup.h"
 #include "server/http/http.h"
 
 #include <stdio.h>
@@ -157,4 +159,16 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 		snprintf(route->asked_name, sizeof(route->asked_name), "%s/%s", pull_upstream_name(route->upstream),
 			 route->repository);
 	return code;
+}
+
+int route_find(struct pull *pull, const struct ref *ref, const char *ns, struct route *route, struct err *err)
+{
+	_cleanup_free_ char *path = NULL, *query = NULL;
+
+	/* For a pull through the default upstream this would be a repository; who writes it means a registry. */
+	if (!ns && ref->host_len && !pull_find_upstream(pull, ref->name, ref->host_len))
+		return err_set(err, ERR_NOT_FOUND, "no upstream %.*s is configured", (int)ref->host_len, ref->name);
+	path = mem_printf("/v2/%s/manifests/%s", ref->name, ref_reference(ref));
+	query = ns ? mem_printf("ns=%s", ns) : mem_strdup("");
+	return route_parse(pull, path, query, route, err);
 }

@@ -40,3 +40,7 @@ struct route {
  * name), with route->error set to the OCI error code and the reason in `err`.
  */
 int route_parse(struct pull *pull, const char *path, const char *query, struct route *route, struct err *err);
+
+/* The same of a reference as people write it; `ns` as ?ns=, or NULL. A registry's host in it that is not configured is
+ * ERR_NOT_FOUND, and not a repository of the default upstream. */
+int route_find(struct pull *pull, const struct ref *ref, const char *ns, struct route *route, struct err *err);

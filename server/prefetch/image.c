@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One image: its manifests and blobs, some of them side by side. */
+#include "server/prefetch/prefetch_internal.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "store/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PROGRESS_MS 250
+
+/* A part that is being fetched. */
+struct slot {
+	struct call call;        /* first */
+	const struct part *part; /* NULL: free */
+	struct part copy;        /* as the list may move */
+	struct pull_manifest *manifest;
+	struct pull_blob *blob;
+	struct pull_referrers *referrers;
+	bool counts;      /* the run meets it for the first time */
+	uint64_t arrived; /* counted so far */
+};
+
+struct fetch {
+	struct run *run;
+	struct baton *baton;
+	const struct image *image;
+	struct parts parts;
+	struct slot *slots;
+	struct digest digest; /* of the image; algorithm 0: not known yet */
+	uint64_t bytes, held; /* of a dry run */
+	struct err err;       /* the first failure */
+};
+
+static void note_failure(struct fetch *fetch, const struct part *part, const struct err *err)
+{
+	static const char *const kinds[] = {[PART_MANIFEST] = "manifest",
+					    [PART_BLOB] = "layer",
+					    [PART_REFERRERS] = "list of referrers of",
+					    [PART_SIGNATURE] = "signature of"};
+	char text[DIGEST_TEXT_MAX];
+
+	if (part->kind == PART_BLOB)
+		job_add(fetch->run->job, JOB_LAYERS_FAILED, 1);
+	if (fetch->err.code)
+		return;
+	if (part->digest.algorithm)
+		err_set(&fetch->err, err->code, "%s %s: %s", kinds[part->kind], digest_format(&part->digest, text),
+			err->text);
+	else
+		fetch->err = *err;
+}
+
+/* Counting. */
+
+static void count_whole(struct fetch *fetch, uint64_t size, bool held)
+{
+	struct job *job = fetch->run->job;
+
+	job_add(job, JOB_BYTES_TOTAL, (int64_t)size);
+	job_add(job, held ? JOB_BYTES_HELD : JOB_BYTES_FETCHED, (int64_t)size);
+}
+
+/* What has arrived of a blob counts as it comes. */
+static void count_arrived(struct fetch *fetch, struct slot *slot, uint64_t arrived)
+{
+	if (!slot->counts)
+		return;
+	job_add(fetch->run->job, JOB_BYTES_FETCHED, (int64_t)(arrived - slot->arrived));
+	slot->arrived = arrived;
+}
+
+/* Manifests. */
+
+static void add_companions(struct fetch *fetch)
+{
+	struct part part = {.kind = PART_REFERRERS, .digest = fetch->digest, .optional = true};
+	struct err err;
+
+	if (!fetch->run->wanted.referrers)
+		return;
+	parts_add(&fetch->parts, &part, &err);
+	part.kind = PART_SIGNATURE;
+	parts_add(&fetch->parts, &part, &err);
+}
+
+static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err)
+{
+	const struct pull_status *status = pull_manifest_status(slot->manifest);
+	const struct digest *digest = pull_manifest_digest(slot->manifest);
+	uint64_t size = pull_manifest_size(slot->manifest);
+	bool first = fetch->digest.algorithm == 0;
+
+	if (status->outcome == PULL_STALE)
+		return err_set(err, ERR_UPSTREAM, "the upstream cannot be asked what it means now: %.150s",
+			       status->why);
+	if (run_meet(fetch->run, digest))
+		count_whole(fetch, size, status->outcome == PULL_HIT);
+	fetch->bytes += size;
+	fetch->held += status->outcome == PULL_HIT ? size : 0;
+	if (first) {
+		fetch->digest = *digest;
+		add_companions(fetch);
+	}
+	return parts_read_manifest(&fetch->parts, &fetch->run->wanted, pull_manifest_data(slot->manifest), size,
+				   slot->part->depth, err);
+}
+
+/* There is a signature the way cosign keeps it: a tag made of the digest. Then there may be others of its kind. */
+static int take_signature(struct fetch *fetch, struct slot *slot, struct err *err)
+{
+	static const char *const suffixes[] = {"sig", "att", "sbom"};
+	char hex[DIGEST_TEXT_MAX];
+	int code = 0;
+
+	for (size_t i = 0; code == 0 && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		struct part part = {.kind = PART_MANIFEST, .depth = 1, .optional = i > 0};
+
+		part.reference = mem_printf("%s-%s.%s", digest_algorithm_name(slot->part->digest.algorithm),
+					    digest_hex(&slot->part->digest, hex), suffixes[i]);
+		code = parts_add(&fetch->parts, &part, err);
+		if (code)
+			free(part.reference);
+	}
+	return code;
+}
+
+static int take_referrers(struct fetch *fetch, struct slot *slot, struct err *err)
+{
+	size_t len;
+	const char *data = pull_referrers_data(slot->referrers, &len);
+
+	return parts_read_referrers(&fetch->parts, data, len, slot->part->depth, err);
+}
+
+/* Slots. */
+
+static void open_manifest(struct fetch *fetch, struct slot *slot)
+{
+	const struct image *image = fetch->image;
+	char text[DIGEST_TEXT_MAX + 8];
+	const char *reference = slot->part->reference ? slot->part->reference : text;
+	bool head = slot->part->kind == PART_SIGNATURE;
+
+	if (head) {
+		char hex[DIGEST_TEXT_MAX];
+
+		snprintf(text, sizeof(text), "%s-%s.sig", digest_algorithm_name(slot->part->digest.algorithm),
+			 digest_hex(&slot->part->digest, hex));
+	} else if (!slot->part->reference) {
+		digest_format(&slot->part->digest, text);
+	}
+	slot->manifest =
+		pull_manifest_open(fetch->run->pull, image->upstream, image->repository, reference, NULL, head);
+	pull_manifest_defer(slot->manifest);
+}
+
+static void open_blob(struct fetch *fetch, struct slot *slot)
+{
+	struct run *run = fetch->run;
+	const struct part *part = slot->part;
+
+	slot->counts = run_meet(run, &part->digest);
+	if (slot->counts) {
+		job_add(run->job, JOB_LAYERS_TOTAL, 1);
+		job_add(run->job, JOB_BYTES_TOTAL, (int64_t)part->size);
+	}
+	slot->blob = pull_blob_open_ahead(run->pull, fetch->image->upstream, fetch->image->repository, &part->digest);
+}
+
+static void slot_open(struct fetch *fetch, struct slot *slot, const struct part *part)
+{
+	struct pull *pull = fetch->run->pull;
+	const struct image *image = fetch->image;
+
+	*slot = (struct slot){.copy = *part};
+	slot->part = &slot->copy;
+	call_init(&slot->call, fetch->baton);
+	switch (part->kind) {
+	case PART_MANIFEST:
+	case PART_SIGNATURE:
+		open_manifest(fetch, slot);
+		break;
+	case PART_BLOB:
+		open_blob(fetch, slot);
+		break;
+	case PART_REFERRERS:
+		slot->referrers = pull_referrers_open(pull, image->upstream, image->repository, &part->digest, NULL);
+		pull_referrers_defer(slot->referrers);
+		break;
+	}
+}
+
+static void slot_close(struct slot *slot)
+{
+	pull_manifest_close(slot->manifest);
+	pull_blob_close(slot->blob);
+	pull_referrers_close(slot->referrers);
+	*slot = (struct slot){0};
+}
+
+static int slot_poll(struct slot *slot, struct err *err)
+{
+	struct waiter *waiter = &slot->call.waiter;
+
+	if (slot->blob)
+		return pull_blob_poll(slot->blob, waiter, err);
+	return slot->manifest ? pull_manifest_poll(slot->manifest, waiter, err)
+			      : pull_referrers_poll(slot->referrers, waiter, err);
+}
+
+/* The blob is held. */
+static void take_blob(struct fetch *fetch, struct slot *slot)
+{
+	bool held = pull_blob_status(slot->blob)->outcome == PULL_HIT;
+	uint64_t size = pull_blob_size(slot->blob);
+
+	if (!slot->counts)
+		return;
+	job_add(fetch->run->job, JOB_LAYERS_DONE, 1);
+	job_add(fetch->run->job, JOB_BYTES_TOTAL, (int64_t)(size - slot->part->size)); /* if it was not told */
+	if (!held) {
+		count_arrived(fetch, slot, size);
+		return;
+	}
+	job_add(fetch->run->job, JOB_BYTES_HELD, (int64_t)size);
+}
+
+static void slot_done(struct fetch *fetch, struct slot *slot, int code, struct err *err)
+{
+	const struct part *part = slot->part;
+
+	if (code == 0) {
+		switch (part->kind) {
+		case PART_MANIFEST:
+			code = take_manifest(fetch, slot, err);
+			break;
+		case PART_BLOB:
+			take_blob(fetch, slot);
+			break;
+		case PART_REFERRERS:
+			code = take_referrers(fetch, slot, err);
+			break;
+		case PART_SIGNATURE:
+			code = take_signature(fetch, slot, err);
+			break;
+		}
+	}
+	if (code && slot->blob)
+		count_arrived(fetch, slot, 0);
+	/* A registry need not know of signatures at all. */
+	if (code && !(part->optional && (code == ERR_NOT_FOUND || code == ERR_DENIED)) && part->kind != PART_SIGNATURE)
+		note_failure(fetch, part, err);
+}
+
+/* A dry run asks for manifests alone, which say what the rest would be. */
+static bool is_only_told(struct fetch *fetch, const struct part *part)
+{
+	struct run *run = fetch->run;
+	uint64_t size;
+	struct err err;
+	bool held;
+
+	if (!run->wanted.dry_run || part->kind != PART_BLOB)
+		return false;
+	held = store_find_blob(run->store, &part->digest, &size, &err) == 0;
+	fetch->bytes += part->size;
+	fetch->held += held ? part->size : 0;
+	if (run_meet(run, &part->digest)) {
+		job_add(run->job, JOB_LAYERS_TOTAL, 1);
+		job_add(run->job, JOB_BYTES_TOTAL, (int64_t)part->size);
+		job_add(run->job, JOB_BYTES_HELD, held ? (int64_t)part->size : 0);
+	}
+	return true;
+}
+
+/* The image. */
+
+/* Fills free slots and looks at those that were woken. False: nothing is left to do. */
+static bool turn(struct fetch *fetch, bool *moved)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < fetch->run->wanted.layers_at_once; i++) {
+		struct slot *slot = &fetch->slots[i];
+		struct err err = {0};
+		int code;
+
+		while (!slot->part && fetch->parts.next < fetch->parts.count) {
+			const struct part *part = &fetch->parts.list[fetch->parts.next++];
+
+			if (!is_only_told(fetch, part))
+				slot_open(fetch, slot, part);
+		}
+		any |= slot->part != NULL;
+		if (!slot->part || !call_take(&slot->call))
+			continue;
+		code = slot_poll(slot, &err);
+		if (code == ERR_AGAIN)
+			continue;
+		slot_done(fetch, slot, code, &err);
+		slot_close(slot);
+		*moved = true;
+	}
+	return any;
+}
+
+static void show_progress(struct fetch *fetch)
+{
+	for (unsigned i = 0; i < fetch->run->wanted.layers_at_once; i++)
+		if (fetch->slots[i].blob)
+			count_arrived(fetch, &fetch->slots[i], pull_blob_arrived(fetch->slots[i].blob));
+}
+
+static void fetch_parts(struct fetch *fetch)
+{
+	fetch->slots = mem_alloc(fetch->run->wanted.layers_at_once * sizeof(*fetch->slots));
+	while (!job_is_stopping(fetch->run->job)) {
+		bool moved = false;
+
+		if (!turn(fetch, &moved))
+			break;
+		if (!moved) {
+			show_progress(fetch);
+			baton_wait(fetch->baton, PROGRESS_MS);
+		}
+	}
+	for (unsigned i = 0; i < fetch->run->wanted.layers_at_once; i++)
+		slot_close(&fetch->slots[i]);
+	free(fetch->slots);
+	parts_dispose(&fetch->parts);
+}
+
+static void note_plan(struct fetch *fetch)
+{
+	_cleanup_free_ char *name = image_name(fetch->image);
+	char text[DIGEST_TEXT_MAX];
+	struct run *run = fetch->run;
+
+	pthread_mutex_lock(&run->lock);
+	json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:I}", "image", name, "digest",
+						   digest_format(&fetch->digest, text), "bytes",
+						   (json_int_t)fetch->bytes, "held", (json_int_t)fetch->held));
+	pthread_mutex_unlock(&run->lock);
+}
+
+void image_fetch(struct run *run, struct baton *baton, const struct image *image)
+{
+	struct fetch fetch = {.run = run, .baton = baton, .image = image};
+	struct part first = {.kind = PART_MANIFEST, .reference = mem_strdup(image->reference)};
+	_cleanup_free_ char *name = image_name(image);
+	struct err err;
+
+	parts_add(&fetch.parts, &first, &err);
+	fetch_parts(&fetch);
+	if (job_is_stopping(run->job))
+		return;
+	if (fetch.err.code == 0 && fetch.digest.algorithm && run->wanted.dry_run)
+		note_plan(&fetch);
+	if (fetch.err.code)
+		job_fail(run->job, name, fetch.err.text);
+	job_add(run->job, fetch.err.code ? JOB_IMAGES_FAILED : JOB_IMAGES_DONE, 1);
+}
