@@ -33,6 +33,8 @@ struct admin *admin_new(const struct admin_options *options)
 	admin->streams = work_start(ADMIN_STREAMS_MAX);
 	pthread_mutex_init(&admin->lock, NULL);
 	admin->prefetch = (struct prefetch){.pull = admin->pull, .store = admin->store};
+	admin->kinds[1] = (struct job_kind){.name = "gc", .run = admin_run_gc, .arg = admin};
+	admin->kinds[2] = (struct job_kind){.name = "verify", .run = admin_run_verify, .arg = admin};
 	admin->kinds[0] =
 		(struct job_kind){.name = "prefetch", .run = prefetch_run, .arg = &admin->prefetch, .resumes = true};
 	admin->jobs = jobs_new(admin->kinds, ADMIN_JOB_KINDS);
@@ -45,6 +47,7 @@ void admin_free(struct admin *admin)
 	if (!admin)
 		return;
 	admin_stop(admin);
+	jobs_stop(admin->jobs);
 	work_stop(admin->streams);
 	work_stop(admin->work);
 	events_free(admin->events);
@@ -70,7 +73,7 @@ void admin_resume(struct admin *admin, const char *jobs_directory)
 void admin_stop(struct admin *admin)
 {
 	events_stop(admin->events);
-	jobs_stop(admin->jobs);
+	jobs_interrupt(admin->jobs);
 }
 
 void admin_close(void *admin)
@@ -146,16 +149,26 @@ static bool may_ask(struct admin_visit *visit, struct http_request *request, con
 
 /* Routing. */
 
-static bool path_matches(const struct admin_route *route, const char *path, const char **rest)
+bool admin_route_takes_json(const struct admin_route *route)
 {
-	size_t len = strlen(route->path);
+	return route->sends && !strchr(route->sends, '/');
+}
 
-	if (len > 1 && route->path[len - 1] == '/' && strncmp(path, route->path, len) == 0 && path[len]) {
-		*rest = path + len;
-		return true;
+/* What stands for the braces in the route's path: its start and length. */
+static bool path_matches(const struct admin_route *route, const char *path, size_t *rest, size_t *rest_len)
+{
+	const char *brace = strchr(route->path, '{'), *behind = brace ? strchr(brace, '}') + 1 : NULL;
+
+	if (!brace) {
+		*rest = strlen(path);
+		*rest_len = 0;
+		return strcmp(path, route->path) == 0;
 	}
-	*rest = "";
-	return strcmp(path, route->path) == 0;
+	*rest = (size_t)(brace - route->path);
+	if (strncmp(path, route->path, *rest) != 0)
+		return false;
+	*rest_len = strcspn(path + *rest, "/");
+	return *rest_len > 0 && strcmp(path + *rest + *rest_len, behind) == 0;
 }
 
 static bool method_matches(const struct admin_route *route, enum http_method method)
@@ -175,11 +188,15 @@ static const struct admin_route *find_route(struct admin_visit *visit, struct bu
 {
 	for (size_t i = 0; i < admin_route_count; i++) {
 		const struct admin_route *route = &admin_routes[i];
+		size_t rest, rest_len;
 
-		if (!path_matches(route, visit->path, &visit->rest))
+		if (!path_matches(route, visit->path, &rest, &rest_len))
 			continue;
-		if (method_matches(route, visit->method))
+		if (method_matches(route, visit->method)) {
+			visit->rest = visit->path + rest;
+			visit->path[rest + rest_len] = '\0';
 			return route;
+		}
 		buf_printf(allow, "%s%s%s", allow->len ? ", " : "", method_name(route->method),
 			   route->method == HTTP_GET ? ", HEAD" : "");
 	}
@@ -223,7 +240,7 @@ static enum http_upload begin(void *arg, struct http_request *request)
 		return HTTP_UPLOAD_DROP;
 	}
 	if (visit->route->way != ADMIN_STREAMS)
-		return visit->route->takes_body ? HTTP_UPLOAD_COLLECT : HTTP_UPLOAD_DROP;
+		return admin_route_takes_json(visit->route) ? HTTP_UPLOAD_COLLECT : HTTP_UPLOAD_DROP;
 	visit_run(visit);
 	return HTTP_UPLOAD_TAKE;
 }

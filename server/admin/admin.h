@@ -33,7 +33,7 @@ void admin_free(struct admin *admin);
 
 /* Takes up what an earlier process left unfinished in this directory, and keeps its own there. Blocks. */
 void admin_resume(struct admin *admin, const char *jobs_directory);
-/* Ends jobs, which go on at the next start, and streams of events. Before pull_close(); blocks. */
+/* Tells jobs to end, which go on at the next start, and ends streams of events. Before pull_close(). */
 void admin_stop(struct admin *admin);
 /* For http_stop(): wakes all who wait, and from then on nobody does. */
 void admin_close(void *admin);

@@ -24,11 +24,12 @@
 #define ADMIN_PIPE_BYTES  ((size_t)256 << 10) /* between a stream's thread and its connection, each way */
 #define ADMIN_WORKERS     4
 #define ADMIN_STREAMS_MAX 8 /* that run at once; others wait */
-#define ADMIN_JOB_KINDS   1
+#define ADMIN_JOB_KINDS   3
 
 struct pull_upstream;
 struct visit_flow;
 struct events;
+struct route;
 
 struct admin {
 	struct pull *pull;
@@ -56,7 +57,7 @@ struct admin_visit {
 	const struct admin_route *route; /* NULL: none, and the reply is there already */
 	enum http_method method;
 	char *path;       /* decoded */
-	const char *rest; /* of it, behind that of a route that ends with a slash */
+	const char *rest; /* of it, what the route has in braces; "" */
 	char *query;
 	char *body; /* of a route that wants one: what was sent, with a NUL behind it */
 	size_t body_len;
@@ -78,17 +79,22 @@ enum admin_way {
 /* A route. A GET also answers HEAD. */
 struct admin_route {
 	enum http_method method;
-	const char *path;       /* one that ends with a slash (but is not "/") stands for all below it */
+	const char *path;       /* "/api/v1/jobs/{id}": in braces, what is between two slashes, or ends it */
 	const char *parameters; /* of the query, as the documentation shows them; "" when there are none */
 	const char *help;       /* one line */
 	void (*answer)(struct admin_visit *visit);
 	bool open; /* asked by probes, which have no token */
 	enum admin_way way;
-	bool takes_body; /* kept whole, up to HTTP_COLLECT_MAX: admin_body() */
+	/* For the API's description: schemas of openapi.c, or media types. JSON that is sent is kept whole, up to
+	 * HTTP_COLLECT_MAX: admin_body(). */
+	const char *sends, *answers;
+	int status; /* of a good answer; 0: 200 */
 };
 
 extern const struct admin_route admin_routes[];
 extern const size_t admin_route_count;
+/* Whether a body of JSON is sent to it. */
+bool admin_route_takes_json(const struct admin_route *route);
 
 /* Replies; one of them is called once for a visit. */
 void admin_reply_json(struct admin_visit *visit, int status, json_t *json); /* takes `json` over */
@@ -110,7 +116,7 @@ json_t *admin_words(const char *text);
 bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
 /* The same of one that may be absent: "" then. */
 bool admin_parameter_optional(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
-/* The JSON object that a route with `takes_body` was sent, an empty one where nothing was sent; the caller's to free.
+/* The JSON object that was sent, an empty one where nothing was sent; the caller's to free.
  * NULL when it is none, or too large, which is then answered. */
 json_t *admin_body(struct admin_visit *visit);
 
@@ -166,8 +172,28 @@ void admin_import(struct admin_visit *visit);
 void admin_receipt(struct admin_visit *visit);
 void admin_start_prefetch(struct admin_visit *visit);
 void admin_list_jobs(struct admin_visit *visit);
-void admin_show_job(struct admin_visit *visit); /* and its events */
+void admin_show_job(struct admin_visit *visit);
+void admin_follow_job(struct admin_visit *visit);
 void admin_cancel_job(struct admin_visit *visit);
+void admin_list_images(struct admin_visit *visit);
+void admin_check(struct admin_visit *visit);
+void admin_forget_image(struct admin_visit *visit);
+void admin_forget_blob(struct admin_visit *visit);
+void admin_list_pins(struct admin_visit *visit);
+void admin_show_pin(struct admin_visit *visit);
+void admin_put_pin(struct admin_visit *visit);
+void admin_delete_pin(struct admin_visit *visit);
+void admin_start_gc(struct admin_visit *visit);
+void admin_start_verify(struct admin_visit *visit);
+void admin_openapi(struct admin_visit *visit);
+
+/* Starts a job and replies 202 with its id; `request` is taken over. */
+void admin_start_job(struct admin_visit *visit, const char *kind, json_t *request);
+/* The kinds' run(); `arg` is the struct admin. */
+int admin_run_gc(void *arg, struct job *job, const json_t *request, struct err *err);
+int admin_run_verify(void *arg, struct job *job, const json_t *request, struct err *err);
+/* Which upstream and repository a reference of people's means. */
+bool admin_find_reference(struct admin_visit *visit, const char *text, struct route *route, struct err *err);
 
 /*
  * Server-sent events. A topic is looked at four times a second, and told when it is another than it was: whoever reads

@@ -6,10 +6,7 @@
 
 #include <string.h>
 
-#define EVENTS "/events"
-
-/* `request` is taken over. */
-static void start(struct admin_visit *visit, const char *kind, json_t *request)
+void admin_start_job(struct admin_visit *visit, const char *kind, json_t *request)
 {
 	char id[JOB_ID_MAX];
 	struct err err = {0};
@@ -35,7 +32,7 @@ void admin_start_prefetch(struct admin_visit *visit)
 		json_decref(request);
 		return;
 	}
-	start(visit, "prefetch", request);
+	admin_start_job(visit, "prefetch", request);
 }
 
 void admin_list_jobs(struct admin_visit *visit)
@@ -64,23 +61,22 @@ static void reply_no_job(struct admin_visit *visit, const char *id)
 
 void admin_show_job(struct admin_visit *visit)
 {
-	static const struct event_topic topic = {.version = job_version, .describe = job_describe, .event = "job"};
-	_cleanup_free_ char *id = mem_strdup(visit->rest);
-	size_t len = strlen(id);
-	bool events = len > strlen(EVENTS) && strcmp(id + len - strlen(EVENTS), EVENTS) == 0;
-	json_t *job;
+	json_t *job = jobs_describe(visit->admin->jobs, visit->rest, JOB_WHOLE);
 
-	if (events)
-		id[len - strlen(EVENTS)] = '\0';
-	job = jobs_describe(visit->admin->jobs, id, JOB_WHOLE);
-	if (!job) {
-		reply_no_job(visit, id);
-	} else if (events) {
-		json_decref(job);
-		events_reply(visit, &topic, id);
-	} else {
+	if (job)
 		admin_reply_json(visit, 200, job);
-	}
+	else
+		reply_no_job(visit, visit->rest);
+}
+
+void admin_follow_job(struct admin_visit *visit)
+{
+	static const struct event_topic topic = {.version = job_version, .describe = job_describe, .event = "job"};
+
+	if (jobs_version(visit->admin->jobs, visit->rest, NULL))
+		events_reply(visit, &topic, visit->rest);
+	else
+		reply_no_job(visit, visit->rest);
 }
 
 void admin_cancel_job(struct admin_visit *visit)

@@ -232,7 +232,7 @@ void visit_take_body(struct admin_visit *visit)
 	struct visit_flow *flow = visit->flow;
 
 	pthread_mutex_lock(&flow->lock);
-	if (!flow->all_there && visit->route && visit->route->takes_body) {
+	if (!flow->all_there && visit->route && admin_route_takes_json(visit->route)) {
 		visit->body = mem_strndup(flow->request->body, flow->request->body_len);
 		visit->body_len = flow->request->body_len;
 		visit->body_too_large = flow->request->body_too_large;

@@ -471,18 +471,21 @@ void jobs_resume(struct jobs *jobs, const char *directory)
 	pthread_mutex_unlock(&jobs->lock);
 }
 
-void jobs_stop(struct jobs *jobs)
+void jobs_interrupt(struct jobs *jobs)
 {
 	struct job *job;
 
-	if (!jobs->work)
-		return;
 	pthread_mutex_lock(&jobs->lock);
 	jobs->stopping = true;
 	DL_FOREACH (jobs->list, job)
 		if (job->on_thread)
 			stop(job);
 	pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_stop(struct jobs *jobs)
+{
+	jobs_interrupt(jobs);
 	work_stop(jobs->work);
 	jobs->work = NULL;
 }

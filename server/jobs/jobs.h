@@ -60,8 +60,9 @@ struct jobs *jobs_new(const struct job_kind *kinds, size_t kind_count);
 /* From here on jobs are kept in this directory, which is made when it is absent; what an earlier process left there
  * goes on. Blocks. Before any other use; without it nothing is kept. */
 void jobs_resume(struct jobs *jobs, const char *directory);
-/* Ends what runs, so that it begins anew at the next start; nothing starts from now on. Blocks until all threads have
- * ended. */
+/* Tells what runs to end, so that it begins anew at the next start; nothing starts from now on. */
+void jobs_interrupt(struct jobs *jobs);
+/* Does so, and waits until all threads have ended. */
 void jobs_stop(struct jobs *jobs);
 /* Takes NULL. After jobs_stop(). */
 void jobs_free(struct jobs *jobs);

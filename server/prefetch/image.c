@@ -4,6 +4,8 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/log.h"
+#include "store/pins.h"
 #include "store/store.h"
 
 #include <stdlib.h>
@@ -86,6 +88,20 @@ static void add_companions(struct fetch *fetch)
 	parts_add(&fetch->parts, &part, &err);
 }
 
+/* Before what is pinned comes, so that nothing of it is evicted again. */
+static void pin(struct fetch *fetch)
+{
+	const struct image *image = fetch->image;
+	const struct wanted *wanted = &fetch->run->wanted;
+	_cleanup_free_ char *platforms = wanted_platforms(wanted);
+	struct index_pin reference = {.repository = {pull_upstream_name(image->upstream), image->repository},
+				      .reference = image->reference,
+				      .platforms = platforms};
+
+	if (wanted->pin && !wanted->dry_run && pin_add(fetch->run->store, wanted->pin, &reference, 1, &fetch->err))
+		log_warn("cannot pin %s/%s: %s", reference.repository.upstream, image->repository, fetch->err.text);
+}
+
 static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err)
 {
 	const struct pull_status *status = pull_manifest_status(slot->manifest);
@@ -103,6 +119,7 @@ static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err
 	if (first) {
 		fetch->digest = *digest;
 		add_companions(fetch);
+		pin(fetch);
 	}
 	return parts_read_manifest(&fetch->parts, &fetch->run->wanted, pull_manifest_data(slot->manifest), size,
 				   slot->part->depth, err);

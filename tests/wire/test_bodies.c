@@ -95,11 +95,11 @@ static void answer_download(struct admin_visit *visit)
 }
 
 const struct admin_route admin_routes[] = {
-	{HTTP_POST, "/echo", "", "", answer_echo, .way = ADMIN_BLOCKS, .takes_body = true},
+	{HTTP_POST, "/echo", "", "", answer_echo, .way = ADMIN_BLOCKS, .sends = "Json"},
 	{HTTP_POST, "/upload", "", "", answer_upload, .way = ADMIN_STREAMS},
 	{HTTP_POST, "/slow", "", "", answer_slow_upload, .way = ADMIN_STREAMS},
 	{HTTP_POST, "/refused", "", "", answer_refused_upload, .way = ADMIN_STREAMS},
-	{HTTP_GET, "/download/", "", "", answer_download, .way = ADMIN_STREAMS},
+	{HTTP_GET, "/download/{how}", "", "", answer_download, .way = ADMIN_STREAMS},
 };
 const size_t admin_route_count = sizeof(admin_routes) / sizeof(admin_routes[0]);
 

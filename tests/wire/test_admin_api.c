@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The admin API's routes on what is stored, each answer held against the API's own description. */
+#include "tests/wire/jobs.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct bed {
+	struct scripted *upstream;
+	struct larder *larder;
+	struct scripted_image image, other;
+	json_t *description;
+};
+
+static void bed_dispose(struct bed *bed)
+{
+	json_decref(bed->description);
+}
+
+/* Two images, prefetched. */
+static struct bed bed_new(struct wire *wire)
+{
+	struct bed bed = {.upstream = wire_upstream(wire, NULL)};
+	_cleanup_free_ char *name = mem_printf("registry.test=%s", scripted_url(bed.upstream, 0));
+
+	scripted_add_image(bed.upstream, "team/app", "1",
+			   &(struct scripted_image_options){.layers = 2, .layer_size = 65536, .seed = 1}, &bed.image);
+	scripted_add_image(bed.upstream, "team/other", "2",
+			   &(struct scripted_image_options){.layers = 1, .layer_size = 65536, .seed = 2}, &bed.other);
+	bed.larder = larder_with_admin(wire, "127.0.0.1:0", name, NULL);
+	bed.description = admin_json(bed.larder, "GET", "/api/v1/openapi.json", NULL, 200);
+	json_decref(job_run(bed.larder, "/api/v1/prefetch",
+			    "{\"images\": [\"team/app:1\", \"team/other:2\"], \"pin\": \"kept\"}", "done"));
+	return bed;
+}
+
+/* JSON schemas, as far as the description uses them. */
+
+static bool is_of_type(const json_t *value, const char *type)
+{
+	return (strcmp(type, "object") == 0 && json_is_object(value)) ||
+	       (strcmp(type, "array") == 0 && json_is_array(value)) ||
+	       (strcmp(type, "string") == 0 && json_is_string(value)) ||
+	       (strcmp(type, "boolean") == 0 && json_is_boolean(value)) ||
+	       (strcmp(type, "integer") == 0 && json_is_integer(value)) ||
+	       (strcmp(type, "number") == 0 && json_is_number(value)) ||
+	       (strcmp(type, "null") == 0 && json_is_null(value));
+}
+
+static bool has_type(const json_t *value, const json_t *types)
+{
+	json_t *type;
+	size_t i;
+
+	if (json_is_string(types))
+		return is_of_type(value, json_string_value(types));
+	json_array_foreach(types, i, type)
+	{
+		if (is_of_type(value, json_string_value(type)))
+			return true;
+	}
+	return types == NULL;
+}
+
+static const json_t *follow(const struct bed *bed, const json_t *schema)
+{
+	const char *name = json_string_value(json_object_get(schema, "$ref"));
+
+	if (!name)
+		return schema;
+	name = strrchr(name, '/') + 1;
+	schema = json_object_get(json_object_get(json_object_get(bed->description, "components"), "schemas"), name);
+	if (!schema)
+		fail_msg("there is no schema %s", name);
+	return schema;
+}
+
+static void expect_valid(const struct bed *bed, const json_t *schema, const json_t *value, const char *where)
+{
+	json_t *item, *choices;
+	const char *key;
+	bool chosen = false;
+	size_t i;
+
+	schema = follow(bed, schema);
+	choices = json_object_get(schema, "enum");
+	if (!has_type(value, json_object_get(schema, "type")))
+		fail_msg("%s is of another type", where);
+	json_array_foreach(choices, i, item)
+	{
+		chosen |= json_equal(item, (json_t *)(uintptr_t)value);
+	}
+	if (choices && !chosen)
+		fail_msg("%s is none of the choices", where);
+	json_array_foreach(json_object_get(schema, "required"), i, item)
+	{
+		if (!json_object_get(value, json_string_value(item)))
+			fail_msg("%s has no %s", where, json_string_value(item));
+	}
+	json_object_foreach(json_object_get(schema, "properties"), key, item)
+	{
+		if (json_object_get(value, key))
+			expect_valid(bed, item, json_object_get(value, key), key);
+	}
+	json_array_foreach((json_t *)(uintptr_t)value, i, item)
+	{
+		if (json_object_get(schema, "items"))
+			expect_valid(bed, json_object_get(schema, "items"), item, where);
+	}
+}
+
+/* Asks, and holds the answer against the description of `path`'s method; the document is the caller's. */
+static json_t *ask_api(const struct bed *bed, const char *method, const char *path, const char *target,
+		       const char *body, int status)
+{
+	_cleanup_free_ char *lower = mem_strdup(method);
+	char text[8];
+	json_t *answer = admin_json(bed->larder, method, target, body, status), *operation, *response;
+
+	for (char *at = lower; *at; at++)
+		*at |= 0x20;
+	snprintf(text, sizeof(text), "%d", status);
+	operation = json_object_get(json_object_get(json_object_get(bed->description, "paths"), path), lower);
+	if (!operation)
+		fail_msg("%s %s is not described", method, path);
+	response = json_object_get(json_object_get(operation, "responses"), status >= 400 ? "default" : text);
+	if (!response)
+		fail_msg("%s %s: %d is not described", method, path, status);
+	response = json_object_get(json_object_get(json_object_get(response, "content"), "application/json"), "schema");
+	if (!response)
+		fail_msg("%s %s: no schema", method, path);
+	expect_valid(bed, response, answer, path);
+	return answer;
+}
+
+/* Tests. */
+
+WIRE_TEST(plain_routes_answer_as_they_are_described)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+
+	json_decref(ask_api(&bed, "GET", "/healthz", "/healthz", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/readyz", "/readyz", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/openapi.json", "/api/v1/openapi.json", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/status", "/api/v1/status", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/explain", "/api/v1/explain?ref=team/app:1", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/explain", "/api/v1/explain", NULL, 400));
+	json_decref(ask_api(&bed, "GET", "/api/v1/jobs", "/api/v1/jobs", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/jobs/{id}", "/api/v1/jobs/1", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/jobs/{id}", "/api/v1/jobs/9", NULL, 404));
+	json_decref(
+		ask_api(&bed, "POST", "/api/v1/prefetch", "/api/v1/prefetch", "{\"images\": [\"team/app:1\"]}", 202));
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/jobs/{id}", "/api/v1/jobs/2", NULL, 200));
+}
+
+WIRE_TEST(every_described_route_says_which_methods_it_has)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	const char *path;
+	json_t *operations;
+
+	json_object_foreach(json_object_get(bed.description, "paths"), path, operations)
+	{
+		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+		_cleanup_free_ char *target = mem_strdup(path);
+
+		for (char *at = target; *at; at++)
+			if (*at == '{' || *at == '}')
+				*at = 'x';
+		admin_ask(bed.larder, "PATCH", target, NULL, &reply);
+		if (reply.status != 405)
+			fail_msg("PATCH %s: %d", target, reply.status);
+		expect_header_with(&reply, "Allow",
+				   json_object_get(operations, "get")      ? "GET, HEAD"
+				   : json_object_get(operations, "delete") ? "DELETE"
+									   : "POST");
+	}
+}
+
+WIRE_TEST(images_are_listed_with_what_they_hold)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	json_t *answer = ask_api(&bed, "GET", "/api/v1/images", "/api/v1/images", NULL, 200), *image;
+
+	assert_int_equal(json_array_size(json_object_get(answer, "images")), 2);
+	json_decref(answer);
+	answer = ask_api(&bed, "GET", "/api/v1/images", "/api/v1/images?glob=team/app*", NULL, 200);
+	assert_int_equal(json_array_size(json_object_get(answer, "images")), 1);
+	image = json_array_get(json_object_get(answer, "images"), 0);
+	assert_string_equal(json_string_value(json_object_get(image, "reference")), "registry.test/team/app:1");
+	assert_string_equal(json_string_value(json_object_get(image, "digest")), bed.image.manifest);
+	assert_int_equal(json_number_at(image, "size"), bed.image.bytes);
+	assert_string_equal(json_string_value(json_array_get(json_object_get(image, "pins"), 0)), "kept");
+	json_decref(answer);
+}
+
+WIRE_TEST(check_names_what_is_missing_and_forgetting_makes_it_so)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_free_ char *blob = mem_printf("/api/v1/blobs/%s", bed.image.layer[1]);
+	_cleanup_free_ char *forced = mem_printf("%s?force=true", blob);
+	json_t *answer = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200), *part;
+
+	assert_true(json_is_true(json_object_get(answer, "complete")));
+	json_decref(answer);
+	/* A pin keeps it, unless that is overruled. */
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/blobs/{digest}", blob, NULL, 409));
+	answer = ask_api(&bed, "DELETE", "/api/v1/blobs/{digest}", forced, NULL, 200);
+	assert_int_equal(json_number_at(answer, "forgotten.blobs"), 1);
+	json_decref(answer);
+	answer = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1&platform=linux/amd64", NULL, 200);
+	assert_true(json_is_false(json_object_get(answer, "complete")));
+	assert_int_equal(json_array_size(json_object_get(answer, "missing")), 1);
+	part = json_array_get(json_object_get(answer, "missing"), 0);
+	assert_string_equal(json_string_value(json_object_get(part, "digest")), bed.image.layer[1]);
+	json_decref(answer);
+	answer = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/none:1", NULL, 200);
+	assert_true(json_is_false(json_object_get(answer, "known")));
+	json_decref(answer);
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=team/app:1&force=true", NULL, 200));
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=team/app:1&force=true", NULL, 404));
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=UPPER", NULL, 400));
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/blobs/{digest}", "/api/v1/blobs/none", NULL, 400));
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/blobs/{digest}", blob, NULL, 404));
+}
+
+WIRE_TEST(pins_are_made_shown_and_taken_away)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	json_t *answer = ask_api(&bed, "GET", "/api/v1/pins", "/api/v1/pins", NULL, 200);
+
+	assert_int_equal(json_array_size(json_object_get(answer, "pins")), 1);
+	json_decref(answer);
+	answer = ask_api(&bed, "PUT", "/api/v1/pins/{name}", "/api/v1/pins/base",
+			 "{\"references\": [\"team/app:1\"], \"platforms\": [\"linux/amd64\"]}", 200);
+	assert_int_equal(json_array_size(json_object_get(answer, "references")), 1);
+	json_decref(answer);
+	answer = ask_api(&bed, "PUT", "/api/v1/pins/{name}", "/api/v1/pins/base",
+			 "{\"references\": [\"team/later:*\"]}", 400);
+	json_decref(answer);
+	answer = ask_api(&bed, "PUT", "/api/v1/pins/{name}", "/api/v1/pins/base",
+			 "{\"references\": [\"team/later:1\"], \"add\": true}", 200);
+	assert_int_equal(json_array_size(json_object_get(answer, "references")), 2);
+	json_decref(answer);
+	answer = ask_api(&bed, "DELETE", "/api/v1/pins/{name}", "/api/v1/pins/base?ref=team/app:1", NULL, 200);
+	assert_int_equal(json_array_size(json_object_get(answer, "references")), 1);
+	json_decref(answer);
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/pins/{name}", "/api/v1/pins/base", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/pins/{name}", "/api/v1/pins/base", NULL, 404));
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/pins/{name}", "/api/v1/pins/base", NULL, 404));
+	json_decref(ask_api(&bed, "PUT", "/api/v1/pins/{name}", "/api/v1/pins/base", "{}", 400));
+	/* What a client may do is not done in silence. */
+	assert_true(larder_wait_output(bed.larder, "PUT /api/v1/pins/base from 127.0.0.1: 200", WIRE_WAIT_MS));
+}
+
+WIRE_TEST(cleaning_up_and_verifying_are_jobs)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_free_ char *name =
+		mem_printf("store/blobs/sha256/%.2s/%s", bed.image.layer[0] + 7, bed.image.layer[0] + 7);
+	_cleanup_free_ char *path = wire_path(wire, name);
+	json_t *job;
+	int fd;
+
+	json_decref(ask_api(&bed, "POST", "/api/v1/gc", "/api/v1/gc", "{\"dry_run\": 1}", 400));
+	json_decref(ask_api(&bed, "POST", "/api/v1/verify", "/api/v1/verify", "{\"hael\": true}", 400));
+	job = job_run(bed.larder, "/api/v1/gc", "{\"dry_run\": true}", "done");
+	assert_int_equal(json_number_at(job, "result.images"), 0);
+	json_decref(job);
+	job = job_run(bed.larder, "/api/v1/verify", NULL, "done");
+	assert_int_equal(json_number_at(job, "result.damaged"), 0);
+	assert_int_equal(json_number_at(job, "layers.done"), json_number_at(job, "layers.total"));
+	json_decref(job);
+
+	assert_return_code(chmod(path, 0600), 0);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_return_code(fd, 0);
+	assert_int_equal(pwrite(fd, "damage", 6, 1000), 6);
+	close(fd);
+	scripted_clear_log(bed.upstream);
+	job = job_run(bed.larder, "/api/v1/verify", "{\"heal\": true}", "done");
+	assert_int_equal(json_number_at(job, "result.damaged"), 1);
+	assert_int_equal(json_number_at(job, "result.healed"), 1);
+	json_decref(job);
+	expect_count(bed.upstream, "GET", "*/blobs/*", 1);
+	job = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200);
+	assert_true(json_is_true(json_object_get(job, "complete")));
+	json_decref(job);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WIRE_CASE(plain_routes_answer_as_they_are_described),
+		WIRE_CASE(every_described_route_says_which_methods_it_has),
+		WIRE_CASE(images_are_listed_with_what_they_hold),
+		WIRE_CASE(check_names_what_is_missing_and_forgetting_makes_it_so),
+		WIRE_CASE(pins_are_made_shown_and_taken_away),
+		WIRE_CASE(cleaning_up_and_verifying_are_jobs),
+	};
+	return cmocka_run_group_tests_name("admin_api", tests, NULL, NULL);
+}
