@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A store within its limits: under random pulls, in the order of last use, and on a disk that is full. */
+/*
+ * A store within its limits: under random pulls, in the order of last use, and on a disk that is full.
+ *
+ * BOUNDED_IMAGES, BOUNDED_LIMIT_MIB and BOUNDED_MINUTES make the random pulls more: 2560, 1024 and 60 are an hour of
+ * pulls from 10 GiB through 1 GiB.
+ */
 #include "tests/wire/expect.h"
 
 #include "base/buf.h"
@@ -19,8 +24,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define LIMIT      (64 * MIB)
 #define IMAGES     128
+#define IMAGES_MAX 4096
 #define IMAGE_SIZE (4 * MIB)
 #define LAYERS     2
 #define PULLS      300
@@ -30,11 +35,13 @@ struct library {
 	struct scripted *upstream;
 	struct larder *larder;
 	char *store;
-	struct scripted_image images[IMAGES];
-	_Atomic int64_t pulled[IMAGES]; /* when last, in wall seconds */
+	unsigned count;
+	struct scripted_image images[IMAGES_MAX];
+	_Atomic int64_t pulled[IMAGES_MAX]; /* when last, in wall seconds */
+	uint64_t until_ms;                  /* 0: as many pulls as PULLS */
 	atomic_uint pulls, wrong;
 	atomic_bool ended;
-	_Atomic uint64_t most;
+	_Atomic uint64_t most, least_free;
 };
 
 #define FILES_MAX 4096
@@ -96,8 +103,13 @@ static void *sample(void *arg)
 	while (!atomic_load(&library->ended)) {
 		uint64_t now = disk_use(library->store);
 
+		struct statvfs disk;
+
 		if (now > atomic_load(&library->most))
 			atomic_store(&library->most, now);
+		if (statvfs(library->store, &disk) == 0 &&
+		    disk.f_bavail * disk.f_frsize < atomic_load(&library->least_free))
+			atomic_store(&library->least_free, disk.f_bavail * disk.f_frsize);
 		usleep(1000);
 	}
 	return NULL;
@@ -147,19 +159,21 @@ static void *pull_at_random(void *arg)
 	struct puller *puller = arg;
 	struct library *library = puller->library;
 
-	while (atomic_fetch_add(&library->pulls, 1) < PULLS)
-		if (!pull_image(library, (unsigned)rand_r(&puller->seed) % IMAGES))
+	while (atomic_fetch_add(&library->pulls, 1) < PULLS || clock_ms() < library->until_ms)
+		if (!pull_image(library, (unsigned)rand_r(&puller->seed) % library->count))
 			atomic_fetch_add(&library->wrong, 1);
 	return NULL;
 }
 
-static void library_start(struct wire *wire, struct library *library, const char *max_size)
+static void library_start(struct wire *wire, struct library *library, unsigned count, const char *limits)
 {
-	const char *arguments[] = {"--max-size", max_size, NULL};
 	_cleanup_free_ char *upstream = NULL;
 
+	assert_true(count <= IMAGES_MAX);
+	library->count = count;
+	library->least_free = UINT64_MAX;
 	library->upstream = wire_upstream(wire, NULL);
-	for (unsigned i = 0; i < IMAGES; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		struct scripted_image_options options = {
 			.layers = LAYERS, .layer_size = IMAGE_SIZE / LAYERS, .seed = 1000 + i};
 		char tag[16];
@@ -168,8 +182,35 @@ static void library_start(struct wire *wire, struct library *library, const char
 		scripted_add_image(library->upstream, "team/app", tag, &options, &library->images[i]);
 	}
 	upstream = mem_printf("registry.test=%s", scripted_url(library->upstream, 0));
-	library->larder = wire_larder(wire, &(struct larder_options){.upstream = upstream, .arguments = arguments});
+	library->larder = wire_larder(wire, &(struct larder_options){.upstream = upstream, .config = limits});
 	library->store = wire_path(wire, "store");
+}
+
+/* Pulls at random, with eyes on the disk. */
+static void library_pull(struct library *library)
+{
+	struct puller pullers[PULLERS];
+	pthread_t threads[PULLERS], sampler;
+
+	assert_int_equal(pthread_create(&sampler, NULL, sample, library), 0);
+	for (unsigned i = 0; i < PULLERS; i++) {
+		pullers[i] = (struct puller){library, i + 1};
+		assert_int_equal(pthread_create(&threads[i], NULL, pull_at_random, &pullers[i]), 0);
+	}
+	for (unsigned i = 0; i < PULLERS; i++)
+		pthread_join(threads[i], NULL);
+	atomic_store(&library->ended, true);
+	pthread_join(sampler, NULL);
+	print_message("%u pulls of %u images; at most %.1f MiB on disk\n", atomic_load(&library->pulls), library->count,
+		      (double)atomic_load(&library->most) / MIB);
+	assert_int_equal(atomic_load(&library->wrong), 0);
+}
+
+static unsigned from_environment(const char *name, unsigned usual)
+{
+	const char *given = getenv(name);
+
+	return given ? (unsigned)strtoul(given, NULL, 10) : usual;
 }
 
 static bool is_stored(const struct library *library, const char *digest)
@@ -183,24 +224,16 @@ static bool is_stored(const struct library *library, const char *digest)
 WIRE_TEST(store_stays_below_its_limit_under_random_pulls)
 {
 	_cleanup_free_ struct library *library = mem_alloc(sizeof(*library));
-	struct puller pullers[PULLERS];
-	pthread_t threads[PULLERS], sampler;
+	uint64_t limit = from_environment("BOUNDED_LIMIT_MIB", 64) * MIB;
+	_cleanup_free_ char *limits = mem_printf("store: { max_size: %lluMiB }\n", (unsigned long long)(limit / MIB));
+	unsigned minutes = from_environment("BOUNDED_MINUTES", 0);
 
-	library_start(wire, library, "64MiB");
-	assert_int_equal(pthread_create(&sampler, NULL, sample, library), 0);
-	for (unsigned i = 0; i < PULLERS; i++) {
-		pullers[i] = (struct puller){library, i + 1};
-		assert_int_equal(pthread_create(&threads[i], NULL, pull_at_random, &pullers[i]), 0);
-	}
-	for (unsigned i = 0; i < PULLERS; i++)
-		pthread_join(threads[i], NULL);
-	atomic_store(&library->ended, true);
-	pthread_join(sampler, NULL);
-	assert_int_equal(atomic_load(&library->wrong), 0);
-	print_message("most: %.1f MiB of %.1f\n", (double)atomic_load(&library->most) / MIB, (double)LIMIT / MIB);
-	assert_true(atomic_load(&library->most) <= LIMIT);
+	library_start(wire, library, from_environment("BOUNDED_IMAGES", IMAGES), limits);
+	library->until_ms = minutes ? clock_ms() + minutes * 60000ULL : 0;
+	library_pull(library);
+	assert_true(atomic_load(&library->most) <= limit);
 	/* It is used, too. */
-	assert_true(atomic_load(&library->most) > LIMIT * 3 / 4);
+	assert_true(atomic_load(&library->most) > limit * 3 / 4);
 	free(library->store);
 }
 
@@ -209,7 +242,7 @@ WIRE_TEST(least_recently_used_images_go_first)
 	_cleanup_free_ struct library *library = mem_alloc(sizeof(*library));
 	int64_t youngest_gone = 0, oldest_held = INT64_MAX;
 
-	library_start(wire, library, "64MiB");
+	library_start(wire, library, IMAGES, "store: { max_size: 64MiB }\n");
 	/* A last use is of a second: three are pulled in each. */
 	for (unsigned i = 0; i < 24; i++) {
 		assert_true(pull_image(library, i));
@@ -264,6 +297,20 @@ static int teardown_with_disk(void **state)
 }
 
 #define DISK_CASE(name) cmocka_unit_test_setup_teardown(name, wire_setup, teardown_with_disk)
+
+WIRE_TEST(disk_keeps_its_free_space_under_random_pulls)
+{
+	_cleanup_free_ struct library *library = mem_alloc(sizeof(*library));
+
+	if (!mount_disk(wire, "96m"))
+		skip();
+	library_start(wire, library, IMAGES, "store: { max_size: 0, min_free: 32MiB }\n");
+	library_pull(library);
+	print_message("at least %.1f MiB free\n", (double)atomic_load(&library->least_free) / MIB);
+	assert_true(atomic_load(&library->least_free) >= 32 * MIB);
+	assert_true(atomic_load(&library->least_free) < 48 * MIB);
+	free(library->store);
+}
 
 /* Fills the disk until `left` bytes are free. */
 static char *fill_disk(struct wire *wire, uint64_t left)
@@ -381,6 +428,7 @@ int main(void)
 		WIRE_CASE(store_stays_below_its_limit_under_random_pulls),
 		WIRE_CASE(least_recently_used_images_go_first),
 		WIRE_CASE(blob_larger_than_the_store_is_passed_on),
+		DISK_CASE(disk_keeps_its_free_space_under_random_pulls),
 		DISK_CASE(full_disk_does_not_stop_pulls),
 	};
 
