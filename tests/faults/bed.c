@@ -66,6 +66,8 @@ static void set_environment(const char *store, const struct fault *fault, const 
 	setenv("FAULT_KIND", fault->kind ? fault->kind : "EIO", 1);
 	setenv("FAULT_LASTS", fault->lasts ? "1" : "0", 1);
 	setenv("FAULT_COUNT", count, 1);
+	if (fault->during)
+		setenv("FAULT_WHILE", fault->during, 1);
 	if (fault->trace)
 		setenv("FAULT_TRACE", fault->trace, 1);
 	setenv("LD_PRELOAD", PRELOAD_LIBRARY, 1);
@@ -73,8 +75,8 @@ static void set_environment(const char *store, const struct fault *fault, const 
 
 static void clear_environment(void)
 {
-	static const char *const names[] = {"FAULT_BELOW", "FAULT_AT",    "FAULT_KIND", "FAULT_LASTS",
-					    "FAULT_COUNT", "FAULT_TRACE", "LD_PRELOAD"};
+	static const char *const names[] = {"FAULT_BELOW", "FAULT_AT",    "FAULT_KIND",  "FAULT_LASTS",
+					    "FAULT_COUNT", "FAULT_TRACE", "FAULT_WHILE", "LD_PRELOAD"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		unsetenv(names[i]);

@@ -8,6 +8,7 @@
  *   FAULT_KIND    EIO, ENOSPC, EROFS: the call fails with it and changes nothing
  *                 kill: SIGKILL instead of the call; torn: SIGKILL behind half of a write, or behind another call
  *   FAULT_LASTS   1: so do all calls behind it
+ *   FAULT_WHILE   a file: as long as it is there, all calls fail
  *   FAULT_COUNT   a file into which the number of calls so far is written, as text, before each
  *   FAULT_TRACE   a file for the records of trace.h
  *
@@ -45,7 +46,7 @@ static char below[PATH_MAX];
 static size_t below_len;
 static unsigned long calls, fault_at;
 static bool fault_lasts;
-static const char *fault_kind = "EIO";
+static const char *fault_kind = "EIO", *fault_while;
 static int count_fd = -1, trace_fd = -1;
 
 static int open_aside(const char *name)
@@ -65,6 +66,7 @@ __attribute__((constructor)) static void start(void)
 	below_len = (size_t)snprintf(below, sizeof(below), "%s", folder);
 	fault_at = at ? strtoul(at, NULL, 10) : 0;
 	fault_lasts = lasts && *lasts == '1';
+	fault_while = getenv("FAULT_WHILE");
 	if (kind)
 		fault_kind = kind;
 	count_fd = open_aside("FAULT_COUNT");
@@ -110,6 +112,17 @@ static bool find_path(int directory, const char *name, char relative[TRACE_PATH_
 	return true;
 }
 
+static bool is_due(void)
+{
+	return (fault_at > 0 && (calls == fault_at || (calls > fault_at && fault_lasts))) ||
+	       (fault_while && access(fault_while, F_OK) == 0);
+}
+
+static int fault_errno(void)
+{
+	return strcmp(fault_kind, "ENOSPC") == 0 ? ENOSPC : strcmp(fault_kind, "EROFS") == 0 ? EROFS : EIO;
+}
+
 /* Counts a watched call and says what becomes of it; errno is set for FAIL. The mutex is held, and stays so until the
  * call is over: otherwise the trace would tell another order than the disk saw. */
 static enum verdict begin(void)
@@ -120,13 +133,13 @@ static enum verdict begin(void)
 	calls++;
 	if (count_fd >= 0)
 		(void)!REAL(pwrite64)(count_fd, text, (size_t)snprintf(text, sizeof(text), "%lu\n", calls), 0);
-	if (fault_at == 0 || calls < fault_at || (calls > fault_at && !fault_lasts))
+	if (!is_due())
 		return GO_ON;
 	if (strcmp(fault_kind, "torn") == 0)
 		return TEAR;
 	if (strcmp(fault_kind, "kill") == 0)
 		raise(SIGKILL);
-	errno = strcmp(fault_kind, "ENOSPC") == 0 ? ENOSPC : strcmp(fault_kind, "EROFS") == 0 ? EROFS : EIO;
+	errno = fault_errno();
 	return FAIL;
 }
 
@@ -355,7 +368,7 @@ static int open_at(int directory, const char *name, int flags, mode_t mode)
 	if (verdict != FAIL || (!new_file && !(flags & O_TRUNC)))
 		fd = REAL(openat64)(directory, name, flags, mode);
 	else
-		errno = strcmp(fault_kind, "ENOSPC") == 0 ? ENOSPC : strcmp(fault_kind, "EROFS") == 0 ? EROFS : EIO;
+		errno = fault_errno();
 	if (fd >= 0 && new_file)
 		note_file(TRACE_CREATE, fd, path, 0, NULL, 0);
 	else if (fd >= 0 && (flags & O_TRUNC))
