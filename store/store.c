@@ -110,7 +110,9 @@ static int open_root(struct store *store, struct err *err)
 	if (code)
 		return code;
 	store->root_fd = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (store->root_fd < 0)
+	if (store->root_fd >= 0)
+		store->real_path = realpath(store->path, NULL);
+	if (!store->real_path)
 		return open_error(err, errno, "cannot open the store", store->path);
 	return 0;
 }
@@ -275,8 +277,14 @@ void store_close(struct store *store)
 	if (store->root_fd >= 0)
 		close(store->root_fd);
 	room_dispose(&store->room);
+	free(store->real_path);
 	free(store->path);
 	free(store);
+}
+
+const char *store_path(const struct store *store)
+{
+	return store->real_path;
 }
 
 struct index *store_index(struct store *store)

@@ -44,6 +44,9 @@ int store_open(const struct store_options *options, struct store **store, struct
 /* Commits what is pending and gives the lock back. All ingests and descriptors must be closed. Takes NULL. */
 void store_close(struct store *store);
 
+/* Where it is, without links or dots. Borrowed, lives as long as the store. */
+const char *store_path(const struct store *store);
+
 /* Whether files can be written: 0, ERR_NO_SPACE or ERR_IO. Leaves nothing behind. */
 int store_probe(struct store *store, struct err *err);
 

@@ -17,7 +17,8 @@
 #define STORE_MARK_SUFFIX    ".mark" /* stands while a blob is published and perhaps not in the index */
 
 struct store {
-	char *path;
+	char *path;      /* as it was given */
+	char *real_path; /* without links or dots */
 	int root_fd;
 	int lock_fd;
 	struct index *index;

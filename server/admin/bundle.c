@@ -190,10 +190,13 @@ void admin_export(struct admin_visit *visit)
 	_cleanup_(export_dispose) struct export export = {0};
 	struct err err = {0};
 
-	if (prepare(visit, &export, &err))
+	if (prepare(visit, &export, &err)) {
 		admin_reply_err(visit, &err);
-	else
-		send_bundle(visit, export.bundle);
+		return;
+	}
+	if (!is_set(visit, "blobs", true))
+		bundle_leave_blobs(export.bundle);
+	send_bundle(visit, export.bundle);
 }
 
 /* Receipts. */

@@ -78,8 +78,9 @@ static json_t *describe_store(struct admin *admin)
 
 	index_get_totals(store_index(admin->store), &totals, &err);
 	known = store_free_bytes(admin->store, &free_bytes, &err) == 0;
-	return json_pack("{s:o, s:o, s:o, s:o}", "blobs", number(totals.blobs), "bytes", number(totals.bytes),
-			 "free_bytes", known ? number(free_bytes) : json_null(), "corrupt_blobs",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "path", admin_words(store_path(admin->store)), "blobs",
+			 number(totals.blobs), "bytes", number(totals.bytes), "free_bytes",
+			 known ? number(free_bytes) : json_null(), "corrupt_blobs",
 			 number(store_corrupt_count(admin->store)));
 }
 

@@ -34,6 +34,7 @@ struct bundle {
 	struct buf texts[TEXTS_MAX];
 	uint8_t signature[SIGN_SIGNATURE_BYTES];
 	bool is_signed;
+	bool without_blobs;
 	struct member *members;
 	size_t member_count;
 	uint64_t size; /* 0 until the members have their places */
@@ -67,6 +68,12 @@ void bundle_set_signature(struct bundle *bundle, const uint8_t signature[SIGN_SI
 	assert(bundle->size == 0);
 	memcpy(bundle->signature, signature, SIGN_SIGNATURE_BYTES);
 	bundle->is_signed = true;
+}
+
+void bundle_leave_blobs(struct bundle *bundle)
+{
+	assert(bundle->size == 0);
+	bundle->without_blobs = true;
 }
 
 const struct plan *bundle_plan(const struct bundle *bundle)
@@ -185,7 +192,7 @@ static void settle(struct bundle *bundle)
 		add_text(bundle, LAYOUT_FILE, &bundle->texts[LAYOUT]);
 	add_text(bundle, layout ? LAYOUT_INDEX : DOCKER_MANIFEST, &bundle->texts[INDEX]);
 	for (size_t i = 0; i < plan->item_count; i++)
-		if (plan->states[i] == PLAN_CARRIED)
+		if (plan->states[i] == PLAN_CARRIED && !bundle->without_blobs)
 			add_member(bundle,
 				   (struct member){.blob = &plan->items[i].digest, .size = plan->items[i].size});
 	bundle->size += TAR_END;

@@ -31,6 +31,10 @@ const char *bundle_self(const struct bundle *bundle, size_t *len);
 /* Before anything is read. */
 void bundle_set_signature(struct bundle *bundle, const uint8_t signature[SIGN_SIGNATURE_BYTES]);
 
+/* Leaves the blobs to a reader that takes them out of the store itself and puts them where they belong, in the order
+ * of what the bundle says of itself. Before anything is read. */
+void bundle_leave_blobs(struct bundle *bundle);
+
 /* Borrowed, for those who tell what it carries. */
 const struct plan *bundle_plan(const struct bundle *bundle);
 

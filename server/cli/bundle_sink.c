@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/cli/bundle_sink.h"
 
+#include "base/cleanup.h"
 #include "server/bundle/describe.h"
 #include "server/bundle/file_copy.h"
 #include "server/bundle/sign.h"
@@ -115,6 +116,30 @@ int bundle_sink_take(void *arg, const void *data, size_t len)
 		len -= (size_t)taken;
 	}
 	return len > 0 ? put(sink, at, len) : 0;
+}
+
+int bundle_sink_copy(struct bundle_sink *sink, int fd, const char *path, uint64_t size)
+{
+	uint8_t header[TAR_HEADER_MAX], zeroes[TAR_BLOCK] = {0};
+	_cleanup_close_ int file = -1;
+	int code;
+
+	sink->bytes += size;
+	if (sink->directory) {
+		code = file_create(sink->fd, path, &file, &sink->err);
+		return code ? code : file_copy(fd, file, size, &sink->err);
+	}
+	code = put(sink, header, tar_header(path, size, header));
+	if (code == 0)
+		code = file_copy(fd, sink->fd, size, &sink->err);
+	return code ? code : put(sink, zeroes, tar_padding(size));
+}
+
+int bundle_sink_end(struct bundle_sink *sink)
+{
+	static const uint8_t zeroes[TAR_END];
+
+	return put(sink, zeroes, sizeof(zeroes));
 }
 
 int bundle_sink_finish(struct bundle_sink *sink)

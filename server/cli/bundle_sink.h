@@ -27,6 +27,11 @@ struct bundle_sink {
 int bundle_sink_open(struct bundle_sink *sink);
 /* An admin_request's take(); why it gave up is in sink->err. */
 int bundle_sink_take(void *arg, const void *data, size_t len);
+/* Copies a blob out of a file behind what came so far: in the kernel, by reflink where the file system can. */
+int bundle_sink_copy(struct bundle_sink *sink, int fd, const char *path, uint64_t size);
+/* Ends an archive whose blobs were copied. */
+int bundle_sink_end(struct bundle_sink *sink);
+
 /* Gives it its name: all has come. ERR_IO, ERR_NO_SPACE. */
 int bundle_sink_finish(struct bundle_sink *sink);
 /* Removes an archive that was not finished. */

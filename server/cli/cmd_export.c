@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* `larder export -o PATH REF…` and `larder receipt -o FILE`: what crosses the gap, and what keeps it small. */
+/* `larder export -o PATH REF…`: images as one archive or directory. */
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/units.h"
 #include "server/cli/admin_session.h"
+#include "server/cli/bundle_local.h"
 #include "server/cli/bundle_sink.h"
 #include "server/cli/command.h"
 #include "server/cli/show.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static bool is_stdout(const char *path)
 {
@@ -114,8 +116,9 @@ static int attach_receipt(const struct command_line *line, struct admin_request 
 
 	if (!path)
 		return EXIT_DONE;
-	*fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (*fd < 0 || fstat(*fd, &found) < 0) {
+	if (*fd < 0)
+		*fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (*fd < 0 || lseek(*fd, 0, SEEK_SET) < 0 || fstat(*fd, &found) < 0) {
 		err_set_errno(&err, ERR_IO, errno, "cannot open the receipt %s", path);
 		return say(line, &err);
 	}
@@ -128,6 +131,7 @@ static int attach_receipt(const struct command_line *line, struct admin_request 
 /* A request's `arg` is one for both directions: the receipt goes out before the bundle comes. */
 struct exchange {
 	struct bundle_sink sink;
+	struct buf texts; /* of a bundle whose blobs are taken out of the store */
 	int receipt;
 };
 
@@ -145,19 +149,69 @@ static int take_bundle(void *arg, const void *data, size_t len)
 	return bundle_sink_take(&exchange->sink, data, len);
 }
 
-static int stream(const struct admin_session *session, const struct command_line *line, struct exchange *exchange)
+static int take_texts(void *arg, const void *data, size_t len)
+{
+	struct exchange *exchange = arg;
+
+	return buf_append(&exchange->texts, data, len);
+}
+
+static int ask(const struct admin_session *session, const struct command_line *line, struct exchange *exchange,
+	       bool blobs)
 {
 	_cleanup_(buf_dispose) struct buf target = {0};
-	struct admin_request request = {.method = "GET", .take = take_bundle, .arg = exchange};
+	struct admin_request request = {.method = "GET", .take = blobs ? take_bundle : take_texts, .arg = exchange};
 	int status;
 
 	make_target(line, &target);
+	buf_append_text(&target, blobs ? "" : "&blobs=0");
 	request.target = target.data;
 	status = attach_receipt(line, &request, &exchange->receipt);
 	if (exchange->receipt >= 0)
 		request.give = give_receipt;
-	if (status == EXIT_DONE)
-		status = admin_session_stream(session, &request);
+	return status == EXIT_DONE ? admin_session_stream(session, &request) : status;
+}
+
+/* Where the larder's store is on this machine; NULL when it is not. The caller frees. */
+static char *find_store(const struct admin_session *session)
+{
+	json_t *status = NULL;
+	char *path = NULL;
+
+	if (strncmp(session->url, "unix:", 5) == 0 &&
+	    admin_session_ask(session, "GET", "/api/v1/status", NULL, &status) == EXIT_DONE)
+		path = mem_strdup(show_text(json_object_get(status, "store"), "path"));
+	json_decref(status);
+	return path;
+}
+
+/*
+ * Where this process can read the store itself, only the texts are asked for, and the blobs are copied from file to
+ * file. *done tells whether that was possible.
+ */
+static int copy_from_store(const struct admin_session *session, const struct command_line *line,
+			   struct exchange *exchange, bool *done)
+{
+	_cleanup_free_ char *store = find_store(session);
+	int status;
+
+	*done = false;
+	if (!store || !bundle_local_readable(store))
+		return EXIT_DONE;
+	status = ask(session, line, exchange, false);
+	if (status != EXIT_DONE)
+		return status;
+	*done = bundle_local_copy(&exchange->sink, store, &exchange->texts);
+	return EXIT_DONE;
+}
+
+static int stream(const struct admin_session *session, const struct command_line *line, struct exchange *exchange)
+{
+	bool done;
+	int status = copy_from_store(session, line, exchange, &done);
+
+	if (status == EXIT_DONE && !done)
+		status = ask(session, line, exchange, true);
 	if (exchange->sink.err.code)
 		return say(line, &exchange->sink.err);
 	if (status == EXIT_DONE && bundle_sink_finish(&exchange->sink))
@@ -182,6 +236,7 @@ static int export_to(const struct command_line *line, const char *path, const ch
 	if (status == EXIT_DONE)
 		print_summary(&exchange.sink, line, began_ms);
 	bundle_sink_dispose(&exchange.sink);
+	buf_dispose(&exchange.texts);
 	if (exchange.receipt >= 0)
 		close(exchange.receipt);
 	return status == EXIT_DONE ? command_finish_output() : status;
@@ -200,40 +255,5 @@ int cmd_export(const struct command_line *line)
 		return say(line, &err);
 	status = export_to(line, path, key);
 	text_file_free(key);
-	return status;
-}
-
-/* Receipts. */
-
-int cmd_receipt(const struct command_line *line)
-{
-	const char *path = command_value(line, "output");
-	_cleanup_(admin_session_close) struct admin_session session = {0};
-	_cleanup_free_ char *part = path ? mem_printf("%s.part", path) : NULL;
-	struct admin_request request = {.method = "GET", .target = "/api/v1/receipt", .take = admin_take_to_fd};
-	int fd = STDOUT_FILENO, status;
-	struct err err;
-
-	if (!path)
-		return command_usage_error(line->command->name, "say where to, with -o FILE");
-	status = admin_session_open(&session, line);
-	if (status != EXIT_DONE)
-		return status;
-	if (!is_stdout(path))
-		fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	if (fd < 0) {
-		err_set_errno(&err, ERR_IO, errno, "cannot create %s", part);
-		return say(line, &err);
-	}
-	request.arg = &fd;
-	status = admin_session_stream(&session, &request);
-	if (is_stdout(path))
-		return status;
-	if (close(fd) < 0 || (status == EXIT_DONE && rename(part, path) < 0)) {
-		err_set_errno(&err, ERR_IO, errno, "cannot write %s", path);
-		status = say(line, &err);
-	}
-	if (status != EXIT_DONE)
-		unlink(part);
 	return status;
 }

@@ -3,11 +3,13 @@
 set(CLI_SOURCES
   cli/admin_client.c
   cli/admin_session.c
+  cli/bundle_local.c
   cli/bundle_sink.c
   cli/cmd_config.c
   cli/cmd_explain.c
   cli/cmd_export.c
   cli/cmd_import.c
+  cli/cmd_receipt.c
   cli/cmd_serve.c
   cli/cmd_status.c
   cli/command.c

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `larder receipt -o FILE`: what is held, for an export elsewhere to leave out. */
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "server/cli/admin_session.h"
+#include "server/cli/command.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int say(int errno_value, const char *path)
+{
+	fprintf(stderr, "larder receipt: cannot write %s: %s\n", path, strerrordesc_np(errno_value));
+	return EXIT_SOME_FAILED;
+}
+
+static int write_to(const struct command_line *line, int fd)
+{
+	_cleanup_(admin_session_close) struct admin_session session;
+	struct admin_request request = {
+		.method = "GET", .target = "/api/v1/receipt", .take = admin_take_to_fd, .arg = &fd};
+	int status = admin_session_open(&session, line);
+
+	return status == EXIT_DONE ? admin_session_stream(&session, &request) : status;
+}
+
+/* It gets its name when it is whole. */
+static int write_file(const struct command_line *line, const char *path)
+{
+	_cleanup_free_ char *part = mem_printf("%s.part", path);
+	int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int status;
+
+	if (fd < 0)
+		return say(errno, part);
+	status = write_to(line, fd);
+	if (close(fd) < 0 || (status == EXIT_DONE && rename(part, path) < 0))
+		status = say(errno, path);
+	if (status != EXIT_DONE)
+		unlink(part);
+	return status;
+}
+
+int cmd_receipt(const struct command_line *line)
+{
+	const char *path = command_value(line, "output");
+
+	if (!path)
+		return command_usage_error(line->command->name, "say where to, with -o FILE");
+	return strcmp(path, "-") == 0 ? write_to(line, STDOUT_FILENO) : write_file(line, path);
+}
