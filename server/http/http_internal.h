@@ -13,15 +13,17 @@
 #define HTTP_ADDRESS_MAX        128
 #define HTTP_CONNECTION_MEMORY  (20 << 10) /* per connection: request line, headers, reply headers */
 #define HTTP_REQUEST_TIMEOUT_MS 60000
-#define HTTP_UNREAD_MAX         (1 << 20)   /* of a request's body where nobody ever asks for one */
-#define HTTP_LOOK_MS            1000        /* how often a thread looks for clients that are too slow */
-#define HTTP_DRAIN_LOOK_MS      50          /* how often a draining thread looks for clients that have left */
-#define HTTP_BUSY_TURNS         8           /* of a serving thread, between two looks for new connections */
-#define HTTP_STREAM_BLOCK       (32 << 10)  /* one for each reply that is read from a stream */
-#define HTTP_SEND_MIN           (256 << 10) /* a shorter body the library sends alone */
-#define HTTP_SEND_TURN          (1 << 20)   /* of one body, before others get their turn */
-#define HTTP_EVENTS             32
-#define HTTP_TLS_BLOCK          (256 << 10)
+#define HTTP_UNREAD_MAX         (1 << 20)  /* of a request's body where nobody ever asks for one */
+#define HTTP_LOOK_MS            1000       /* how often a thread looks for clients that are too slow */
+#define HTTP_DRAIN_LOOK_MS      50         /* how often a draining thread looks for clients that have left */
+#define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */
+#define HTTP_STREAM_BLOCK       (32 << 10) /* one for each reply that is read from a stream */
+/* A shorter body the library sends alone. None is long enough for now: libmicrohttpd 0.9.75 sends its own
+ * Content-Length of one byte behind the one that http_send_response() says, and clients stop after that byte. */
+#define HTTP_SEND_MIN  UINT64_MAX
+#define HTTP_SEND_TURN (1 << 20) /* of one body, before others get their turn */
+#define HTTP_EVENTS    32
+#define HTTP_TLS_BLOCK (256 << 10)
 
 struct MHD_Connection;
 

@@ -226,6 +226,8 @@ static void expect_sendfile(struct trace *trace, unsigned turns)
 
 WIRE_TEST(a_stored_blob_goes_out_in_steps_as_large_as_the_socket_takes)
 {
+	print_message("skipped: HTTP_SEND_MIN leaves all bodies to the library\n");
+	skip();
 	struct blob blob = stored_blob_new(wire);
 	_cleanup_(trace_dispose) struct trace *trace =
 		trace_begin(wire, blob.larder, "http", "trace=sendfile,pread64,read,sendto,sendmsg");
@@ -246,6 +248,8 @@ WIRE_TEST(a_stored_blob_goes_out_in_steps_as_large_as_the_socket_takes)
 
 WIRE_TEST(a_blob_in_flight_goes_out_by_sendfile)
 {
+	print_message("skipped: HTTP_SEND_MIN leaves all bodies to the library\n");
+	skip();
 	struct blob blob = blob_new(wire);
 	struct client_request request = {.port = larder_port(blob.larder), .target = blob.target};
 	_cleanup_(trace_dispose) struct trace *trace = NULL;
