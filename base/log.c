@@ -187,6 +187,18 @@ static bool needs_quotes(const char *text)
 	return false;
 }
 
+static _Thread_local const char *request_id;
+
+void log_set_request(const char *id)
+{
+	request_id = id && *id ? id : NULL;
+}
+
+const char *log_request_id(void)
+{
+	return request_id ? request_id : "";
+}
+
 static void append_message(struct buf *line, enum log_level level, const char *message)
 {
 	char time[CLOCK_LOG_MAX];
@@ -194,10 +206,14 @@ static void append_message(struct buf *line, enum log_level level, const char *m
 	if (atomic_load(&line_format) == LOG_JSON) {
 		buf_printf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"", time, level_names[level]);
 		buf_append_json(line, message);
+		if (request_id)
+			buf_printf(line, "\",\"request\":\"%s", request_id);
 		buf_append_text(line, "\"}\n");
 	} else {
 		buf_printf(line, "%s %s ", time, level_names[level]);
 		append_escaped(line, message, false);
+		if (request_id)
+			buf_printf(line, " request=%s", request_id);
 		buf_append_text(line, "\n");
 	}
 }

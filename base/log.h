@@ -23,6 +23,12 @@ int log_parse_format(const char *text, enum log_format *format); /* text json */
 
 bool log_wants(enum log_level level);
 
+/* The request that this thread works for, until it is set anew: its diagnostic lines name it. Borrowed; NULL: none. */
+#define LOG_REQUEST_MAX 64 /* with the NUL */
+void log_set_request(const char *id);
+/* Likewise; "" when there is none. */
+const char *log_request_id(void);
+
 /* One diagnostic line. Control characters in the message are escaped: peers' words end up in it. */
 void log_message(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define log_error(...) log_message(LOG_ERROR, __VA_ARGS__)

@@ -65,6 +65,7 @@ struct admin_visit {
 	char *range;        /* the Range header, or NULL */
 	char *content_type; /* likewise */
 	char client[HTTP_CLIENT_TEXT_MAX];
+	char id[HTTP_ID_MAX]; /* the request's */
 
 	struct visit_flow *flow; /* visit.c's and stream.c's own */
 	struct admin_visit *prev, *next;

@@ -11,6 +11,7 @@
 #include "server/admin/admin_internal.h"
 
 #include "base/cleanup.h"
+#include "base/log.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -121,6 +122,7 @@ struct admin_visit *visit_new(struct admin *admin, struct http_request *request)
 	visit->range = copy_header(request, "Range");
 	visit->content_type = copy_header(request, "Content-Type");
 	snprintf(visit->client, sizeof(visit->client), "%s", request->client);
+	memcpy(visit->id, request->id, sizeof(visit->id));
 	visit->flow = flow;
 	flow->visit = visit;
 	flow->refs = 1;
@@ -201,7 +203,9 @@ static void run_job(struct work_job *job)
 	struct visit_flow *flow = (struct visit_flow *)job;
 	struct admin_visit *visit = flow->visit;
 
+	log_set_request(visit->id);
 	visit->route->answer(visit);
+	log_set_request(NULL);
 	pthread_mutex_lock(&flow->lock);
 	assert(flow->replied || flow->left);
 	flow->ended = true;

@@ -25,6 +25,7 @@
 #include <sys/types.h>
 
 #define HTTP_TARGET_MAX      8192
+#define HTTP_ID_MAX          64                /* with the NUL */
 #define HTTP_COLLECT_MAX     ((size_t)1 << 20) /* of a body that is kept whole */
 #define HTTP_CLIENT_TEXT_MAX 64
 
@@ -36,6 +37,8 @@ struct http_request {
 	const char *path;       /* as sent, without scheme and host, up to the '?' */
 	const char *query;      /* behind it, as sent; "" when there is none */
 	const char *client;     /* address without port; "unix" behind a unix socket */
+	char id[HTTP_ID_MAX];   /* what X-Request-Id said, if that is sane, or one of ours; every reply says it, unless
+				 * it is a prepared one to who did not say any */
 	uint64_t began_us;      /* clock_us() */
 	uint64_t first_byte_us; /* likewise: when the reply's first byte was there to be sent; 0 before */
 	void *state;            /* the handler's own; freed by its ended() */

@@ -80,6 +80,7 @@ struct exchange {
 	bool announced;              /* the library has read the head */
 	bool chunked;                /* its body is */
 	bool begun;                  /* it is in order, and handlers know of it */
+	bool id_given;               /* the client named it */
 	bool replied;
 	struct http_body body;
 	struct http_prepared *prepared; /* a reference */

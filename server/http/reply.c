@@ -100,6 +100,8 @@ void http_reply(struct http_request *request, int status, const struct http_head
 		response = response_make(exchange);
 	assert(response);
 	add_headers(response, headers, header_count);
+	if (request->id[0])
+		MHD_add_response_header(response, "X-Request-Id", request->id);
 	if (must_close(exchange))
 		MHD_add_response_header(response, "Connection", "close");
 	MHD_queue_response(exchange->connection, (unsigned)status, response);
@@ -161,7 +163,8 @@ bool http_reply_prepared(struct http_request *request, struct http_prepared *pre
 {
 	struct exchange *exchange = exchange_of(request);
 
-	if (must_close(exchange))
+	/* It is one for all: it can neither close nor say who asked. */
+	if (must_close(exchange) || exchange->id_given)
 		return false;
 	assert(!exchange->replied);
 	exchange->replied = true;

@@ -16,6 +16,7 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/random.h>
 #include <unistd.h>
 #include <utlist.h>
 
@@ -107,10 +108,48 @@ static enum MHD_Result refuse(const struct exchange *exchange, const char *why)
 	return result;
 }
 
+/* Letters, digits and what stands between them: a name that is safe in a log. */
+static bool is_sane_id(const char *id)
+{
+	size_t len = strspn(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._:+/=-");
+
+	return len > 0 && len < HTTP_ID_MAX && !id[len];
+}
+
+/* Ours: 64 bits in hexadecimal that begin anywhere and are no two times the same in a process. */
+static void make_id(char id[HTTP_ID_MAX])
+{
+	static uint64_t next;
+	uint64_t number = __atomic_add_fetch(&next, 1, __ATOMIC_RELAXED);
+
+	if (number == 1) {
+		uint64_t start = 0;
+
+		if (getrandom(&start, sizeof(start), GRND_NONBLOCK) < 0)
+			start = clock_us();
+		number = __atomic_add_fetch(&next, start, __ATOMIC_RELAXED);
+	}
+	for (int i = 15; i >= 0; i--, number >>= 4)
+		id[i] = "0123456789abcdef"[number & 15];
+	id[16] = '\0';
+}
+
+static void write_id(struct exchange *exchange)
+{
+	const char *given = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "X-Request-Id");
+
+	exchange->id_given = given && is_sane_id(given);
+	if (exchange->id_given)
+		memcpy(exchange->request.id, given, strlen(given) + 1);
+	else
+		make_id(exchange->request.id);
+}
+
 /* Handlers know of it from here on. */
 static void exchange_begin(struct exchange *exchange, const char *method)
 {
 	exchange->begun = true;
+	write_id(exchange);
 	exchange->request.method_text = method;
 	exchange->request.method = method_of(method);
 	__atomic_add_fetch(&exchange->thread->requests, 1, __ATOMIC_RELAXED);
@@ -133,7 +172,9 @@ static enum MHD_Result on_head(struct exchange *exchange, const char *method, co
 	 * request is read to its end. */
 	if (handler->begin) {
 		exchange_begin(exchange, method);
+		log_set_request(exchange->request.id);
 		exchange->upload = handler->begin(handler->arg, &exchange->request);
+		log_set_request(NULL);
 	}
 	return MHD_YES;
 }
@@ -184,8 +225,10 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		exchange_begin(exchange, method);
 	exchange->request.body = exchange->collected.data ? exchange->collected.data : "";
 	exchange->request.body_len = exchange->collected.len;
+	log_set_request(exchange->request.id);
 	if (!exchange->replied)
 		handler->handle(handler->arg, &exchange->request);
+	log_set_request(NULL);
 	return MHD_YES;
 }
 
@@ -207,7 +250,9 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 		if (complete && exchange->body.kind != HTTP_BODY_STREAM && !exchange->is_sender &&
 		    exchange->request.method != HTTP_HEAD && exchange->request.status != MHD_HTTP_NOT_MODIFIED)
 			exchange->request.body_bytes = exchange->body.len;
+		log_set_request(exchange->request.id);
 		handler->ended(handler->arg, &exchange->request, complete);
+		log_set_request(NULL);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
 	http_send_forget(exchange);

@@ -201,8 +201,10 @@ static void on_done(void *arg, const struct err *err)
 	ask->over = true;
 	if (!ask->err.code)
 		learn_check(ask);
+	log_set_request(ask->request);
 	if (ask->err.code && ask->err.code != ERR_NOT_FOUND && ask->err.code != ERR_CANCELLED)
 		log_warn("upstream %s: %s %s: %s", ask->upstream->name, ask->repository, ask->reference, ask->err.text);
+	log_set_request(NULL);
 	pthread_mutex_lock(&pull->lock);
 	if (ask->err.code == ERR_NOT_FOUND)
 		missing_remember(pull, ask->key, ask->upstream->options.missing_ttl_ms);
@@ -259,6 +261,7 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 		ask->list = referrers_list_new(&ask->wanted);
 	ask->impatient = request->impatient;
 	ask->priority = request->priority;
+	strcpy(ask->request, log_request_id());
 	return ask;
 }
 

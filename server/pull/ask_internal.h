@@ -2,6 +2,7 @@
 /* What ask.c (how a question runs) and learn.c (what its answer means) share. */
 #pragma once
 
+#include "base/log.h"
 #include "server/pull/ask.h"
 
 struct ask {
@@ -34,6 +35,8 @@ struct ask {
 	bool over;               /* the loop's: the timer is not set any more */
 	struct loop_timer timer; /* patience ends */
 	bool overdue;            /* it has ended; under pull->lock */
+
+	char request[LOG_REQUEST_MAX]; /* whom it was asked for first */
 };
 
 /* Checks a good answer on the loop's thread, before anybody sees it: sets ask->err when it is not what it should be. */

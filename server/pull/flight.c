@@ -98,9 +98,11 @@ void flight_fail(struct flight *flight, const struct err *err)
 {
 	char text[DIGEST_TEXT_MAX];
 
+	log_set_request(flight->request);
 	if (err->code != ERR_NOT_FOUND && err->code != ERR_CANCELLED)
 		log_warn("upstream %s: %s blob %s: %s", flight->upstream->name, flight->repository,
 			 name_of(flight, text), err->text);
+	log_set_request(NULL);
 	pthread_mutex_lock(&flight->lock);
 	flight->err = *err;
 	flight->state = FLIGHT_FAILED;
@@ -552,6 +554,7 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key, str
 	flight->repository = mem_strdup(key->repository);
 	flight->size = INGEST_SIZE_UNKNOWN;
 	flight->priority = key->priority;
+	strcpy(flight->request, log_request_id());
 	flight->refs = 3; /* the table, the opening job, the caller */
 	pthread_mutex_init(&flight->lock, NULL);
 	pthread_cond_init(&flight->nobody_inside, NULL);

@@ -3,6 +3,7 @@
  * share. */
 #pragma once
 
+#include "base/log.h"
 #include "server/pull/flight.h"
 #include "store/ingest.h"
 #include "upstream/transfer.h"
@@ -22,6 +23,7 @@ struct flight {
 
 	struct pull_upstream *upstream;
 	char *repository;
+	char request[LOG_REQUEST_MAX]; /* whom it was begun for */
 	struct work_job open_job, hash_job, room_job, window_job, end_job;
 	/* Not 0: the transfer ended since there was no room for so many bytes; it goes on once there is. The loop's,
 	 * and then the job's. */

@@ -164,6 +164,7 @@ static void log_request(const struct http_request *request, const struct told *t
 		{.name = "bytes", .number = request->body_bytes, .is_number = true},
 		{.name = "ms", .number = (clock_us() - request->began_us) / 1000, .is_number = true},
 		{.name = "outcome", .text = told->outcome},
+		{.name = "request", .text = request->id},
 		{0},
 		{0},
 	};
