@@ -39,6 +39,7 @@ struct admin *admin_new(const struct admin_options *options)
 		(struct job_kind){.name = "prefetch", .run = prefetch_run, .arg = &admin->prefetch, .resumes = true};
 	admin->jobs = jobs_new(admin->kinds, ADMIN_JOB_KINDS);
 	admin->events = events_new(admin);
+	admin->history = history_new(admin);
 	return admin;
 }
 
@@ -51,6 +52,7 @@ void admin_free(struct admin *admin)
 	work_stop(admin->streams);
 	work_stop(admin->work);
 	events_free(admin->events);
+	history_free(admin->history);
 	jobs_free(admin->jobs);
 	pthread_mutex_destroy(&admin->lock);
 	if (admin->token)

@@ -14,6 +14,7 @@
 #include "server/admin/admin.h"
 #include "server/jobs/jobs.h"
 #include "server/prefetch/prefetch.h"
+#include "server/registry/traffic.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -29,6 +30,7 @@
 struct pull_upstream;
 struct visit_flow;
 struct events;
+struct history;
 struct route;
 
 struct admin {
@@ -46,6 +48,7 @@ struct admin {
 	struct prefetch prefetch;
 	struct job_kind kinds[ADMIN_JOB_KINDS];
 	struct events *events;
+	struct history *history;
 
 	pthread_mutex_t lock; /* guards what follows; taken before a visit's own */
 	struct admin_visit *visits;
@@ -187,6 +190,15 @@ void admin_delete_pin(struct admin_visit *visit);
 void admin_start_gc(struct admin_visit *visit);
 void admin_start_verify(struct admin_visit *visit);
 void admin_openapi(struct admin_visit *visit);
+void admin_history(struct admin_visit *visit);
+void admin_follow(struct admin_visit *visit);
+
+/* Looks at the counters now and then, from here on. */
+struct history *history_new(struct admin *admin);
+void history_free(struct history *history);
+
+/* How many manifests and blobs clients got so. */
+uint64_t admin_count_outcome(const struct traffic *traffic, enum traffic_outcome outcome);
 
 /* Starts a job and replies 202 with its id; `request` is taken over. */
 void admin_start_job(struct admin_visit *visit, const char *kind, json_t *request);

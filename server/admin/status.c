@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define FLIGHTS_SHOWN_MAX 100
+#define OVERVIEW_STEP_MS  500
 
 static json_t *number(uint64_t value)
 {
@@ -37,7 +38,7 @@ static void add_flight(void *arg, const struct pull_flight *flight)
 /* Requests. */
 
 /* Of manifests and blobs: the rest says nothing about a cache. */
-static uint64_t sum_outcome(const struct traffic *traffic, enum traffic_outcome outcome)
+uint64_t admin_count_outcome(const struct traffic *traffic, enum traffic_outcome outcome)
 {
 	uint64_t sum = 0;
 
@@ -54,7 +55,7 @@ static json_t *describe_requests(const struct traffic *traffic)
 	uint64_t sums[TRAFFIC_OUTCOMES], good = 0, bytes = 0;
 
 	for (int outcome = 0; outcome < TRAFFIC_OUTCOMES; outcome++) {
-		sums[outcome] = sum_outcome(traffic, outcome);
+		sums[outcome] = admin_count_outcome(traffic, outcome);
 		json_object_set_new(requests, traffic_outcome_name(outcome), number(sums[outcome]));
 		bytes += count_read(&traffic->served_bytes[outcome]);
 		if (outcome != TRAFFIC_ERROR)
@@ -149,19 +150,55 @@ json_t *admin_describe_upstream(const struct pull_upstream *upstream)
 			 "pace", describe_pace(&stats.pace));
 }
 
-void admin_status(struct admin_visit *visit)
+static json_t *describe(struct admin *admin)
 {
-	struct admin *admin = visit->admin;
 	json_t *flights = json_array(), *upstreams = json_array();
 
 	pull_list_flights(admin->pull, add_flight, flights);
 	for (size_t i = 0; i < pull_upstream_count(admin->pull); i++)
 		json_array_append_new(upstreams, admin_describe_upstream(pull_upstream_at(admin->pull, i)));
-	admin_reply_json(visit, 200,
-			 json_pack("{s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "version", LARDER_VERSION,
-				   "up_since", number((uint64_t)admin->began_wall_s), "uptime_s",
-				   number((clock_ms() - admin->began_ms) / 1000), "offline",
-				   pull_is_offline(admin->pull), "requests", describe_requests(admin->traffic), "store",
-				   describe_store(admin), "flight_count", number(pull_flight_count(admin->pull)),
-				   "flights", flights, "upstreams", upstreams));
+	return json_pack("{s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "version", LARDER_VERSION, "up_since",
+			 number((uint64_t)admin->began_wall_s), "uptime_s",
+			 number((clock_ms() - admin->began_ms) / 1000), "offline", pull_is_offline(admin->pull),
+			 "requests", describe_requests(admin->traffic), "store", describe_store(admin), "flight_count",
+			 number(pull_flight_count(admin->pull)), "flights", flights, "upstreams", upstreams);
+}
+
+void admin_status(struct admin_visit *visit)
+{
+	admin_reply_json(visit, 200, describe(visit->admin));
+}
+
+/* Everything, for who watches: the status, and the jobs in brief. */
+
+static uint64_t overview_version(struct admin *admin, const char *name, bool *last)
+{
+	struct index_totals totals = {0};
+	struct err err;
+	uint64_t version = jobs_version(admin->jobs, NULL, NULL);
+
+	(void)name;
+	(void)last;
+	for (int outcome = 0; outcome < TRAFFIC_OUTCOMES; outcome++)
+		version += admin_count_outcome(admin->traffic, outcome);
+	index_get_totals(store_index(admin->store), &totals, &err);
+	version += totals.blobs + pull_flight_count(admin->pull);
+	/* What flies comes nearer all the time. */
+	if (pull_flight_count(admin->pull) > 0)
+		version += clock_ms() / OVERVIEW_STEP_MS;
+	return version;
+}
+
+static json_t *overview_describe(struct admin *admin, const char *name)
+{
+	(void)name;
+	return json_pack("{s:o, s:o}", "status", describe(admin), "jobs", jobs_list(admin->jobs));
+}
+
+void admin_follow(struct admin_visit *visit)
+{
+	static const struct event_topic topic = {
+		.version = overview_version, .describe = overview_describe, .event = "overview"};
+
+	events_reply(visit, &topic, "");
 }

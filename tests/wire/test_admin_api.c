@@ -148,6 +148,8 @@ WIRE_TEST(plain_routes_answer_as_they_are_described)
 	json_decref(ask_api(&bed, "GET", "/readyz", "/readyz", NULL, 200));
 	json_decref(ask_api(&bed, "GET", "/api/v1/openapi.json", "/api/v1/openapi.json", NULL, 200));
 	json_decref(ask_api(&bed, "GET", "/api/v1/status", "/api/v1/status", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/history", "/api/v1/history?span=week", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/history", "/api/v1/history?span=year", NULL, 400));
 	json_decref(ask_api(&bed, "GET", "/api/v1/explain", "/api/v1/explain?ref=team/app:1", NULL, 200));
 	json_decref(ask_api(&bed, "GET", "/api/v1/explain", "/api/v1/explain", NULL, 400));
 	json_decref(ask_api(&bed, "GET", "/api/v1/jobs", "/api/v1/jobs", NULL, 200));
@@ -180,6 +182,49 @@ WIRE_TEST(every_described_route_says_which_methods_it_has)
 				   : json_object_get(operations, "delete") ? "DELETE"
 									   : "POST");
 	}
+}
+
+/* The next event's document. */
+static json_t *next_event(struct client *client, struct buf *heard)
+{
+	char block[4096], *end;
+	ssize_t got;
+	json_t *json;
+
+	while (!heard->data || !(end = strstr(heard->data, "\n\n"))) {
+		got = client_read_body(client, block, sizeof(block));
+		assert_true(got > 0);
+		buf_append(heard, block, (size_t)got);
+	}
+	*end = '\0';
+	assert_int_equal(strncmp(heard->data, "event: overview\ndata: ", 22), 0);
+	json = json_loads(heard->data + 22, 0, NULL);
+	heard->len -= (size_t)(end + 2 - heard->data);
+	memmove(heard->data, end + 2, heard->len + 1);
+	assert_non_null(json);
+	return json;
+}
+
+WIRE_TEST(who_watches_is_told_of_each_change)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	struct client_request request = {.port = admin_port(bed.larder), .target = "/api/v1/events"};
+	struct client *client = client_connect(NULL, request.port, 60000);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_(buf_dispose) struct buf heard = {0};
+	json_t *event;
+
+	assert_true(client_send(client, &request));
+	assert_true(client_read_head(client, &reply));
+	event = next_event(client, &heard);
+	assert_int_equal(json_number_at(event, "status.requests.hit"), 0);
+	assert_int_equal(json_array_size(json_object_get(event, "jobs")), 1);
+	json_decref(event);
+	assert_true(ask(bed.larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", bed.image.config));
+	event = next_event(client, &heard);
+	assert_int_equal(json_number_at(event, "status.requests.hit"), 1);
+	json_decref(event);
+	client_close(client);
 }
 
 WIRE_TEST(images_are_listed_with_what_they_hold)
@@ -298,6 +343,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(plain_routes_answer_as_they_are_described),
 		WIRE_CASE(every_described_route_says_which_methods_it_has),
+		WIRE_CASE(who_watches_is_told_of_each_change),
 		WIRE_CASE(images_are_listed_with_what_they_hold),
 		WIRE_CASE(check_names_what_is_missing_and_forgetting_makes_it_so),
 		WIRE_CASE(pins_are_made_shown_and_taken_away),
