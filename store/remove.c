@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "store/closure.h"
 #include "store/index.h"
+#include "store/layer_file.h"
 #include "store/store_internal.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@ int remove_blob_files(struct store *store, const struct digest *digest, struct e
 
 	if (unlinkat(store->root_fd, store_blob_path(digest, path), 0) < 0 && errno != ENOENT)
 		return err_set_errno(err, ERR_IO, errno, "cannot remove %s/%s", store->path, path);
+	layer_file_remove(store, digest);
 	return 0;
 }
 

@@ -86,7 +86,7 @@ static void take_measure(struct store *store, struct measure *measure)
 	struct statvfs disk;
 
 	(void)index_get_totals(store->index, &totals, NULL);
-	measure->evictable = totals.bytes + totals.blobs * ROOM_FILE_BYTES + room->leftover;
+	measure->evictable = totals.bytes + totals.blobs * ROOM_FILE_BYTES + room->leftover + room->layers;
 	measure->used = measure->evictable + room->reserved + index_bytes(store) +
 			(room->directories + OTHER_FILES) * ROOM_FILE_BYTES;
 	measure->free = 0;

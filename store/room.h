@@ -32,6 +32,7 @@ struct room {
 	uint64_t reserved;      /* by them, and by small writes */
 	uint64_t leftover;      /* in partial/ and quarantine/, of no open ingest */
 	unsigned directories;   /* below blobs/ */
+	uint64_t layers;        /* in layers/ */
 	uint64_t wanted;        /* by those who wait */
 	bool running, stopping, hurry;
 	unsigned passes; /* that ended */

@@ -22,7 +22,7 @@
 #define VERSION_NEW "VERSION.new"
 #define INDEX_NEW   "index.new"
 
-static const char *const directories[] = {"index", "blobs", "partial", "quarantine"};
+static const char *const directories[] = {"index", "blobs", "layers", "partial", "quarantine"};
 
 /* A text that says what to do; a full disk keeps its code. */
 static int open_error(struct err *err, int errno_value, const char *what, const char *path)

@@ -6,6 +6,7 @@
  *   STORE/lock                 held (flock) while a larder has the store open
  *   STORE/index/               LMDB, see index.h
  *   STORE/blobs/sha256/ab/hex  published blobs: read-only, named by their digest, complete and verified
+ *   STORE/layers/sha256-hex    what is in a layer, see layer_file.h
  *   STORE/partial/sha256-hex   what flights have so far, see ingest.h
  *   STORE/quarantine/          what failed its digest
  *

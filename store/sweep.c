@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "store/index.h"
+#include "store/layer_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -102,6 +103,7 @@ static void count_directories(struct store *store)
 void sweep_at_open(struct store *store)
 {
 	count_directories(store);
+	layer_file_count(store);
 	look_through_leftovers(store, "partial", true);
 	look_through_leftovers(store, "quarantine", false);
 	/* What was looked up counts from here on. */
@@ -193,6 +195,7 @@ bool sweep_step(struct store *store, struct sweep *sweep)
 	}
 	if (look_for_files(store, sweep))
 		return true;
+	layer_file_sweep(store);
 	if (sweep->adopted > 0 || sweep->missing > 0)
 		log_warn("store: %u files were not in the index, and are now; %u blobs had no file any more",
 			 sweep->adopted, sweep->missing);
