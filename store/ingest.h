@@ -32,7 +32,7 @@ struct ingest;
 
 #define INGEST_JOURNAL_BYTES ((uint64_t)256 << 10)
 #define INGEST_RANGES_MAX                                                                                              \
-	128 /* separate ranges of one partial; a write that would make more is refused with ERR_LIMIT */
+	1024 /* separate ranges of one partial; a write that would make more is refused with ERR_LIMIT */
 #define INGEST_ETAG_MAX     255
 #define INGEST_SPILL_MAX    ((uint64_t)256 << 20)  /* bytes in memory, of all ingests of a store */
 #define INGEST_WHOLE_MAX    (INGEST_SPILL_MAX / 2) /* of those, for blobs that are held whole */

@@ -25,7 +25,8 @@ struct pull_blob {
 	char *repository;
 	struct digest digest;
 	bool head;
-	bool ahead; /* nobody reads it */
+	bool ahead;   /* nobody reads it */
+	bool present; /* only what is held, or flies */
 
 	enum blob_state state;
 	unsigned landings; /* before the last look into the store */
@@ -60,6 +61,15 @@ struct pull_blob *pull_blob_open_ahead(struct pull *pull, struct pull_upstream *
 	struct pull_blob *blob = pull_blob_open(pull, upstream, repository, digest, false);
 
 	blob->ahead = true;
+	return blob;
+}
+
+struct pull_blob *pull_blob_open_present(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+					 const struct digest *digest)
+{
+	struct pull_blob *blob = pull_blob_open(pull, upstream, repository, digest, false);
+
+	blob->present = true;
 	return blob;
 }
 
@@ -151,7 +161,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	blob->flight = flight_find(pull, &blob->digest, reader);
 	if (blob->flight) {
 		blob->status.outcome = PULL_COLLAPSED;
-		if (!blob->ahead)
+		if (!blob->ahead && !blob->present)
 			flight_raise(blob->flight);
 		if (!linked && !flight_is_from(blob->flight, blob->upstream, blob->repository)) {
 			foreign = blob->flight;
@@ -159,7 +169,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		}
 	} else if (pull_landings(pull) != blob->landings) {
 		again = true;
-	} else if (!held && !blob->head && !pull->offline && !closing) {
+	} else if (!held && !blob->head && !blob->present && !pull->offline && !closing) {
 		blob->status.outcome = PULL_MISS;
 		missing = missing_remembered(pull, question);
 		if (!missing)
@@ -173,6 +183,8 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		return BLOB_FLIGHT;
 	if (again)
 		return BLOB_LOOK;
+	if (blob->present)
+		return fail(blob, ERR_NOT_FOUND, "this blob is not held");
 	if (missing)
 		return fail(blob, ERR_NOT_FOUND, "the upstream did not have it a moment ago");
 	if (pull->offline)
@@ -313,6 +325,9 @@ int pull_blob_take_fd(struct pull_blob *blob)
 ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter)
 {
 	blob->waiter = waiter;
+	/* What is passed on without being kept goes on as its readers do: this one is not worth waiting for. */
+	if (blob->present && !flight_is_kept(blob->flight))
+		return ERR_NO_SPACE;
 	return flight_read(blob->flight, &blob->reader, blob->version, offset, data, max, waiter);
 }
 

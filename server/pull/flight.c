@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/pull/sizes.h"
+#include "server/pull/sparse.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -540,7 +541,7 @@ static void enter_table(struct pull *pull, struct flight *flight)
 	}
 	if (!flight->aside)
 		HASH_ADD(hh, pull->flights, digest, sizeof(flight->digest), flight);
-	if (!other || flight->aside)
+	if (flight->aside || (!other && !sparse_precedes(pull, flight)))
 		work_submit(pull->work, &flight->open_job);
 }
 
@@ -562,6 +563,8 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key, str
 	flight_add_reader(flight, reader);
 	enter_table(pull, flight);
 	pull->jobs += 2; /* the flight, and its opening job, which may outlive it */
+	if (pull->watch)
+		pull->watch(pull->watch_arg, key->upstream, key->repository, key->digest);
 	return flight;
 }
 

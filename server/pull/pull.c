@@ -145,6 +145,7 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->pages = page_cache_new();
 	pthread_mutex_init(&pull->lock, NULL);
 	pthread_cond_init(&pull->idle, NULL);
+	pthread_cond_init(&pull->sparse_ended, NULL);
 	pull->upstream_count = options->upstream_count;
 	pull->upstreams = mem_alloc(pull->upstream_count * sizeof(*pull->upstreams));
 	for (size_t i = 0; i < pull->upstream_count; i++)
@@ -154,12 +155,21 @@ struct pull *pull_new(const struct pull_options *options)
 	return pull;
 }
 
+void pull_watch(struct pull *pull, pull_watch_fn *watch, void *arg)
+{
+	pthread_mutex_lock(&pull->lock);
+	pull->watch = watch;
+	pull->watch_arg = arg;
+	pthread_mutex_unlock(&pull->lock);
+}
+
 void pull_close(struct pull *pull)
 {
 	pthread_mutex_lock(&pull->lock);
 	pull->closing = true;
 	asks_fail_all(pull);
 	flights_fail_all(pull);
+	pthread_cond_broadcast(&pull->sparse_ended);
 	pthread_mutex_unlock(&pull->lock);
 }
 
@@ -182,6 +192,7 @@ void pull_free(struct pull *pull)
 	missing_free(pull);
 	page_cache_free(pull->pages);
 	sizes_free(pull->sizes);
+	pthread_cond_destroy(&pull->sparse_ended);
 	pthread_cond_destroy(&pull->idle);
 	pthread_mutex_destroy(&pull->lock);
 	free(pull->upstreams);

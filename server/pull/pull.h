@@ -102,6 +102,12 @@ struct pull_status {
 	char why[ERR_TEXT_MAX]; /* PULL_STALE: what went wrong upstream */
 };
 
+/* Told of each blob that begins to be fetched; called under a lock: it takes that down and returns. One at a time; NULL
+ * ends it, and once that has returned it is not called any more. */
+typedef void pull_watch_fn(void *arg, struct pull_upstream *upstream, const char *repository,
+			   const struct digest *digest);
+void pull_watch(struct pull *pull, pull_watch_fn *watch, void *arg);
+
 /* Blobs. */
 
 struct pull_blob;
@@ -114,6 +120,9 @@ struct pull_blob *pull_blob_open_ahead(struct pull *pull, struct pull_upstream *
 				       const struct digest *digest);
 /* How many of its bytes are there, while poll() says ERR_AGAIN. */
 uint64_t pull_blob_arrived(const struct pull_blob *blob);
+/* Of what is held, or flies: nothing is fetched or asked for it, ERR_NOT_FOUND else. */
+struct pull_blob *pull_blob_open_present(struct pull *pull, struct pull_upstream *upstream, const char *repository,
+					 const struct digest *digest);
 int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *err);
 /* From here on after poll() returned 0. */
 uint64_t pull_blob_size(const struct pull_blob *blob);

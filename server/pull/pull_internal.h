@@ -17,6 +17,7 @@ struct flight;
 struct missing;
 struct page_cache;
 struct sizes;
+struct sparse;
 
 struct pull_upstream {
 	struct pull *pull;
@@ -35,6 +36,9 @@ struct pull {
 	size_t upstream_count;
 	struct pull_upstream *default_upstream;
 	bool offline;
+	/* Told of each flight that begins, with pull->lock held; NULL: nobody. */
+	pull_watch_fn *watch;
+	void *watch_arg;
 	struct sizes *sizes;      /* what manifests say about their blobs */
 	struct page_cache *pages; /* of listings, as upstreams gave them */
 
@@ -42,6 +46,8 @@ struct pull {
 	bool closing;
 	struct flight *flights;  /* by digest */
 	struct flight *aside;    /* those of digests that are in the table already */
+	struct sparse *sparse;   /* by digest: reads of parts */
+	pthread_cond_t sparse_ended;
 	struct ask *asks;        /* by key */
 	struct missing *missing; /* by key: what upstream did not have a moment ago */
 	pthread_cond_t idle;     /* `jobs` became 0 */

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this room share. */
+#pragma once
+
+#include "layer/read.h"
+#include "server/files/files.h"
+#include "server/pull/pull.h"
+
+#include <pthread.h>
+
+struct filling;
+struct sleeper;
+
+/* A layer that is being indexed: whoever else wants that waits. */
+struct building {
+	struct digest digest;
+	struct building *next;
+};
+
+struct files {
+	struct pull *pull;
+	struct store *store;
+	uint64_t interval;
+	struct files_counts counts;
+	struct filling *filling; /* NULL: layers are indexed when they are looked into */
+
+	pthread_mutex_t lock; /* guards what follows */
+	pthread_cond_t built;
+	struct building *building;
+};
+
+/* A blob as it is read: from the store, or while it flies. */
+struct files_blob {
+	struct pull_blob *pull;
+	struct sleeper *sleeper;
+	int fd; /* -1: in flight */
+	uint64_t size;
+};
+
+/* How a blob is opened. */
+enum files_opening {
+	FILES_PRESENT, /* held or in flight, else ERR_NOT_FOUND */
+	FILES_FETCH,   /* fetched where it is not held */
+	FILES_WHOLE,   /* the same, and waited for until it is verified and in the store */
+};
+
+/* Opens it, and waits until its size is known. */
+int files_open_blob(struct files *files, struct pull_upstream *upstream, const char *repository,
+		    const struct digest *digest, enum files_opening opening, struct files_blob *blob, struct err *err);
+/* Up to `max` bytes at an offset within the size: at least one, or an error. Waits for them. */
+ssize_t files_read_blob(const struct files_blob *blob, uint64_t offset, void *data, size_t max, struct err *err);
+/* Takes one that was not opened: all zeros but fd -1. */
+void files_close_blob(struct files_blob *blob);
+
+/* A manifest by tag or digest, as a client would get it: `*data` is the caller's, with a NUL behind. */
+int files_fetch_manifest(struct files *files, const struct files_place *place, const char *reference, char **data,
+			 size_t *len, struct digest *digest, char media_type[PULL_MEDIA_TYPE_MAX + 1], struct err *err);
+
+/* The index of a layer: what is kept, or made now. `opening` as for its bytes. ERR_INVALID: it is no layer, or a
+ * damaged one; the text begins with its digest. */
+int files_get_index(struct files *files, struct pull_upstream *upstream, const char *repository,
+		    const struct digest *digest, enum files_opening opening, struct layer_index **index,
+		    struct err *err);
+/* Whether one is kept. */
+bool files_has_index(struct files *files, const struct digest *digest);
+
+/* Indexing layers as they stream in (filling.c). */
+struct filling *filling_start(struct files *files);
+void filling_stop(struct filling *filling);
