@@ -21,6 +21,7 @@ struct admin *admin_new(const struct admin_options *options)
 
 	admin->pull = options->pull;
 	admin->store = options->store;
+	admin->files = options->files;
 	admin->traffic = options->traffic;
 	admin->token = mem_strdup(options->token);
 	if (options->verify_key) {

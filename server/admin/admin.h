@@ -12,6 +12,7 @@
 #include "server/http/http.h"
 
 struct admin;
+struct files;
 struct pull;
 struct store;
 struct traffic;
@@ -19,6 +20,7 @@ struct traffic;
 struct admin_options {
 	struct pull *pull; /* borrowed, like all but the token */
 	struct store *store;
+	struct files *files;
 	const struct traffic *traffic; /* what clients asked for */
 	const char *token;             /* NULL: whoever reaches the address may ask */
 	/* The Ed25519 key, 32 bytes, that must have signed what is imported; NULL: nobody need have. Copied. */

@@ -27,6 +27,7 @@
 #define ADMIN_STREAMS_MAX 8 /* that run at once; others wait */
 #define ADMIN_JOB_KINDS   3
 
+struct files;
 struct pull_upstream;
 struct visit_flow;
 struct events;
@@ -36,6 +37,7 @@ struct route;
 struct admin {
 	struct pull *pull;
 	struct store *store;
+	struct files *files;
 	const struct traffic *traffic;
 	char *token;
 	uint8_t *verify_key; /* NULL: bundles need not be signed */
@@ -189,6 +191,11 @@ void admin_put_pin(struct admin_visit *visit);
 void admin_delete_pin(struct admin_visit *visit);
 void admin_start_gc(struct admin_visit *visit);
 void admin_start_verify(struct admin_visit *visit);
+void admin_image(struct admin_visit *visit);
+void admin_files(struct admin_visit *visit);
+void admin_file(struct admin_visit *visit);
+void admin_find(struct admin_visit *visit);
+void admin_diff(struct admin_visit *visit);
 void admin_openapi(struct admin_visit *visit);
 void admin_history(struct admin_visit *visit);
 void admin_follow(struct admin_visit *visit);

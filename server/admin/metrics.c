@@ -6,6 +6,7 @@
 #include "server/admin/admin_internal.h"
 
 #include "base/cleanup.h"
+#include "server/files/files.h"
 #include "server/pull/look.h"
 #include "server/registry/traffic.h"
 #include "store/evict.h"
@@ -175,6 +176,35 @@ static void show_flights(struct buf *out, const struct scrape *scrape, const cha
 	show_number(out, name, pull_flight_count(scrape->admin->pull));
 }
 
+/* All of them are 0 where layers are not indexed. */
+static const struct files_counts *counts_of(const struct scrape *scrape)
+{
+	static const struct files_counts none;
+
+	return scrape->admin->files ? files_counts(scrape->admin->files) : &none;
+}
+
+static void show_indexed(struct buf *out, const struct scrape *scrape, const char *name)
+{
+	buf_printf(out, "%s{outcome=\"made\"} %" PRIu64 "\n", name, count_read(&counts_of(scrape)->indexed));
+	buf_printf(out, "%s{outcome=\"failed\"} %" PRIu64 "\n", name, count_read(&counts_of(scrape)->failed));
+}
+
+static void show_index_bytes(struct buf *out, const struct scrape *scrape, const char *name)
+{
+	show_number(out, name, count_read(&counts_of(scrape)->index_bytes));
+}
+
+static void show_parts(struct buf *out, const struct scrape *scrape, const char *name)
+{
+	show_number(out, name, count_read(&counts_of(scrape)->sparse_reads));
+}
+
+static void show_part_bytes(struct buf *out, const struct scrape *scrape, const char *name)
+{
+	show_number(out, name, count_read(&counts_of(scrape)->sparse_bytes));
+}
+
 static void show_store_bytes(struct buf *out, const struct scrape *scrape, const char *name)
 {
 	show_number(out, name, scrape->totals.bytes);
@@ -237,6 +267,11 @@ static const struct metric metrics[] = {
 	{"larder_evicted_bytes_total", "counter", "Bytes removed from the store to make room.", show_evicted},
 	{"larder_corrupt_blobs_total", "counter", "Blobs that did not match their digest, arriving or stored.",
 	 show_corrupt},
+	{"larder_layers_indexed_total", "counter", "Layers whose files were indexed, and what proved to be no layer.",
+	 show_indexed},
+	{"larder_layer_index_bytes_total", "counter", "Bytes of the indexes that were made.", show_index_bytes},
+	{"larder_layer_parts_total", "counter", "Parts read of layers that are not held.", show_parts},
+	{"larder_layer_part_bytes_total", "counter", "Bytes of these parts.", show_part_bytes},
 	{"larder_up_since_seconds", "gauge", "When this process started, in seconds since 1970.", show_up_since},
 	{"larder_build_info", "gauge", "1, with the version as a label.", show_build},
 };

@@ -105,6 +105,22 @@ static const struct schema {
 	{"Bundle", "{'type': 'object'}"},
 	{"History", "{'type': 'object', 'required': ['every_s', 'points'], 'properties': {'every_s': " COUNT
 		    ", 'points': " LIST("{'type': 'object'}") "}}"},
+	{"ImageParts", "{'type': 'object', 'required': ['upstream', 'repository', 'manifest', 'platform', 'config', "
+		       "'layers'], 'properties': {'upstream': " TEXT ", 'repository': " TEXT ", 'manifest': " TEXT
+		       ", 'media_type': " TEXT ", 'platform': " TEXT ", 'config_digest': " TEXT
+		       ", 'config': " MAYBE("object") ", 'layers': " LIST("{'type': 'object', 'required': ['digest', "
+									  "'size', 'held', 'indexed']}") "}}"},
+	{"File",
+	 "{'type': 'object', 'required': ['path', 'type'], 'properties': {'path': " TEXT ", 'type': " TEXT
+	 ", 'mode': " TEXT ", 'uid': " COUNT ", 'gid': " COUNT ", 'user': " TEXT ", 'group': " TEXT ", 'size': " COUNT
+	 ", 'mtime': " COUNT ", 'target': " TEXT ", 'hard_link_to': " TEXT ", 'layer': " COUNT "}}"},
+	{"Files",
+	 "{'type': 'object', 'required': ['upstream', 'repository', 'manifest', 'platform', 'layers', 'files'], "
+	 "'properties': {'upstream': " TEXT ", 'repository': " TEXT ", 'manifest': " TEXT ", 'platform': " TEXT
+	 ", 'layers': " LIST("{'type': 'object'}") ", 'files': " LIST("{'$ref': '#/components/schemas/File'}") "}}"},
+	{"Changes",
+	 "{'type': 'object', 'required': ['from', 'to', 'changes'], 'properties': {'from': {'type': 'object'}, "
+	 "'to': {'type': 'object'}, 'changes': " LIST("{'type': 'object', 'required': ['change', 'path']}") "}}"},
 	{"Description", "{'type': 'object', 'required': ['openapi', 'info', 'paths']}"},
 };
 

@@ -54,6 +54,17 @@ const struct admin_route admin_routes[] = {
 	{HTTP_POST, "/api/v1/import",
 	 "as=&verify_key=", "takes images from a tar archive, the request's body; what came and what is missing",
 	 admin_import, .way = ADMIN_STREAMS, .sends = "application/x-tar", .answers = "Bundle"},
+	{HTTP_GET, "/api/v1/image", "ref=&platform=", "an image's config, history and layers", admin_image,
+	 .way = ADMIN_BLOCKS, .answers = "ImageParts"},
+	{HTTP_GET, "/api/v1/files", "ref=&path=&platform=&recursive=", "what is in a directory of an image",
+	 admin_files, .way = ADMIN_STREAMS, .answers = "Files"},
+	{HTTP_GET, "/api/v1/file", "ref=&path=&platform=", "a file of an image; takes Range", admin_file,
+	 .way = ADMIN_STREAMS, .answers = "application/octet-stream"},
+	{HTTP_GET, "/api/v1/find",
+	 "ref=&glob=&path=&platform=", "the files of an image whose name or path matches a glob", admin_find,
+	 .way = ADMIN_STREAMS, .answers = "Files"},
+	{HTTP_GET, "/api/v1/diff", "from=&to=&platform=", "what differs between the files of two images", admin_diff,
+	 .way = ADMIN_STREAMS, .answers = "Changes"},
 };
 
 const size_t admin_route_count = sizeof(admin_routes) / sizeof(admin_routes[0]);

@@ -66,6 +66,9 @@ struct config_upstream {
 	char *proxy;
 };
 
+/* When the files of layers are indexed. */
+enum config_index { CONFIG_INDEX_ON_NEED, CONFIG_INDEX_WHILE_FILLING, CONFIG_INDEX_OFF };
+
 struct config {
 	struct config_list listen; /* "127.0.0.1:5000" */
 	struct {
@@ -83,6 +86,10 @@ struct config {
 		uint64_t scrub_rate; /* bytes a second; 0: never */
 		uint64_t scrub_every_ms;
 	} store;
+	struct {
+		enum config_index index;
+		uint64_t checkpoint;
+	} layers;
 	struct {
 		char *htpasswd;
 		struct config_list anonymous;

@@ -54,6 +54,19 @@ static const struct config_key store_keys[] = {
 	{NULL},
 };
 
+static const char *const index_names[] = {"on_need", "while_filling", "off", NULL};
+_Static_assert(CONFIG_INDEX_ON_NEED == 0 && CONFIG_INDEX_WHILE_FILLING == 1 && CONFIG_INDEX_OFF == 2 &&
+		       sizeof(enum config_index) == sizeof(unsigned),
+	       "index_names follows enum config_index");
+
+static const struct config_key layers_keys[] = {
+	{"index", CONFIG_CHOICE, AT(layers.index), .choices = index_names, .standard = "on_need",
+	 .help = "When the files in a layer are indexed: when somebody looks into it, while it is fetched, or never."},
+	{"checkpoint", CONFIG_SIZE, AT(layers.checkpoint), .min = 1 << 20, .max = 8 << 20, .standard = "2MiB",
+	 .help = "How far checkpoints are apart: what reading a file may have to decompress besides."},
+	{NULL},
+};
+
 static const struct config_key access_keys[] = {
 	{"htpasswd", CONFIG_STRING, AT(access.htpasswd), .take = config_take_path, .file = true,
 	 .help = "File of users and bcrypt hashes who may pull; without it, whoever reaches the port may."},
@@ -155,6 +168,7 @@ const struct config_key config_keys[] = {
 	{"tls", CONFIG_MAP, .children = tls_keys},
 	{"admin", CONFIG_MAP, .children = admin_keys},
 	{"store", CONFIG_MAP, .children = store_keys},
+	{"layers", CONFIG_MAP, .children = layers_keys},
 	{"access", CONFIG_MAP, .children = access_keys},
 	{"import", CONFIG_MAP, .children = import_keys},
 	{"clients", CONFIG_MAP, .children = clients_keys},

@@ -34,7 +34,8 @@ struct config_key {
 	const char *name;
 	enum config_kind kind;
 	size_t offset;
-	uint64_t min, max;                 /* strings and lists: `min` 1 means that empty is refused */
+	/* Strings and lists: `min` 1 means that empty is refused. Sizes: `max` 0 sets no bounds. */
+	uint64_t min, max;
 	config_take_fn *take;              /* strings, and each item of a list */
 	const char *const *choices;        /* ends with NULL */
 	const struct config_key *children; /* ends with a key without name */

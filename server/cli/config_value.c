@@ -86,6 +86,23 @@ static int set_duration(const struct config_key *key, uint64_t *field, const cha
 	return 0;
 }
 
+static int set_size(const struct config_key *key, uint64_t *field, const char *text, struct err *err)
+{
+	char shown[TEXT_SHOWN_MAX];
+	char least[UNITS_TEXT_MAX];
+	char most[UNITS_TEXT_MAX];
+	uint64_t bytes = 0;
+	if (units_parse_size(text, &bytes))
+		return err_set(err, ERR_INVALID, "'%s' is not a size; write one like 512MiB or 200GiB",
+			       text_show(text, shown));
+	if (key->max && (bytes < key->min || bytes > key->max))
+		return err_set(err, ERR_INVALID, "'%s' is out of bounds; write a size from %s to %s",
+			       text_show(text, shown), units_format_size(key->min, least),
+			       units_format_size(key->max, most));
+	*field = bytes;
+	return 0;
+}
+
 static int set_choice(const struct config_key *key, unsigned *field, const char *text, struct err *err)
 {
 	char shown[TEXT_SHOWN_MAX];
@@ -127,10 +144,7 @@ int config_key_set(const struct config_key *key, void *base, const char *text, s
 	case CONFIG_CHOICE:
 		return set_choice(key, field, text, err);
 	case CONFIG_SIZE:
-		if (units_parse_size(text, field))
-			return err_set(err, ERR_INVALID, "'%s' is not a size; write one like 512MiB or 200GiB",
-				       text_show(text, shown));
-		return 0;
+		return set_size(key, field, text, err);
 	case CONFIG_RATE:
 		if (units_parse_rate(text, field))
 			return err_set(err, ERR_INVALID,

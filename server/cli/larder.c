@@ -9,6 +9,7 @@
 #include "server/cli/command.h"
 #include "server/cli/config.h"
 #include "server/cli/text_file.h"
+#include "server/files/files.h"
 #include "server/pull/heal.h"
 #include "server/pull/pull.h"
 #include "store/evict.h"
@@ -103,10 +104,23 @@ static int read_verify_key(const struct config *config, uint8_t key[SIGN_PUBLIC_
 	return code;
 }
 
+static struct files *start_files(const struct larder *larder, const struct config *config)
+{
+	struct files_options options = {
+		.pull = larder->pull,
+		.store = larder->store,
+		.interval = config->layers.checkpoint,
+		.while_filling = config->layers.index == CONFIG_INDEX_WHILE_FILLING && !config->offline,
+	};
+
+	return config->layers.index == CONFIG_INDEX_OFF ? NULL : files_new(&options);
+}
+
 static int make_admin(struct larder *larder, const struct config *config, struct err *err)
 {
 	uint8_t verify_key[SIGN_PUBLIC_KEY_BYTES];
-	struct admin_options options = {.pull = larder->pull, .store = larder->store, .traffic = larder->traffic};
+	struct admin_options options = {
+		.pull = larder->pull, .store = larder->store, .files = larder->files, .traffic = larder->traffic};
 	char *token = NULL;
 
 	if (config->import.verify_key) {
@@ -133,6 +147,7 @@ int larder_start(struct larder *larder, const struct config *config, struct err 
 	if (loop_start(&larder->loop, err))
 		return EXIT_SOME_FAILED;
 	larder->pull = start_pull(larder, config);
+	larder->files = start_files(larder, config);
 	larder->traffic = mem_alloc(sizeof(*larder->traffic));
 	larder->hot = hot_new();
 	larder->api = (struct registry_api){.pull = larder->pull, .hot = larder->hot, .traffic = larder->traffic};
@@ -166,6 +181,7 @@ void larder_close(struct larder *larder)
 	admin_free(larder->admin);
 	if (larder->store)
 		scrub_stop(larder->store);
+	files_free(larder->files);
 	pull_free(larder->pull);
 	loop_stop(larder->loop);
 	work_stop(larder->work);

@@ -15,6 +15,7 @@
 
 struct admin;
 struct config;
+struct files;
 struct loop;
 struct pull;
 struct store;
@@ -25,6 +26,7 @@ struct larder {
 	struct work *work;
 	struct loop *loop;
 	struct pull *pull;
+	struct files *files;
 	struct traffic *traffic;
 	struct hot *hot;
 	struct registry_api api;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#define SCHEMA_1        "application/vnd.docker.distribution.manifest.v1"
 #define INDEX_DEPTH_MAX 4 /* indexes within indexes */
 #define CONFIG_MAX      ((size_t)4 << 20)
 
@@ -127,7 +128,7 @@ static void note_manifest(void *arg, const struct manifest_part *part)
 static int take_manifest(struct files_image *image, const char *data, size_t len, struct err *err)
 {
 	/* Docker's schema 1 names its layers the other way round, and nobody makes it any more. */
-	if (strstr(image->media_type, "manifest.v1+"))
+	if (strncmp(image->media_type, SCHEMA_1, strlen(SCHEMA_1)) == 0)
 		return err_set(err, ERR_UNSUPPORTED, "the image's manifest is of the old schema 1");
 	manifest_read(data, len, take_part, image);
 	if (image->layer_count > FILES_LAYERS_MAX)
