@@ -44,9 +44,9 @@ struct pull {
 
 	pthread_mutex_t lock; /* guards what follows; taken before a flight's own lock, never after it */
 	bool closing;
-	struct flight *flights;  /* by digest */
-	struct flight *aside;    /* those of digests that are in the table already */
-	struct sparse *sparse;   /* by digest: reads of parts */
+	struct flight *flights; /* by digest */
+	struct flight *aside;   /* those of digests that are in the table already */
+	struct sparse *sparse;  /* by digest: reads of parts */
 	pthread_cond_t sparse_ended;
 	struct ask *asks;        /* by key */
 	struct missing *missing; /* by key: what upstream did not have a moment ago */
