@@ -3,7 +3,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
-#include "upstream/registry_internal.h"
+#include "upstream/transfer_internal.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -17,60 +17,11 @@
 #define GAIN_DENOMINATOR 4
 #define HINT_MS          600000 /* how long a registry's answer to "do more help?" is remembered */
 
-#define SKIP_MS                                                                                                        \
-	200 /* a part that takes less than this is fetched twice rather than stopped before, which costs a request */
-#define LANE_SLOTS (TRANSFER_LANES_MAX + TRANSFER_FAR_LANES_MAX)
-
-struct lane {
-	struct transfer *transfer;
-	bool running;     /* a call is out; set before it starts, since it may end on another thread's time */
-	uint64_t at, end; /* claimed and not yet here; UINT64_MAX: all that follows */
-	uint64_t asked_ms;
-	bool retired; /* takes no further part */
-	bool answered;
-	bool open;    /* what was asked for has no end: it goes on behind the claim, unless it is stopped */
-	bool far;     /* fetches what readers far ahead want */
-	bool stopped; /* ended by us */
-	int refused;  /* what the sink said no with */
-};
-
-struct transfer {
-	struct registry *registry;
-	const struct transfer_sink *sink;
-	void *arg;
-	char *repository, *digest, *etag;
-	enum pace_priority priority;
-
-	enum { TRANSFER_SINGLE, TRANSFER_TRYING, TRANSFER_SETTLED } state;
-	struct lane lanes[LANE_SLOTS]; /* the far ones behind the others */
-	unsigned lane_count;
-	unsigned lanes_before; /* TRYING: how many there were */
-	uint64_t size;
-	bool size_known;
-
-	struct loop_timer timer;
-	uint64_t received;               /* bytes so far, of all lanes */
-	uint64_t mark_ms, mark_received; /* since when, and from how many, the rate is measured; 0: not yet */
-	uint64_t added_ms;               /* when the lanes under trial were added */
-	uint64_t rate_before;            /* bytes a second */
-	uint64_t answer_ms;              /* how long the last answer was waited for */
-	struct err err;
-
-	uint64_t wants[TRANSFER_WANTS_MAX]; /* offsets that wait for a far lane */
-	unsigned want_count;
-	uint64_t began_ms; /* when the first answer came */
-	bool whole_only;   /* the server does not do ranges, or the sink */
-	bool in_order;
-	bool ended;
-	unsigned refs; /* atomic: one of its own, one of each transfer_want() on its way */
-};
-
-static void lane_start(struct lane *lane);
 static void on_tick(struct loop_timer *timer);
 
 /* The end. */
 
-static void transfer_unref(struct transfer *transfer)
+void transfer_unref(struct transfer *transfer)
 {
 	if (__atomic_sub_fetch(&transfer->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
@@ -83,6 +34,7 @@ static void transfer_unref(struct transfer *transfer)
 static void transfer_end(struct transfer *transfer)
 {
 	loop_timer_clear(transfer->registry->loop, &transfer->timer);
+	loop_timer_clear(transfer->registry->loop, &transfer->far_timer);
 	transfer->ended = true;
 	transfer->sink->on_done(transfer->arg, transfer->err.code ? &transfer->err : NULL);
 	transfer_unref(transfer);
@@ -108,7 +60,7 @@ static unsigned active_lanes(const struct transfer *transfer)
 }
 
 /* The lane whose claim holds `offset`; NULL when nobody's does. */
-static struct lane *claimant(struct transfer *transfer, const struct lane *but, uint64_t offset)
+struct lane *transfer_claimant(struct transfer *transfer, const struct lane *but, uint64_t offset)
 {
 	for (unsigned i = 0; i < LANE_SLOTS; i++) {
 		struct lane *lane = &transfer->lanes[i];
@@ -120,7 +72,7 @@ static struct lane *claimant(struct transfer *transfer, const struct lane *but, 
 }
 
 /* Where the next claim behind `offset` begins. */
-static uint64_t next_claim(struct transfer *transfer, uint64_t offset)
+uint64_t transfer_next_claim(struct transfer *transfer, uint64_t offset)
 {
 	uint64_t next = UINT64_MAX;
 
@@ -158,9 +110,9 @@ static bool claim(struct transfer *transfer, struct lane *lane)
 	struct lane *other;
 
 	while (transfer->sink->next_gap(transfer->arg, from, &start, &end)) {
-		other = claimant(transfer, lane, start);
+		other = transfer_claimant(transfer, lane, start);
 		if (!other) {
-			next = next_claim(transfer, start);
+			next = transfer_next_claim(transfer, start);
 			lane->at = start;
 			lane->end = end;
 			if (active_lanes(transfer) > 1 && end - start > segment_bytes(transfer))
@@ -178,120 +130,16 @@ static bool claim(struct transfer *transfer, struct lane *lane)
 	return false;
 }
 
-/* Readers far ahead. */
-
-/* What one lane has brought in a millisecond, on average. */
-static uint64_t lane_bytes_ms(const struct transfer *transfer)
-{
-	return transfer->received / transfer->lane_count / (clock_ms() - transfer->began_ms + 1) + 1;
-}
-
-/* Whether the lane will be at `offset` soon by itself. */
-static bool comes_soon(const struct transfer *transfer, const struct lane *lane, uint64_t offset)
-{
-	return lane->far || offset - lane->at <= TRANSFER_SEGMENT_MIN ||
-	       (offset - lane->at) / lane_bytes_ms(transfer) < TRANSFER_FAR_MS;
-}
-
-/* Claims a segment at `offset` for a far lane, out of whoever's claim it lies in. False when it is there, or comes
- * soon. */
-static bool claim_far(struct transfer *transfer, struct lane *lane, uint64_t offset)
-{
-	uint64_t start, end, next = next_claim(transfer, offset);
-	struct lane *other = claimant(transfer, NULL, offset);
-
-	if (!transfer->sink->next_gap(transfer->arg, offset, &start, &end) || start != offset ||
-	    (other && comes_soon(transfer, other, offset)))
-		return false;
-	*lane = (struct lane){.transfer = transfer, .far = true, .at = offset, .end = offset + TRANSFER_FAR_SEGMENT};
-	if (lane->end > end)
-		lane->end = end;
-	if (lane->end > next)
-		lane->end = next;
-	if (other && (lane->end >= transfer->size || (lane->end - lane->at) / lane_bytes_ms(transfer) >= SKIP_MS))
-		other->end = offset;
-	return true;
-}
-
-static void start_far_lanes(struct transfer *transfer)
-{
-	for (unsigned i = TRANSFER_LANES_MAX; i < LANE_SLOTS && transfer->want_count > 0; i++) {
-		struct lane *lane = &transfer->lanes[i];
-
-		while (!lane->running && transfer->want_count > 0) {
-			uint64_t offset = transfer->wants[0];
-
-			memmove(transfer->wants, transfer->wants + 1,
-				--transfer->want_count * sizeof(transfer->wants[0]));
-			if (claim_far(transfer, lane, offset))
-				lane_start(lane);
-		}
-	}
-}
-
-struct want {
-	struct loop_task task;
-	struct transfer *transfer;
-	uint64_t offset;
-};
-
-static void run_want(struct loop_task *task)
-{
-	struct want *want = (struct want *)task;
-	struct transfer *transfer = want->transfer;
-
-	if (!transfer->ended && !transfer->err.code && transfer->size_known && !transfer->whole_only &&
-	    want->offset < transfer->size && transfer->want_count < TRANSFER_WANTS_MAX) {
-		transfer->wants[transfer->want_count++] = want->offset;
-		start_far_lanes(transfer);
-	}
-	transfer_unref(transfer);
-	free(want);
-}
-
-void transfer_want(struct transfer *transfer, uint64_t offset)
-{
-	struct want *want = mem_alloc(sizeof(*want));
-
-	want->task.run = run_want;
-	want->transfer = transfer;
-	want->offset = offset;
-	__atomic_add_fetch(&transfer->refs, 1, __ATOMIC_RELAXED);
-	loop_post(transfer->registry->loop, &want->task);
-}
-
-static void run_raise(struct loop_task *task)
-{
-	struct want *want = (struct want *)task;
-	struct transfer *transfer = want->transfer;
-
-	transfer->priority = PACE_CLIENT;
-	for (unsigned i = 0; !transfer->ended && i < LANE_SLOTS; i++)
-		registry_raise(transfer->registry, &transfer->lanes[i]);
-	transfer_unref(transfer);
-	free(want);
-}
-
-void transfer_raise(struct transfer *transfer)
-{
-	struct want *want = mem_alloc(sizeof(*want));
-
-	want->task.run = run_raise;
-	want->transfer = transfer;
-	__atomic_add_fetch(&transfer->refs, 1, __ATOMIC_RELAXED);
-	loop_post(transfer->registry->loop, &want->task);
-}
-
 /* Lanes that rest take what is left; when nothing runs and nothing is left, that is the end. */
 static void go_on(struct transfer *transfer)
 {
 	if (!transfer->err.code) {
-		start_far_lanes(transfer);
+		transfer_start_far_lanes(transfer);
 		for (unsigned i = 0; i < transfer->lane_count; i++) {
 			struct lane *lane = &transfer->lanes[i];
 
 			if (!lane->running && !lane->retired && claim(transfer, lane))
-				lane_start(lane);
+				transfer_lane_start(lane);
 		}
 	}
 	if (!any_running(transfer))
@@ -375,7 +223,7 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	size_t wanted;
 
 	if (lane->open && lane->end != UINT64_MAX && len > lane->end - offset)
-		other = claimant(transfer, lane, lane->end);
+		other = transfer_claimant(transfer, lane, lane->end);
 	if (other && !other->answered && !other->far)
 		take_back(transfer, lane);
 	wanted = lane->end - offset < len ? (size_t)(lane->end - offset) : len;
@@ -416,7 +264,7 @@ static void on_done(void *arg, const struct err *err)
 
 static const struct registry_sink lane_sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
 
-static void lane_start(struct lane *lane)
+void transfer_lane_start(struct lane *lane)
 {
 	struct transfer *transfer = lane->transfer;
 	struct registry_query query = {
@@ -454,7 +302,7 @@ static void add_lanes(struct transfer *transfer, unsigned wanted)
 
 		*lane = (struct lane){.transfer = transfer};
 		if (claim(transfer, lane))
-			lane_start(lane);
+			transfer_lane_start(lane);
 	}
 	transfer->state = TRANSFER_TRYING;
 	transfer->added_ms = clock_ms();
@@ -564,5 +412,5 @@ void transfer_start(struct registry *registry, const struct transfer_query *quer
 	if (!sink->next_gap(arg, 0, &lane->at, &lane->end))
 		lane->at = 0;
 	lane->end = UINT64_MAX;
-	lane_start(lane);
+	transfer_lane_start(lane);
 }
