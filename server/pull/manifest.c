@@ -39,6 +39,7 @@ struct pull_manifest {
 	struct waiter *waiter;
 	bool have_tag;        /* known under this client's Accept */
 	bool have_fallback;   /* known under one whose answer it takes */
+	bool moved;           /* the upstream said that the tag means something that is not held */
 	struct index_tag tag; /* what is known of the tag */
 
 	struct digest digest;
@@ -264,6 +265,7 @@ static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter
 		return ask(manifest, manifest->reference, false, manifest->have_tag) ? MANIFEST_RESOLVE : MANIFEST_TAG;
 	}
 	take_result(manifest, result);
+	manifest->moved = manifest->ask_is_head;
 	return manifest->ask_is_head ? MANIFEST_HELD : MANIFEST_READY;
 }
 
@@ -329,6 +331,23 @@ static bool fall_back(struct pull_manifest *manifest, const struct err *why)
 	return !digest_equal(&wanted, &manifest->digest);
 }
 
+/* What the tag has moved to is held now: from here on it means that, whoever asks next, also offline. */
+static void move_tag(const struct pull_manifest *manifest)
+{
+	struct index_tag tag = {.digest = manifest->digest,
+				.size = manifest->size,
+				.fetched = clock_wall_s(),
+				.checked = clock_wall_s(),
+				.accept = manifest->accept.key};
+	struct index_change change = {.kind = INDEX_PUT_TAG,
+				      .repository = {manifest->upstream->name, manifest->repository},
+				      .tag = manifest->reference,
+				      .tag_record = &tag};
+
+	memcpy(tag.media_type, manifest->media_type, sizeof(tag.media_type));
+	(void)index_write_later(manifest->pull->index, &change, 1);
+}
+
 static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *waiter)
 {
 	const struct ask_result *result;
@@ -356,6 +375,8 @@ static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *
 											      : MANIFEST_HELD;
 		}
 	}
+	if (manifest->moved && !manifest->ask_is_head)
+		move_tag(manifest);
 	return MANIFEST_READY;
 }
 
