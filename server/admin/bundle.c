@@ -9,6 +9,7 @@
 #include "server/bundle/receipt.h"
 #include "server/pull/look.h"
 #include "server/registry/route.h"
+#include "store/index.h"
 #include "store/store.h"
 
 #include <inttypes.h>
@@ -20,6 +21,7 @@
 #define BLOCK_BYTES   ADMIN_PIPE_BYTES
 #define VALUES_MAX    256
 #define RECEIPT_MAX   ((uint64_t)256 << 20) /* eight million blobs */
+#define JOB_LOOK_US   20000
 #define HEX_KEY_BYTES (2 * SIGN_PUBLIC_KEY_BYTES)
 
 /* Names: as clients ask for them. A registry that is not configured may well be one whose images are carried. */
@@ -147,18 +149,94 @@ static int read_receipt(struct admin_visit *visit, struct receipt **receipt, str
 	return code ? code : receipt_open(fd, receipt, err);
 }
 
-static int prepare(struct admin_visit *visit, struct export *export, struct err *err)
+/* What is not held is fetched first, by a job like any other prefetch: behind clients, and seen by whoever watches. */
+
+static json_t *texts_of(const char *const *items, size_t count)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, admin_words(items[i]));
+	return list;
+}
+
+/* Waits for the job's end. What failed of it is in *why. */
+static void await_job(struct admin_visit *visit, const char *id, struct err *why)
+{
+	struct jobs *jobs = visit->admin->jobs;
+	const json_t *failure;
+	bool ended = false;
+	json_t *job;
+
+	while (jobs_version(jobs, id, &ended) != 0 && !ended)
+		usleep(JOB_LOOK_US);
+	job = jobs_describe(jobs, id, JOB_WHOLE);
+	failure = json_array_get(json_object_get(job, "errors"), 0);
+	if (failure)
+		err_set(why, ERR_UPSTREAM, "cannot fetch %s: %s", json_string_value(json_object_get(failure, "image")),
+			json_string_value(json_object_get(failure, "message")));
+	json_decref(job);
+}
+
+static void fetch(struct admin_visit *visit, const struct export *export, struct err *why)
+{
+	const struct plan_options *options = &export->options;
+	char id[JOB_ID_MAX];
+	json_t *request = json_pack(
+		"{s:o, s:o, s:b}", "images", texts_of(options->references, options->reference_count), "platforms",
+		texts_of(options->platforms.items, options->platforms.count), "referrers", !options->no_referrers);
+
+	if (prefetch_check(&visit->admin->prefetch, request, why)) {
+		json_decref(request);
+		return;
+	}
+	if (jobs_start(visit->admin->jobs, "prefetch", request, visit->client, id, why) == 0)
+		await_job(visit, id, why);
+}
+
+/* Whether all of it is here; if not, and fetching failed, that is why. */
+static int judge_plan(const struct plan *plan, const struct err *why, struct err *err)
+{
+	uint64_t bytes;
+
+	if (!why->code || plan_count(plan, PLAN_MISSING, &bytes) == 0)
+		return 0;
+	*err = *why;
+	return why->code;
+}
+
+static int plan_export(struct admin_visit *visit, struct export *export, struct err *err)
 {
 	struct store *store = visit->admin->store;
+	struct err why = {0};
 	struct plan *plan;
+	int code;
+
+	if (!is_set(visit, "held_only", false) && !pull_is_offline(visit->admin->pull))
+		fetch(visit, export, &why);
+	/* What was learnt just now is to be seen. */
+	(void)index_write(store_index(store), NULL, 0, NULL);
+	code = plan_make(store, &export->options, &plan, err);
+	if (code == ERR_NOT_FOUND && why.code)
+		*err = why;
+	if (code)
+		return err->code;
+	code = judge_plan(plan, &why, err);
+	if (code) {
+		plan_free(plan);
+		return code;
+	}
+	return bundle_make(store, plan, &export->options, &export->bundle, err);
+}
+
+static int prepare(struct admin_visit *visit, struct export *export, struct err *err)
+{
 	int code = read_export(visit, export, err);
 
 	if (code == 0 && visit->method == HTTP_POST)
 		code = read_receipt(visit, &export->receipt, err);
 	export->options.have = export->receipt;
-	if (code == 0)
-		code = plan_make(store, &export->options, &plan, err);
-	return code ? code : bundle_make(store, plan, &export->options, &export->bundle, err);
+	return code ? code : plan_export(visit, export, err);
 }
 
 static void send_bundle(struct admin_visit *visit, struct bundle *bundle)

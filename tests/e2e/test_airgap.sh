@@ -1,0 +1,153 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Images cross an air gap: fetched and exported on one side, imported into an empty store on the other, whose upstream
+# is gone and which serves them all; what other tools write is imported, and they read what larder writes.
+# shellcheck source=tests/e2e/lib.sh
+source "$(dirname "$0")/lib.sh"
+need skopeo umoci podman curl jq openssl tar
+
+copy() {
+  skopeo --insecure-policy copy -q "$@"
+}
+
+on() {
+  local side=$1
+  shift
+  LARDER_ADMIN=unix:$T/$side.sock "$LARDER" "$@"
+}
+
+# start_side NAME OPTION…: a larder with a store and an admin socket of its own; its address is at[NAME].
+declare -A at=()
+start_side() {
+  local side=$1
+  shift
+  start_larder "$side" --store "$T/$side" --admin "unix:$T/$side.sock" "$@"
+  at[$side]=$LARDER_AT
+}
+
+name_of() {
+  echo "docker.io/$REPOSITORY:$1"
+}
+
+crosses_whole() {
+  say "what is not held is fetched, exported, imported elsewhere, and served with the upstream gone"
+  on near export -o "$T/bundle.tar" "$(name_of multi)" "$(name_of plain)"
+  on far import "$T/bundle.tar"
+  copy --all --src-tls-verify=false "docker://${at[far]}/$REPOSITORY:multi" "dir:$T/multi.far"
+  diff -r "$T/multi.registry" "$T/multi.far"
+  copy --src-tls-verify=false "docker://${at[far]}/$REPOSITORY:plain" "dir:$T/plain.far"
+  diff -r "$T/plain.registry" "$T/plain.far"
+  LARDER_AT=${at[far]} expect_served_by_larder multi
+}
+
+the_same_again_is_the_same() {
+  say "the same images give the same bytes, from a running larder and a stopped one, as a stream and as a file"
+  on near export --held-only -o - "$(name_of plain)" "$(name_of multi)" 2>/dev/null | cmp - "$T/bundle.tar"
+  curl -fsS --unix-socket "$T/near.sock" -o "$T/streamed.tar" -D "$T/head" \
+    "http://localhost/api/v1/export?ref=$(name_of multi)&ref=$(name_of plain)"
+  cmp "$T/streamed.tar" "$T/bundle.tar"
+  grep -qi "^content-length: $(stat -c %s "$T/bundle.tar")" "$T/head" || fail "an export has no length"
+}
+
+only_what_is_missing_crosses() {
+  say "by a receipt, the next day's bundle carries what changed alone"
+  on far receipt -o "$T/receipt"
+  [ "$(stat -c %s "$T/receipt")" -lt 4096 ] || fail "the receipt is large"
+  umoci config --image "$T/layout:plain" --tag changed --author somebody
+  umoci raw add-layer --image "$T/layout:changed" "$T/new.tar"
+  copy --dest-tls-verify=false "oci:$T/layout:changed" "docker://$REGISTRY/$REPOSITORY:plain"
+  sleep 1.1 # the near side's tag_ttl
+  on near export --have "$T/receipt" -o "$T/next" "$(name_of plain)"
+  [ "$(find "$T/next/blobs" -type f | wc -l)" = 3 ] || fail "the bundle is not the layer, the config and the manifest"
+  on far import "$T/next"
+  copy --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:plain" "dir:$T/changed.registry"
+  copy --src-tls-verify=false "docker://${at[far]}/$REPOSITORY:plain" "dir:$T/changed.far"
+  diff -r "$T/changed.registry" "$T/changed.far"
+}
+
+a_promise_that_is_not_kept_is_reported() {
+  say "what the receipt promised and is not there is named, and is exit status 1"
+  start_side empty --offline
+  if on empty import "$T/next" >"$T/said" 2>&1; then fail "an import that lacks most of an image ends well"; fi
+  grep -q 'which the receipt said is here' "$T/said" || fail "what is missing is not named"
+  stop empty
+}
+
+signatures_are_checked() {
+  say "a signed bundle, by openssl's key and checked by openssl too"
+  openssl genpkey -algorithm ed25519 -out "$T/key.pem"
+  openssl pkey -in "$T/key.pem" -pubout -out "$T/key.pub"
+  on near export --sign "$T/key.pem" -o "$T/signed" "$(name_of multi)"
+  openssl pkeyutl -verify -pubin -inkey "$T/key.pub" -rawin -in "$T/signed/larder-bundle.json" \
+    -sigfile "$T/signed/larder-bundle.sig" >/dev/null
+  on far import --verify-key "$T/key.pub" "$T/signed"
+  if on far import --verify-key "$T/key.pub" "$T/bundle.tar" 2>"$T/said"; then fail "an unsigned bundle is taken"; fi
+  printf 'import: { verify_key: %s }\nstore: { path: %s/keyed }\n' "$T/key.pub" "$T" >"$T/keyed.yaml"
+  start_larder keyed -c "$T/keyed.yaml" --admin "unix:$T/keyed.sock" --offline
+  on keyed import "$T/signed"
+  sed -i 's/"size":/"size": /' "$T/signed/larder-bundle.json"
+  if on keyed import "$T/signed" 2>"$T/said"; then fail "a bundle that was changed is taken"; fi
+  grep -q signature "$T/said" || fail "the signature is not what is wrong"
+  stop keyed
+}
+
+other_tools_read_it() {
+  say "skopeo, umoci and podman read what larder wrote"
+  on near export -o "$T/one" "$(name_of multi)"
+  copy --all "oci:$T/one:$(name_of multi)" "dir:$T/multi.skopeo"
+  diff -r "$T/multi.registry" "$T/multi.skopeo"
+  umoci stat --image "$T/one:$(name_of multi)" --json >"$T/stat" 2>&1 || umoci ls --layout "$T/one" | grep -q multi
+  on near export --platform "linux/$(dpkg --print-architecture)" -o "$T/one.tar" "$(name_of multi)"
+  copy "oci-archive:$T/one.tar:$(name_of multi)" "dir:$T/one.skopeo"
+  on near export --format docker-archive --platform "linux/$(dpkg --print-architecture)" -o "$T/docker.tar" \
+    "$(name_of multi)"
+  copy "docker-archive:$T/docker.tar:$(name_of multi)" "dir:$T/docker.skopeo"
+  [ "$(jq -r .config.digest "$T/docker.skopeo/manifest.json")" = "$(jq -r .config.digest "$T/one.skopeo/manifest.json")" ] ||
+    fail "the docker archive has another config"
+}
+
+other_tools_write_it() {
+  say "what skopeo and umoci wrote comes out as it went in"
+  start_side taken --offline
+  copy --all "oci:$T/layout:multi" "oci:$T/by.skopeo:docker.io/library/by-skopeo:1"
+  on taken import "$T/by.skopeo"
+  copy --all --src-tls-verify=false "docker://${at[taken]}/library/by-skopeo:1" "dir:$T/by.skopeo.dir"
+  diff -r "$T/multi.registry" "$T/by.skopeo.dir"
+  on taken import --as docker.io/library/by-umoci "$T/layout"
+  copy --all --src-tls-verify=false "docker://${at[taken]}/library/by-umoci:multi" "dir:$T/by.umoci.dir"
+  diff -r "$T/multi.registry" "$T/by.umoci.dir"
+  copy "oci:$T/layout:plain" "oci-archive:$T/by.tar:docker.io/library/by-archive:1"
+  gzip -c "$T/by.tar" | on taken import -
+  copy --src-tls-verify=false "docker://${at[taken]}/library/by-archive:1" "dir:$T/by.archive.dir"
+  diff -r "$T/plain.registry" "$T/by.archive.dir"
+  copy "oci:$T/layout:plain" "docker-archive:$T/by.docker.tar:docker.io/library/by-docker:1"
+  on taken import "$T/by.docker.tar"
+  copy --src-tls-verify=false "docker://${at[taken]}/library/by-docker:1" "dir:$T/by.docker.dir"
+  stop taken
+  say "and back: from a stopped store, into a layout that skopeo and umoci read"
+  "$LARDER" export --store "$T/taken" -o "$T/back" docker.io/library/by-skopeo:1
+  copy --all "oci:$T/back:docker.io/library/by-skopeo:1" "dir:$T/back.dir"
+  diff -r "$T/multi.registry" "$T/back.dir"
+}
+
+cp -r "$(image_layout)" "$T/layout"
+mkdir "$T/new"
+date >"$T/new/today"
+tar -C "$T/new" -cf "$T/new.tar" today
+start_registry
+push multi
+push plain
+learn_truth multi
+copy --all --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:multi" "dir:$T/multi.registry"
+copy --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:plain" "dir:$T/plain.registry"
+printf 'upstreams: { docker.io: { url: "http://%s", tag_ttl: 1s } }\n' "$REGISTRY" >"$T/near.yaml"
+start_side near -c "$T/near.yaml"
+start_side far --offline
+
+crosses_whole
+the_same_again_is_the_same
+other_tools_read_it
+other_tools_write_it
+signatures_are_checked
+only_what_is_missing_crosses
+a_promise_that_is_not_kept_is_reported
