@@ -165,7 +165,7 @@ int evict_choose(struct store *store, struct index_root *kept, struct index_root
 	return code ? code : ERR_NOT_FOUND;
 }
 
-static bool is_stopping(struct store *store)
+bool evict_is_stopping(struct store *store)
 {
 	bool stopping;
 
@@ -194,7 +194,7 @@ void evict_pass(struct store *store)
 	/* Who was used last is decided by what the index says. */
 	if (evict_excess(store, true) > 0)
 		(void)index_write_uses(store->index, &err);
-	while (!code && evict_excess(store, true) > 0 && !is_stopping(store) &&
+	while (!code && evict_excess(store, true) > 0 && !evict_is_stopping(store) &&
 	       !(code = evict_choose(store, &kept, &root, &err))) {
 		struct removed removed = {0};
 
@@ -240,7 +240,10 @@ static void *run_keeper(void *arg)
 	struct sweep sweep = {0};
 	bool sweeping = true;
 
-	while (!is_stopping(store)) {
+	while (!evict_is_stopping(store)) {
+		/* First of all: what is pinned must not go meanwhile. */
+		if (index_old(store->index) || atomic_load(&store->rebuilding))
+			rescue_index(store);
 		evict_pass(store);
 		sweeping = sweeping && sweep_step(store, &sweep);
 		await_work(&store->room, sweeping);

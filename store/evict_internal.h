@@ -15,10 +15,16 @@ struct sweep {
 	unsigned directory;  /* of files, the next to look through */
 	struct digest after; /* of blobs, the last that was looked for */
 	unsigned adopted, missing;
+	bool rebuilding; /* the index is new: manifests are read even where it knows them */
 };
 
 /* Looks a little further. False when it came to its end. */
 bool sweep_step(struct store *store, struct sweep *sweep);
+
+/* After a damaged index was replaced: fills the new one with what can be read of the old, index_old(), and with what
+ * the blobs say, and removes the old. Blocks long. Ended early by evict_stop(), it is done again at the next start. */
+void rescue_index(struct store *store);
+bool evict_is_stopping(struct store *store);
 
 /* By how much the store is above its limits; with a margin below them, and with what is asked for. */
 uint64_t evict_excess(struct store *store, bool margin);

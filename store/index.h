@@ -84,9 +84,25 @@ struct index_scrub {
 	bool done;
 };
 
-/* Used by store.c alone. `upgrade`: what is there may be of an older format. */
-int index_open(const char *directory, bool upgrade, struct index **index, struct err *err);
+struct index_options {
+	bool upgrade; /* what is there may be of an older format */
+	bool check;   /* the last run did not end in an orderly way: look for damage */
+};
+
+/* Used by store.c alone. */
+int index_open(const char *directory, const struct index_options *options, struct index **index, struct err *err);
 void index_close(struct index *index);
+
+/* What was found damaged and replaced by an empty index: only looked up, and rescued from (rescue.c); NULL: none. */
+struct index *index_old(struct index *index);
+/* Opens one that an earlier run left in `directory`; NULL when nothing can be read of it. */
+struct index *index_open_old(const char *directory);
+/* Puts one (NULL: none) in the place of the one there was, which is returned. */
+struct index *index_take_old(struct index *index, struct index *old);
+/* Takes NULL. Its files stay. */
+void index_close_old(struct index *old);
+/* Removes the files of what was replaced. */
+void index_remove_damaged(struct index *index);
 
 /* Whether a write failed in a way after which nothing more can be written: only opening the store anew helps. */
 bool index_is_broken(const struct index *index);

@@ -57,6 +57,13 @@ struct index {
 	MDB_dbi pinned;
 	MDB_dbi meta;
 	struct index_slot slots[INDEX_READERS_MAX];
+	atomic_uint txns; /* read transactions, idle or in use */
+
+	atomic_bool damaged;         /* it is to be replaced */
+	atomic_bool closing;         /* it is being replaced: lookups wait for that */
+	_Atomic(struct index *) old; /* the one that was replaced, until what can be read of it was rescued */
+	bool is_old;                 /* it is such a one: looked up, never written */
+	uint64_t replaced_ms;        /* the writer's: when it was replaced last */
 
 	pthread_t writer;
 	pthread_mutex_t mutex; /* guards what follows */
@@ -80,7 +87,6 @@ struct index_group *index_group_new(const struct index_change *changes, size_t c
  * is held.
  */
 struct index_group *index_take_uses(struct index *index, bool all);
-struct timespec index_time_after_ms(long ms);
 
 /* Starts and ends the writer. The end commits what is queued. */
 int index_start_writer(struct index *index, struct err *err);
@@ -89,9 +95,30 @@ void index_stop_writer(struct index *index);
 /* Translates an LMDB code. `what` begins the text. */
 int index_fail(const struct index *index, int code, const char *what, struct err *err);
 
-/* Runs `body` and returns what it returns. LMDB meets some damage with an assertion; inside `body` that ends in
- * MDB_CORRUPTED instead of abort(). What `body` held is then left as it is. */
+/*
+ * Damage (index_damage.c).
+ */
+/* Runs `body` and returns what it returns. LMDB meets some damage with an assertion, or touches the map where the file
+ * has nothing; inside `body` that ends in MDB_CORRUPTED. What `body` held is then left as it is. */
 int index_guard(int (*body)(void *arg), void *arg);
+void index_install_guard(void);
+void index_assertion_failed(MDB_env *env, const char *message);
+/* Whether an LMDB code means it. */
+bool index_is_damage(int code);
+/* Damage was met: the writer is to replace the index. Any thread, without the mutex. */
+void index_note_damage(struct index *index);
+/* The writer's thread: replaces the index if that is called for. */
+void index_replace_damaged(struct index *index);
+/* Renames the index's directory, in place of what was there under that name. An errno value. */
+#define INDEX_DAMAGED_SUFFIX ".damaged"
+int index_move_aside(const char *directory);
+/* Waits until no lookup runs, and ends all read transactions. No new lookup may come, or `closing` is set. */
+void index_await_no_lookup(struct index *index);
+
+/* Opens environment and tables in index->directory. An LMDB code; the environment is closed by the caller. */
+int index_open_environment(struct index *index, const struct index_options *options);
+/* Exchanges the environments and tables of two. No lookup runs. */
+void index_swap_handles(struct index *index, struct index *other);
 
 /* The repository's number, in any transaction: 0, MDB_NOTFOUND, or an LMDB error. */
 int index_find_repository(const struct index *index, MDB_txn *txn, const void *name, size_t len, uint64_t *number);

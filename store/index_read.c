@@ -57,20 +57,36 @@ static int renew(struct index *index, MDB_txn *txn)
 	}
 }
 
+/* A new one, reset. Counted before it is looked whether the index is being replaced: who replaces it says so, and looks
+ * at the count then. */
+static int begin_txn(struct index *index, MDB_txn **txn)
+{
+	int code = MDB_READERS_FULL;
+
+	atomic_fetch_add(&index->txns, 1);
+	if (!atomic_load(&index->closing))
+		code = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn);
+	if (code) {
+		atomic_fetch_sub(&index->txns, 1);
+		*txn = NULL;
+		return code;
+	}
+	mdb_txn_reset(*txn);
+	return 0;
+}
+
 static int claim_txn(struct index *index, MDB_txn **txn)
 {
 	int code = 0;
 
 	while (!(*txn = take_idle(index))) {
-		code = mdb_txn_begin(index->env, NULL, MDB_RDONLY, txn);
-		if (!code) {
-			mdb_txn_reset(*txn);
+		code = begin_txn(index, txn);
+		if (!code)
 			break;
-		}
-		*txn = NULL;
 		if (code != MDB_READERS_FULL)
 			return code;
-		/* Lookups are short: with all readers in use, one of them is idle in a moment. */
+		/* Lookups are short: with all readers in use, one of them is idle in a moment; or the index is being
+		 * replaced, which does not take long either. */
 		sched_yield();
 	}
 	return renew(index, *txn);
@@ -89,6 +105,7 @@ static void release_txn(struct index *index, MDB_txn *txn)
 			return;
 	}
 	mdb_txn_abort(txn);
+	atomic_fetch_sub(&index->txns, 1);
 }
 
 static int run_lookup(void *arg)
@@ -105,8 +122,15 @@ int index_look_up(struct index_lookup *lookup, const char *what, struct err *err
 
 	if (!code)
 		code = index_guard(run_lookup, lookup);
-	if (lookup->txn)
+	/* As long as it is this one that is in question: it is replaced when no lookup runs. */
+	if (index_is_damage(code))
+		index_note_damage(index);
+	if (lookup->txn && !index_is_damage(code)) {
 		release_txn(index, lookup->txn);
+	} else if (lookup->txn) {
+		mdb_txn_abort(lookup->txn);
+		atomic_fetch_sub(&index->txns, 1);
+	}
 	return code ? index_fail(index, code, what, err) : 0;
 }
 

@@ -19,20 +19,6 @@ struct index_use {
 	UT_hash_handle hh;
 };
 
-struct timespec index_time_after_ms(long ms)
-{
-	struct timespec time;
-
-	clock_gettime(CLOCK_MONOTONIC, &time);
-	time.tv_sec += ms / 1000;
-	time.tv_nsec += ms % 1000 * 1000000;
-	if (time.tv_nsec >= 1000000000) {
-		time.tv_sec++;
-		time.tv_nsec -= 1000000000;
-	}
-	return time;
-}
-
 static bool is_due(const struct timespec *time)
 {
 	struct timespec now;
@@ -55,7 +41,7 @@ void index_use_blob(struct index *index, const struct digest *digest)
 		use->digest = *digest;
 		HASH_ADD(hh, index->uses, digest, sizeof(use->digest), use);
 		if (first || HASH_COUNT(index->uses) == INDEX_USES_MAX) {
-			index->uses_due = index_time_after_ms(first ? INDEX_USES_MS : 0);
+			index->uses_due = clock_after_ms(first ? INDEX_USES_MS : 0);
 			pthread_cond_signal(&index->wake);
 		}
 	}

@@ -8,12 +8,15 @@
 #include "store/index_internal.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/schema.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+
+#define DAMAGE_RETRY_MS 1000
 
 /* Where a thread waits for its group, on that thread's stack. */
 struct index_ticket {
@@ -124,6 +127,12 @@ static void commit_batch(struct index *index, struct index_group *groups, int *s
 {
 	int together = *sticking ? *sticking : commit_groups(index, groups, false);
 
+	if (index_is_damage(together)) {
+		atomic_store(&index->damaged, true);
+		index_replace_damaged(index);
+		together = commit_groups(index, groups, false);
+	}
+
 	while (groups) {
 		struct index_group *group = groups;
 		int code = *sticking;
@@ -151,15 +160,20 @@ static void commit_all(struct index *index, struct index_group *groups)
 /* Waits for work, and a little longer when nobody waits for it. The mutex is held. */
 static void wait_for_groups(struct index *index)
 {
+	bool damaged = atomic_load(&index->damaged);
 	struct timespec until;
 	int code = 0;
 
-	while (!index->first && !index->stopping && code != ETIMEDOUT)
+	/* A damaged index that cannot be replaced now is looked at again in a moment. */
+	until = clock_after_ms(DAMAGE_RETRY_MS);
+	while (!index->first && !index->stopping && code != ETIMEDOUT && atomic_load(&index->damaged) && damaged)
+		code = pthread_cond_timedwait(&index->wake, &index->mutex, &until);
+	while (!index->first && !index->stopping && code != ETIMEDOUT && !atomic_load(&index->damaged))
 		code = index->uses ? pthread_cond_timedwait(&index->wake, &index->mutex, &index->uses_due)
 				   : pthread_cond_wait(&index->wake, &index->mutex);
 	if (!index->first)
 		return;
-	until = index_time_after_ms(INDEX_GATHER_MS);
+	until = clock_after_ms(INDEX_GATHER_MS);
 	code = 0;
 	while (!index->waiting && !index->stopping && code != ETIMEDOUT)
 		code = pthread_cond_timedwait(&index->wake, &index->mutex, &until);
@@ -193,7 +207,9 @@ static void *run_writer(void *arg)
 		if (!groups && index->stopping)
 			break;
 		pthread_mutex_unlock(&index->mutex);
-		commit_all(index, groups);
+		if (groups)
+			commit_all(index, groups);
+		index_replace_damaged(index);
 		pthread_mutex_lock(&index->mutex);
 	}
 	pthread_mutex_unlock(&index->mutex);

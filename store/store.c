@@ -8,6 +8,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/count.h"
+#include "base/log.h"
 #include "store/index.h"
 #include "store/verify.h"
 
@@ -134,6 +135,8 @@ static int take_lock(struct store *store, struct err *err)
 			       "the store %s is held by process %s; stop it, or name another directory with --store",
 			       store->path, *text ? text : "(unknown)");
 	}
+	/* It is emptied at an orderly end. */
+	store->unclean = pread(store->lock_fd, text, sizeof(text), 0) > 0;
 	len = snprintf(text, sizeof(text), "%ld\n", (long)getpid());
 	if (ftruncate(store->lock_fd, 0) < 0 || pwrite(store->lock_fd, text, (size_t)len, 0) != len)
 		return open_error(err, errno, "cannot write the lock of the store", store->path);
@@ -222,7 +225,7 @@ static int make_index(struct store *store, struct err *err)
 		return 0;
 	if (mkdirat(store->root_fd, INDEX_NEW, STORE_DIRECTORY_MODE) < 0 && errno != EEXIST)
 		return open_error(err, errno, "cannot make directories in the store", store->path);
-	code = index_open(path, false, &index, err);
+	code = index_open(path, &(struct index_options){0}, &index, err);
 	if (code)
 		return code;
 	index_close(index);
@@ -236,10 +239,17 @@ static int make_index(struct store *store, struct err *err)
 static int open_index(struct store *store, int version, struct err *err)
 {
 	_cleanup_free_ char *path = mem_printf("%s/index", store->path);
+	_cleanup_free_ char *damaged = mem_printf("%s/index.damaged", store->path);
+	struct index_options options = {.upgrade = version < STORE_FORMAT_VERSION, .check = store->unclean};
 	int code = make_index(store, err);
 
 	if (!code)
-		code = index_open(path, version < STORE_FORMAT_VERSION, &store->index, err);
+		code = index_open(path, &options, &store->index, err);
+	/* One that was replaced, and not read to its end yet. */
+	if (!code && faccessat(store->root_fd, "index.damaged", F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		atomic_store(&store->rebuilding, true);
+		index_take_old(store->index, index_open_old(damaged));
+	}
 	/* LMDB syncs what it writes into its files, but not the directory that names them. */
 	if (!code)
 		code = store_sync_directory(store, "index", err);
@@ -272,6 +282,8 @@ void store_close(struct store *store)
 	scrub_stop(store);
 	evict_stop(store);
 	index_close(store->index);
+	if (store->index && ftruncate(store->lock_fd, 0) < 0)
+		log_debug("store: the lock cannot be emptied");
 	if (store->lock_fd >= 0)
 		close(store->lock_fd);
 	if (store->root_fd >= 0)

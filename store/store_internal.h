@@ -26,6 +26,8 @@ struct store {
 	uint64_t corrupt; /* atomic: blobs that proved damaged since the store was opened */
 	struct room room;
 	_Atomic(struct scrub *) scrub;  /* NULL: none runs (scrub.c) */
+	bool unclean;                   /* the run before this one did not close the store */
+	atomic_bool rebuilding;         /* the index was replaced by a run before, and is to be filled (rescue.c) */
 	atomic_bool unwritable;         /* it has been said that blobs cannot be kept */
 	_Atomic uint64_t spilled_bytes; /* of INGEST_SPILL_MAX */
 };

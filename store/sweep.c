@@ -5,9 +5,11 @@
  */
 #include "store/evict_internal.h"
 
+#include "base/cleanup.h"
 #include "base/log.h"
 #include "store/index.h"
 #include "store/layer_file.h"
+#include "store/manifest.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -110,6 +112,22 @@ void sweep_at_open(struct store *store)
 	(void)index_write(store->index, NULL, 0, NULL);
 }
 
+/* What was a manifest references others: JSON begins with a brace, and layers do not. */
+static void adopt_references(struct store *store, const struct digest *digest, int directory, const char *name,
+			     uint64_t size)
+{
+	_cleanup_close_ int fd = size <= MANIFEST_BYTES_MAX ? openat(directory, name, O_RDONLY | O_CLOEXEC) : -1;
+	_cleanup_free_ char *data = NULL;
+	char first = '\0';
+	size_t len;
+
+	if (fd < 0 || pread(fd, &first, 1, 0) != 1 || (first != '{' && first != ' ' && first != '\n'))
+		return;
+	data = manifest_load(store, digest, &len);
+	if (data)
+		(void)manifest_record(store, digest, data, len, NULL);
+}
+
 /* A published file that the index does not know becomes a root, as old as the file. */
 static void adopt(struct store *store, struct sweep *sweep, const char *algorithm, int directory, const char *name)
 {
@@ -120,13 +138,19 @@ static void adopt(struct store *store, struct sweep *sweep, const char *algorith
 	struct stat file;
 
 	snprintf(text, sizeof(text), "%s:%s", algorithm, name);
-	if (digest_parse(text, &digest) || index_get_blob(store->index, &digest, &known, NULL) != ERR_NOT_FOUND ||
-	    fstatat(directory, name, &file, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(file.st_mode))
+	if (digest_parse(text, &digest) || fstatat(directory, name, &file, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    !S_ISREG(file.st_mode))
 		return;
-	change.digest = &digest;
-	change.blob = (struct index_blob){.size = (uint64_t)file.st_size, .last_use = file.st_mtime};
-	if (index_write_later(store->index, &change, 1) == 0)
+	if (index_get_blob(store->index, &digest, &known, NULL) == ERR_NOT_FOUND) {
+		change.digest = &digest;
+		change.blob = (struct index_blob){.size = (uint64_t)file.st_size, .last_use = file.st_mtime};
+		if (index_write_later(store->index, &change, 1) == ERR_LIMIT)
+			(void)index_write(store->index, &change, 1, NULL);
 		sweep->adopted++;
+	} else if (!sweep->rebuilding) {
+		return;
+	}
+	adopt_references(store, &digest, directory, name, (uint64_t)file.st_size);
 }
 
 static void look_through(struct store *store, struct sweep *sweep, unsigned number)

@@ -357,74 +357,6 @@ static void index_is_read_beside_writers_and_always_consistent(void **state)
 	assert_int_equal(scratch_totals(crowd.scratch).blobs, WRITERS * WRITES_EACH);
 }
 
-static void index_of_junk_is_refused_with_advice(void **state)
-{
-	struct scratch *scratch = *state;
-	char *path = scratch_path(scratch, "index/data.mdb");
-	char junk[65536];
-
-	scratch_close(scratch);
-	memset(junk, 0xa5, sizeof(junk));
-	scratch_write_file(path, junk, sizeof(junk));
-	assert_int_equal(scratch_open(scratch), ERR_IO);
-	assert_non_null(strstr(scratch->err.text, "move "));
-	scratch_write_file(path, junk, 100);
-	assert_int_equal(scratch_open(scratch), ERR_IO);
-	free(path);
-}
-
-static void fill(struct scratch *scratch)
-{
-	for (int i = 0; i < 200; i++) {
-		struct index_tag tag = make_tag((uint64_t)i, 100, MANIFEST);
-
-		assert_int_equal(put_tag(scratch, &alpine, "3", &tag), 0);
-	}
-}
-
-/* 0: everything answered ERR_IO or worked; the process is still there to say so. */
-static void use_damaged(struct scratch *scratch)
-{
-	struct index_tag found, tag = make_tag(1000, 100, MANIFEST);
-	bool told = scratch_open(scratch) == ERR_IO;
-	int code;
-
-	if (told)
-		_exit(strstr(scratch->err.text, "damaged") ? 0 : 1);
-	code = index_get_tag(scratch_index(scratch), &alpine, "3", 150, &found, &scratch->err);
-	told = code == ERR_IO && strstr(scratch->err.text, "damaged");
-	code = put_tag(scratch, &alpine, "3", &tag);
-	told = told && code == ERR_IO && strstr(scratch->err.text, "damaged");
-	_exit(told ? 0 : 2);
-}
-
-static void index_that_was_cut_off_says_so(void **state)
-{
-	struct scratch *scratch = *state;
-	char *path = scratch_path(scratch, "index/data.mdb");
-
-	fill(scratch);
-	scratch_close(scratch);
-	assert_int_equal(truncate(path, 2 * 4096), 0);
-	assert_int_equal(scratch_in_child(scratch, use_damaged), 0);
-	free(path);
-}
-
-static void index_with_pages_of_zeros_says_so(void **state)
-{
-	struct scratch *scratch = *state;
-	char *path = scratch_path(scratch, "index/data.mdb");
-	struct stat file;
-
-	fill(scratch);
-	scratch_close(scratch);
-	assert_int_equal(stat(path, &file), 0);
-	assert_int_equal(truncate(path, 2 * 4096), 0);
-	assert_int_equal(truncate(path, file.st_size), 0);
-	assert_int_equal(scratch_in_child(scratch, use_damaged), 0);
-	free(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -440,9 +372,6 @@ int main(void)
 		scratch_test(index_bounds_its_queue),
 		scratch_test(index_keeps_what_was_committed_before_a_kill),
 		scratch_test(index_is_read_beside_writers_and_always_consistent),
-		scratch_test(index_of_junk_is_refused_with_advice),
-		scratch_test(index_that_was_cut_off_says_so),
-		scratch_test(index_with_pages_of_zeros_says_so),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
