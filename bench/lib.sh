@@ -13,7 +13,6 @@ BENCH_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BENCH_HOME=${BENCH_HOME:-$BENCH_SOURCE/build/bench}
 
 UPSTREAM_PORT=5900
-UPSTREAM_TLS_PORT=5901
 LARDER_PORT=5100
 export PATH=$PATH:/usr/sbin:/sbin
 # A proxy set for the machine must not stand between the programs here.
@@ -195,8 +194,10 @@ stop() {
   wait "$pid" 2>/dev/null || true
 }
 
+# Of the servers that are measured; https for those of the TLS row.
+SCHEME=http
 answers() {
-  curl -fs -o /dev/null --max-time 2 "http://127.0.0.1:$1$2"
+  curl -fsk -o /dev/null --max-time 2 "$SCHEME://127.0.0.1:$1$2"
 }
 
 # await NAME PORT PATH: until the server answers there.
@@ -216,13 +217,6 @@ start_upstream() {
   stop upstream
   start upstream "$UPSTREAM" --listen "127.0.0.1:$UPSTREAM_PORT" "$@"
   wait_for 120 "the upstream" upstream_listens upstream || die "no upstream: $(tail -n 3 "$W/upstream.log")"
-}
-
-# start_upstream_tls OPTION…: one more, over TLS, for clients that insist.
-start_upstream_tls() {
-  stop upstream-tls
-  start upstream-tls "$UPSTREAM" --listen "127.0.0.1:$UPSTREAM_TLS_PORT" --tls "$W" "$@"
-  wait_for 120 "the upstream" upstream_listens upstream-tls || die "no upstream: $(tail -n 3 "$W/upstream-tls.log")"
 }
 
 # blob NUMBER / manifest NAME:TAG: a digest that the upstream told of; blobs count from 1.
@@ -262,7 +256,16 @@ settle() {
   wait_for 120 "the end of all transfers" upstream_rests || true
 }
 
+# make_certificate: cert.pem and key.pem in W.
+make_certificate() {
+  need openssl
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+    -addext subjectAltName=IP:127.0.0.1 -keyout "$W/key.pem" -out "$W/cert.pem" 2>/dev/null
+  chmod 644 "$W/key.pem"
+}
+
 larder_config() {
+  [ "$SCHEME" = http ] || echo "tls: { cert: $W/cert.pem, key: $W/key.pem }"
   cat <<YAML
 listen: 127.0.0.1:$LARDER_PORT
 store: { path: $1, min_free: 0 }
@@ -377,4 +380,27 @@ measure() {
   for name in first_p50 first_max whole_p50 whole_p99 whole_max; do
     put "$case" "$server" "${name}_ms" "$(awk -v us="${got[${name}_us]}" 'BEGIN { printf "%.3f\n", us / 1000 }')"
   done
+}
+
+# measure_tls CASE SERVER PROCESS CLIENTS BYTES URL: so many curls side by side. They are most of the cost: compare only
+# with what they do with another server.
+measure_tls() {
+  local case=$1 server=$2 process=$3 clients=$4 bytes=$5 url=$6 cpu began i wrong='' running=()
+  cpu=$(cpu_ns "$process")
+  began=${EPOCHREALTIME/./}
+  for ((i = 0; i < clients; i++)); do
+    curl -fsk -o /dev/null --tls13-ciphers TLS_AES_128_GCM_SHA256 "$url" &
+    running+=($!)
+  done
+  for i in "${running[@]}"; do
+    wait "$i" || wrong=yes
+  done
+  [ -z "$wrong" ] || {
+    failed "$case" "$server" "curl failed"
+    return 0
+  }
+  bytes=$((bytes * clients))
+  put "$case" "$server" gb_s "$(awk -v us=$((${EPOCHREALTIME/./} - began)) -v n="$bytes" 'BEGIN { printf "%.4f\n", n / us / 1e3 }')"
+  put "$case" "$server" cpu_s_gib "$(awk -v ns=$(($(cpu_ns "$process") - cpu)) -v n="$bytes" \
+    'BEGIN { printf "%.4f\n", ns / 1e9 / (n / 1073741824) }')"
 }

@@ -60,7 +60,6 @@ cold_image_begin() {
   need skopeo
 }
 
-# It tries TLS first, and the scripted upstream, spoken to so on a plain port, lets it wait: directly, it gets TLS.
 pull() {
   local case=$1 server=$2 port=$3 began
   rm -rf "$W/pulled"
@@ -75,9 +74,8 @@ pull() {
 
 cold_image_round() {
   start_upstream "${SHAPED[@]}" --blob 1:4K --image bench/image:v1:10:20M
-  start_upstream_tls "${SHAPED[@]}" --blob 1:4K --image bench/image:v1:10:20M
   start_larder_cold
-  pull 400Mbit-10x20MiB direct "$UPSTREAM_TLS_PORT"
+  pull 400Mbit-10x20MiB direct "$UPSTREAM_PORT"
   pull 400Mbit-10x20MiB larder "$LARDER_PORT"
   pull warm-10x20MiB larder "$LARDER_PORT"
 }
@@ -139,44 +137,19 @@ head_tag_round() {
   done
 }
 
-# tls-blob: by curl, which is most of the cost: compare only with what the same client does with another server.
 tls_blob_begin() {
-  need openssl curl
+  make_certificate
+  SCHEME=https
   start_upstream --blob 1:4K --blob 2:1G
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
-    -addext subjectAltName=IP:127.0.0.1 -keyout "$W/key.pem" -out "$W/cert.pem" 2>/dev/null
-  larder_config "$W/store" >"$W/larder.yaml"
-  echo "tls: { cert: $W/cert.pem, key: $W/key.pem }" >>"$W/larder.yaml"
-  start larder "$LARDER" serve -c "$W/larder.yaml"
-  wait_for 5 "an answer over TLS" curl -fs -o /dev/null --cacert "$W/cert.pem" "https://127.0.0.1:$LARDER_PORT/v2/" || {
-    SKIPPED="not supported: this larder does not answer over TLS"
-    return 0
-  }
-  curl -fs -o /dev/null --cacert "$W/cert.pem" "https://127.0.0.1:$LARDER_PORT$(blob_path 2)"
+  start_larder
+  curl -fs -o /dev/null --cacert "$W/cert.pem" "https://127.0.0.1:$LARDER_PORT$(blob_path 2)" ||
+    die "larder does not serve over TLS: $(tail -n 1 "$W/larder.log")"
 }
 
 tls_blob_round() {
-  local clients began cpu i wrong
+  local clients
   for clients in 1 4; do
-    wrong=
-    local running=()
-    cpu=$(cpu_ns larder)
-    began=${EPOCHREALTIME/./}
-    for ((i = 0; i < clients; i++)); do
-      curl -fs -o /dev/null --cacert "$W/cert.pem" "https://127.0.0.1:$LARDER_PORT$(blob_path 2)" &
-      running+=($!)
-    done
-    for i in "${running[@]}"; do
-      wait "$i" || wrong=yes
-    done
-    [ -z "$wrong" ] || {
-      failed "1GiB-$clients" larder "curl failed"
-      continue
-    }
-    put "1GiB-$clients" larder gb_s "$(awk -v us=$((${EPOCHREALTIME/./} - began)) -v n="$clients" \
-      'BEGIN { printf "%.4f\n", n * 1073.741824 / us * 1e3 }')"
-    put "1GiB-$clients" larder cpu_s_gib "$(awk -v ns=$(($(cpu_ns larder) - cpu)) -v n="$clients" \
-      'BEGIN { printf "%.4f\n", ns / 1e9 / n }')"
+    measure_tls "1GiB-$clients" larder larder "$clients" 1073741824 "https://127.0.0.1:$LARDER_PORT$(blob_path 2)"
   done
 }
 

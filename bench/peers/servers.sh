@@ -4,7 +4,7 @@
 
 PEERS=$BENCH_SOURCE/bench/peers
 
-declare -A port=([larder]=$LARDER_PORT [registry]=5200 [nginx-cache]=5300 [nginx-file]=5400 [varnish]=5500
+declare -A port=([larder]=$LARDER_PORT [registry]=5200 [nginx-cache]=5300 [nginx-file]=5400 [nginx-tls]=5600 [varnish]=5500
   [direct]=$UPSTREAM_PORT)
 
 # command_of SERVER: sets COMMAND to what starts it, with folders of its own below W.
@@ -23,7 +23,10 @@ command_of() {
       ;;
     nginx-*)
       mkdir -p "$folder/root"
-      COMMAND=(nginx -p "$folder" -e error.log -c "$PEERS/$1.conf")
+      # Certificates are looked for beside the configuration.
+      cp "$PEERS/$1.conf" "$folder"
+      [ "$1" != nginx-tls ] || cp "$W/cert.pem" "$W/key.pem" "$folder"
+      COMMAND=(nginx -p "$folder" -e error.log -c "$folder/$1.conf")
       ;;
     varnish)
       COMMAND=(varnishd -F -n "$folder/run" -a 127.0.0.1:5500 -f "$PEERS/varnish.vcl" -s "malloc,4G" -T none)
@@ -37,16 +40,20 @@ start_server() {
   rm -rf "${W:?}/$1"
   command_of "$1"
   start "$1" "${COMMAND[@]}"
-  if [ "$1" = nginx-file ]; then
+  if [ "$1" = nginx-file ] || [ "$1" = nginx-tls ]; then
     mkdir -p "$W/$1/root/v2"
     echo '{}' >"$W/$1/root/v2/index.html"
   fi
   await "$1" "${port[$1]}" /v2/
 }
 
-# give_file PATH: the file server gets what the upstream serves there.
+# give_file PATH: the file server that runs gets what the upstream serves there.
 give_file() {
-  local file=$W/nginx-file/root$1
-  mkdir -p "${file%/*}"
-  curl -fs -o "$file" -H "$ACCEPT" "http://127.0.0.1:$UPSTREAM_PORT$1"
+  local server file
+  for server in nginx-file nginx-tls; do
+    [ -n "${pids[$server]:-}" ] || continue
+    file=$W/$server/root$1
+    mkdir -p "${file%/*}"
+    curl -fs -o "$file" -H "$ACCEPT" "http://127.0.0.1:$UPSTREAM_PORT$1"
+  done
 }

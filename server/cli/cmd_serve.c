@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/trim.h"
 #include "server/access/access.h"
 #include "server/admin/admin.h"
 #include "server/http/http.h"
@@ -327,6 +328,7 @@ static int await_stop(const struct serving *serving, const sigset_t *signals)
 	int taken;
 
 	systemd_notify("READY=1");
+	trim_memory();
 	do {
 		taken = beat_ms ? sigtimedwait(signals, NULL, &beat) : sigwaitinfo(signals, NULL);
 		if (taken < 0 && errno == EAGAIN) {

@@ -18,12 +18,10 @@
 #define HTTP_DRAIN_LOOK_MS      50         /* how often a draining thread looks for clients that have left */
 #define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */
 #define HTTP_STREAM_BLOCK       (32 << 10) /* one for each reply that is read from a stream */
-/* A shorter body the library sends alone. None is long enough for now: libmicrohttpd 0.9.75 sends its own
- * Content-Length of one byte behind the one that http_send_response() says, and clients stop after that byte. */
-#define HTTP_SEND_MIN  UINT64_MAX
-#define HTTP_SEND_TURN (1 << 20) /* of one body, before others get their turn */
-#define HTTP_EVENTS    32
-#define HTTP_TLS_BLOCK (256 << 10)
+#define HTTP_SEND_MIN           (16 << 20) /* a shorter body the library sends alone */
+#define HTTP_SEND_TURN          (1 << 20)  /* of one body, before others get their turn */
+#define HTTP_EVENTS             32
+#define HTTP_TLS_BLOCK          (256 << 10)
 
 struct MHD_Connection;
 

@@ -4,9 +4,10 @@
  * its events in between, and copy a flight's bytes twice; we send what the socket takes, straight out of the page
  * cache.
  *
- * To the library the body has one byte: the last one. It sends the head, with the length that we say, and asks for that
- * byte; then the connection is suspended, we send all that comes before it, resume, and the library sends the byte and
- * goes on with the connection as after any answer. So keep-alive and pipelining are its own, as ever.
+ * To the library the body is of unknown length: it sends the head, with the length that we say, and asks for the body.
+ * Then the connection is suspended, we send all but the last byte, resume, and the library sends that one. What it
+ * does not know the length of it can only end by closing the connection; so this is for bodies beside which a new
+ * connection costs nothing.
  *
  * Everything runs on the serving thread but http_send_wake().
  */
@@ -115,13 +116,14 @@ static ssize_t read_last(struct exchange *exchange, char *data)
 	return got;
 }
 
-/* The library asks for what it thinks is the body: all in front of it was sent to the socket. */
+/* The library asks for the body: all in front of it was sent to the socket. */
 static ssize_t on_last_byte(void *arg, uint64_t position, char *data, size_t max)
 {
 	struct exchange *exchange = arg;
 
-	(void)position;
 	assert(max > 0);
+	if (position > 0)
+		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (exchange->sending == HTTP_SENDING_NOT) {
 		exchange->sending = HTTP_SENDING;
 		send_some(exchange);
@@ -145,11 +147,13 @@ struct MHD_Response *http_send_response(struct exchange *exchange)
 	    body->len == HTTP_LENGTH_UNKNOWN || body->len < HTTP_SEND_MIN ||
 	    !(body->kind == HTTP_BODY_FILE || (body->kind == HTTP_BODY_STREAM && body->send)))
 		return NULL;
-	response = MHD_create_response_from_callback(1, 1, on_last_byte, exchange, NULL);
+	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1, on_last_byte, exchange, NULL);
 	assert(response);
 	exchange->watched = -1;
 	snprintf(length, sizeof(length), "%" PRIu64, body->len);
-	MHD_set_response_options(response, MHD_RF_INSANITY_HEADER_CONTENT_LENGTH, MHD_RO_END);
+	/* The first is what keeps it from sending chunks. */
+	MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT | MHD_RF_INSANITY_HEADER_CONTENT_LENGTH,
+				 MHD_RO_END);
 	MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_LENGTH, length);
 	return response;
 }

@@ -14,7 +14,8 @@
 #define RUN_BYTES_MAX ((size_t)4 << 20) /* then it is others' turn */
 #define CHUNK_HEAD    10                /* "%08zx\r\n" */
 
-#define FIELD_SIZE 1024 /* of an endless header */
+#define FIELD_SIZE    1024 /* of an endless header */
+#define TLS_HANDSHAKE 0x16 /* what a TLS client begins with */
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -25,7 +26,8 @@ static void http1_read(struct connection *connection, uint64_t now_us)
 		ssize_t n = connection_receive(connection, data, sizeof(data), now_us);
 		if (n < 0 && errno == EAGAIN)
 			return;
-		if (n <= 0)
+		/* A client that tries TLS on a plain port learns at once that it is none. */
+		if (n <= 0 || (connection->in.len == 0 && data[0] == TLS_HANDSHAKE))
 			connection->peer_ended = true;
 		else if (buf_append(&connection->in, data, (size_t)n) != 0)
 			connection->peer_ended = true;
