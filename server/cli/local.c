@@ -174,6 +174,8 @@ void local_stop(struct local *local)
 {
 	if (!local)
 		return;
+	if (local->larder.admin)
+		admin_stop(local->larder.admin);
 	if (local->larder.pull)
 		pull_close(local->larder.pull);
 	if (local->http)

@@ -21,7 +21,7 @@
 struct progress {
 	FILE *out;
 	bool on_terminal;
-	bool drawn; /* two lines stand above the cursor */
+	unsigned drawn; /* lines that stand above the cursor */
 	uint64_t began_ms, shown_ms;
 	uint64_t shown_images;        /* done and failed, in the last plain line */
 	uint64_t rate_ms, rate_bytes; /* where the rate is taken from */
@@ -29,7 +29,8 @@ struct progress {
 };
 
 struct counts {
-	uint64_t images, images_done, images_failed, layers, layers_done, bytes, fetched, held;
+	uint64_t images, images_ended, images_failed, layers, layers_done, bytes, fetched, held;
+	bool verifies; /* the job reads blobs, whatever images they are of */
 };
 
 struct progress *progress_new(FILE *out, bool on_terminal)
@@ -45,8 +46,8 @@ struct progress *progress_new(FILE *out, bool on_terminal)
 static void clear(struct progress *progress)
 {
 	if (progress->drawn)
-		fputs("\033[2A\r\033[J", progress->out); /* ECMA-48: two lines up, erase to the end */
-	progress->drawn = false;
+		fprintf(progress->out, "\033[%uA\r\033[J", progress->drawn); /* ECMA-48: lines up, erase to the end */
+	progress->drawn = 0;
 }
 
 void progress_free(struct progress *progress)
@@ -63,33 +64,33 @@ static struct counts count(const json_t *job)
 
 	return (struct counts){
 		.images = show_number(images, "total"),
-		.images_done = show_number(images, "done"),
+		.images_ended = show_number(images, "done") + show_number(images, "failed"),
 		.images_failed = show_number(images, "failed"),
 		.layers = show_number(layers, "total"),
 		.layers_done = show_number(layers, "done"),
 		.bytes = show_number(bytes, "total"),
 		.fetched = show_number(bytes, "fetched"),
 		.held = show_number(bytes, "held"),
+		.verifies = strcmp(show_text(job, "kind"), "verify") == 0,
 	};
 }
 
 static void measure_rate(struct progress *progress, const struct counts *counts, uint64_t now_ms)
 {
-	uint64_t passed_ms = now_ms - progress->rate_ms;
+	uint64_t passed_ms = now_ms - progress->rate_ms, bytes = counts->verifies ? counts->held : counts->fetched;
 	double rate;
 
-	if (passed_ms < RATE_MS || counts->fetched < progress->rate_bytes)
+	if (passed_ms < RATE_MS || bytes < progress->rate_bytes)
 		return;
-	rate = (double)(counts->fetched - progress->rate_bytes) * 1000 / (double)passed_ms;
+	rate = (double)(bytes - progress->rate_bytes) * 1000 / (double)passed_ms;
 	progress->rate = progress->rate < 0 ? rate : RATE_WEIGHT * rate + (1 - RATE_WEIGHT) * progress->rate;
 	progress->rate_ms = now_ms;
-	progress->rate_bytes = counts->fetched;
+	progress->rate_bytes = bytes;
 }
 
 static void describe_images(const struct counts *counts, const char *state, struct buf *line)
 {
-	buf_printf(line, "[%" PRIu64 "/%" PRIu64 "] images", counts->images_done + counts->images_failed,
-		   counts->images);
+	buf_printf(line, "[%" PRIu64 "/%" PRIu64 "] images", counts->images_ended, counts->images);
 	if (counts->images_failed)
 		buf_printf(line, ", %" PRIu64 " failed", counts->images_failed);
 	if (strcmp(state, "queued") == 0)
@@ -101,8 +102,9 @@ static void describe_layers(const struct progress *progress, const struct counts
 	uint64_t there = counts->fetched + counts->held, left = counts->bytes > there ? counts->bytes - there : 0;
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 
-	buf_printf(line, "[%" PRIu64 "/%" PRIu64 "] layers, %s of %s", counts->layers_done, counts->layers,
-		   units_format_size(there, a), units_format_size(counts->bytes, b));
+	buf_printf(line, "[%" PRIu64 "/%" PRIu64 "] %s, %s of %s", counts->layers_done, counts->layers,
+		   counts->verifies ? "blobs" : "layers", units_format_size(there, a),
+		   units_format_size(counts->bytes, b));
 	if (progress->rate < 0)
 		return;
 	buf_printf(line, ", %s/s", units_format_size((uint64_t)progress->rate, a));
@@ -121,33 +123,40 @@ static void draw_line(FILE *out, const char *line, size_t columns)
 	fprintf(out, "%.*s\n", (int)bytes, line);
 }
 
-static void draw(struct progress *progress, const char *images, const char *layers)
+static void draw(struct progress *progress, const struct buf *images, const struct buf *layers)
 {
-	size_t columns = columns_there_are();
+	size_t there = columns_there_are(), columns = there ? there : COLUMNS_ELSE;
 
 	clear(progress);
-	draw_line(progress->out, images, columns ? columns : COLUMNS_ELSE);
-	draw_line(progress->out, layers, columns ? columns : COLUMNS_ELSE);
-	progress->drawn = true;
+	if (images->len)
+		draw_line(progress->out, images->data, columns);
+	if (layers->len)
+		draw_line(progress->out, layers->data, columns);
+	progress->drawn = (images->len > 0) + (layers->len > 0);
 }
 
 void progress_show(struct progress *progress, const json_t *job)
 {
 	_cleanup_(buf_dispose) struct buf images = {0}, layers = {0};
 	struct counts counts = count(job);
-	uint64_t now_ms = clock_ms(), ended = counts.images_done + counts.images_failed;
+	uint64_t now_ms = clock_ms();
 	bool due = now_ms - progress->shown_ms >= (progress->on_terminal ? DRAW_MS : PLAIN_MS);
 
 	measure_rate(progress, &counts, now_ms);
-	if (!due && (progress->on_terminal || ended == progress->shown_images))
+	if (!due && (progress->on_terminal || counts.images_ended == progress->shown_images))
 		return;
-	describe_images(&counts, show_text(job, "state"), &images);
-	describe_layers(progress, &counts, &layers);
+	if (!counts.verifies && (counts.images || progress->on_terminal))
+		describe_images(&counts, show_text(job, "state"), &images);
+	if (counts.layers)
+		describe_layers(progress, &counts, &layers);
+	if (images.len + layers.len == 0)
+		return; /* nothing is known yet */
 	if (progress->on_terminal)
-		draw(progress, images.data, layers.data);
+		draw(progress, &images, &layers);
 	else
-		fprintf(progress->out, "%s, %s\n", images.data, layers.data);
+		fprintf(progress->out, "%s%s%s\n", images.len ? images.data : "", images.len && layers.len ? ", " : "",
+			layers.len ? layers.data : "");
 	fflush(progress->out);
 	progress->shown_ms = now_ms;
-	progress->shown_images = ended;
+	progress->shown_images = counts.images_ended;
 }

@@ -5,13 +5,20 @@ set(CLI_SOURCES
   cli/admin_session.c
   cli/bundle_local.c
   cli/bundle_sink.c
+  cli/cmd_check.c
   cli/cmd_config.c
   cli/cmd_explain.c
   cli/cmd_export.c
   cli/cmd_import.c
   cli/cmd_receipt.c
+  cli/cmd_jobs.c
+  cli/cmd_ls.c
+  cli/cmd_pins.c
+  cli/cmd_prefetch.c
+  cli/cmd_rm.c
   cli/cmd_serve.c
   cli/cmd_status.c
+  cli/cmd_store.c
   cli/command.c
   cli/commands.c
   cli/completion.c
@@ -25,6 +32,8 @@ set(CLI_SOURCES
   cli/config_yaml.c
   cli/event_reader.c
   cli/help.c
+  cli/job.c
+  cli/job_summary.c
   cli/larder.c
   cli/layout_source.c
   cli/list_file.c

@@ -13,6 +13,7 @@
 #define GAP           2  /* columns between two */
 #define FLEXIBLE_GOOD 32 /* others are left out before one that is cut has less */
 #define FLEXIBLE_MIN  12 /* it never has less */
+#define RANK_WORTH    2  /* columns of this rank and below are worth cutting one; others are left out at once */
 
 struct table {
 	const struct table_column *columns;
@@ -110,15 +111,16 @@ static size_t sum(const struct table *table, const size_t widths[TABLE_COLUMNS_M
 	return all;
 }
 
-/* Leaves out columns, the highest rank first, as long as cutting would not do. */
+/* Leaves out columns, the highest rank first, until all fit, or would with `spare` columns less. */
 static void leave_out(const struct table *table, size_t widths[TABLE_COLUMNS_MAX], size_t width, size_t spare)
 {
-	while (sum(table, widths) > width + spare) {
-		size_t least = 0;
+	for (;;) {
+		size_t least = 0, allowed;
 		for (size_t i = 0; i < table->column_count; i++)
-			if (widths[i] && (!widths[least] || table->columns[i].rank >= table->columns[least].rank))
+			if (widths[i] && table->columns[i].rank >= table->columns[least].rank)
 				least = i;
-		if (table->columns[least].rank == 0)
+		allowed = width + (table->columns[least].rank <= RANK_WORTH ? spare : 0);
+		if (table->columns[least].rank == 0 || sum(table, widths) <= allowed)
 			return;
 		widths[least] = 0;
 	}
@@ -149,22 +151,24 @@ static const char *end_of(const char *text, size_t columns, size_t width)
 
 static void print_row(const struct table *table, FILE *out, const size_t widths[TABLE_COLUMNS_MAX], char *const *cells)
 {
-	size_t behind =
-		0; /* columns that a cell's padding leaves blank, printed before the next one: no line ends in blanks */
+	size_t blank = 0; /* columns that are printed before the next text: no line ends in blanks */
 	for (size_t i = 0; i < table->column_count; i++) {
 		const char *text = cells ? cells[i] : table->columns[i].title;
 		size_t columns = columns_of(text, strlen(text)), width = widths[i];
 		bool cut = columns > width;
 		if (width == 0)
 			continue;
-		if (cut)
+		if (cut) {
 			text = end_of(text, columns, width - 1);
-		if (cut)
 			columns = width;
+		}
 		if (table->columns[i].right)
-			behind += width - columns;
-		fprintf(out, "%*s%s%s", (int)behind, "", cut ? "…" : "", text);
-		behind = GAP + (table->columns[i].right ? 0 : width - columns);
+			blank += width - columns;
+		if (*text) {
+			fprintf(out, "%*s%s%s", (int)blank, "", cut ? "…" : "", text);
+			blank = 0;
+		}
+		blank += GAP + (table->columns[i].right ? 0 : width - columns);
 	}
 	fputc('\n', out);
 }

@@ -72,13 +72,16 @@ static void table_leaves_out_columns_by_rank_then_cuts_beginnings(void **state)
 
 static void table_shows_nothing_that_commands_a_terminal(void **state)
 {
+	static const char *const empty_end[] = {"a", "", "b", ""};
 	static const char *const hostile[] = {"a\033[2Jb\r\n\xc2\x9b\xe2\x80\xae\xff", "\xe2\x80\xa6", "", "c"};
-	_cleanup_free_ char *text = print(hostile, 4, 0), *empty = print(NULL, 0, 80);
+	_cleanup_free_ char *text = print(hostile, 4, 0), *empty = print(NULL, 0, 80),
+			    *unpadded = print(empty_end, 4, 0);
 
 	(void)state;
 	assert_string_equal(text, "IMAGE        SIZE  DIGEST  PINS\n"
 				  "a?[2Jb?????     \xe2\x80\xa6          c\n");
 	assert_string_equal(empty, "");
+	assert_string_equal(unpadded, "IMAGE  SIZE  DIGEST  PINS\na            b\n");
 }
 
 static void columns_are_those_that_the_environment_says(void **state)
