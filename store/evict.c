@@ -23,7 +23,7 @@
 
 #define CANDIDATES_MAX 16    /* roots looked at together */
 #define IDLE_MS        10000 /* between looks at the file system, which others fill too */
-#define SWEEP_PAUSE_MS 2
+#define SWEEP_PAUSE_MS 10
 
 /* What flights of the past left, and what was quarantined. */
 

@@ -153,7 +153,8 @@ static void adopt(struct store *store, struct sweep *sweep, const char *algorith
 	adopt_references(store, &digest, directory, name, (uint64_t)file.st_size);
 }
 
-static void look_through(struct store *store, struct sweep *sweep, unsigned number)
+/* False: there is no such directory. */
+static bool look_through(struct store *store, struct sweep *sweep, unsigned number)
 {
 	const char *algorithm = algorithms[number / DIRECTORIES_OF_ALGORITHM];
 	char path[STORE_PATH_MAX];
@@ -166,11 +167,12 @@ static void look_through(struct store *store, struct sweep *sweep, unsigned numb
 	if (!directory) {
 		if (fd >= 0)
 			close(fd);
-		return;
+		return false;
 	}
 	while ((entry = readdir(directory)))
 		adopt(store, sweep, algorithm, fd, entry->d_name);
 	closedir(directory);
+	return true;
 }
 
 struct chunk {
@@ -213,10 +215,9 @@ static bool look_for_files(struct store *store, struct sweep *sweep)
 
 bool sweep_step(struct store *store, struct sweep *sweep)
 {
-	if (sweep->directory < DIRECTORIES) {
-		look_through(store, sweep, sweep->directory++);
-		return true;
-	}
+	while (sweep->directory < DIRECTORIES)
+		if (look_through(store, sweep, sweep->directory++))
+			return true;
 	if (look_for_files(store, sweep))
 		return true;
 	layer_file_sweep(store);

@@ -114,8 +114,10 @@ static void clean_up_ends_early_when_told(void **state)
 {
 	struct scratch *scratch = *state;
 	struct gc_options options = {.go_on = never};
+	struct digest digest = scratch_digest("abc", 3);
 	struct gc_result result;
 
+	assert_int_equal(store_put_blob(scratch->store, &digest, "abc", 3, NULL), 0);
 	assert_int_equal(gc_run(scratch->store, &options, &result, &scratch->err), ERR_CANCELLED);
 }
 
