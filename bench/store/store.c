@@ -3,9 +3,9 @@
  * Stores of any size, for measuring, and what a store of that size costs.
  *
  *   bench-store fill STORE LISTS [BLOBS REPOSITORIES TAGS]   makes one, of 1000000, 10000 and 100000 when none are
- * given; request paths of a thousand of the images, for bench/load.c, go to LISTS.manifests, LISTS.tags and LISTS.blobs
- *   bench-store measure STORE            opens it, looks up what it has, sweeps over all of it, evicts a hundred
- * images; prints what that took, "name value" a line
+ * given; request paths of five hundred of the images, for bench/load.c, go to LISTS.manifests, LISTS.tags and
+ * LISTS.blobs bench-store measure STORE            opens it, looks up what it has, sweeps over all of it, evicts a
+ * hundred images; prints what that took, "name value" a line
  *
  * Every tag is an image of its own: a manifest, a config and layers of a few bytes, all with their right digests,
  * linked and referenced as a pull does it. Files are not synced one by one: what is made here can be made again.
@@ -32,7 +32,7 @@
 #define UPSTREAM      "registry.test"
 #define LAYERS_MAX    100
 #define CHANGES_MAX   (4 * LAYERS_MAX)
-#define LISTED        1000
+#define LISTED        500
 #define LOOKUPS       20000
 #define EVICTED       100
 
