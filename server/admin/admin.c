@@ -68,14 +68,17 @@ void admin_set_phase(struct admin *admin, enum admin_phase phase)
 	__atomic_store_n(&admin->phase, phase, __ATOMIC_RELAXED);
 }
 
-void admin_resume(struct admin *admin, const char *jobs_directory)
+void admin_resume(struct admin *admin, const char *jobs_directory, const struct admin_scheduled *schedule, size_t count)
 {
 	jobs_resume(admin->jobs, jobs_directory);
+	admin->schedule = schedule_new(admin, schedule, count);
 }
 
 void admin_stop(struct admin *admin)
 {
 	events_stop(admin->events);
+	schedule_free(admin->schedule);
+	admin->schedule = NULL;
 	jobs_interrupt(admin->jobs);
 }
 

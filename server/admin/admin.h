@@ -33,8 +33,21 @@ struct admin *admin_new(const struct admin_options *options);
 /* Takes NULL. */
 void admin_free(struct admin *admin);
 
-/* Takes up what an earlier process left unfinished in this directory, and keeps its own there. Blocks. */
-void admin_resume(struct admin *admin, const char *jobs_directory);
+/* A set of images to keep warm. */
+struct admin_scheduled {
+	uint64_t every_ms;
+	const char *const *images;
+	size_t image_count;
+	const char *const *platforms; /* none: all */
+	size_t platform_count;
+	const char *pin; /* NULL: none */
+	bool referrers;
+};
+
+/* Takes up the jobs that an earlier process left unfinished in this directory, and keeps its own there; begins with the
+ * schedule, which is copied. Blocks. */
+void admin_resume(struct admin *admin, const char *jobs_directory, const struct admin_scheduled *schedule,
+		  size_t count);
 /* Tells jobs to end, which go on at the next start, and ends streams of events. Before pull_close(). */
 void admin_stop(struct admin *admin);
 /* For http_stop(): wakes all who wait, and from then on nobody does. */

@@ -33,6 +33,7 @@ struct visit_flow;
 struct events;
 struct history;
 struct route;
+struct schedule;
 
 struct admin {
 	struct pull *pull;
@@ -51,6 +52,7 @@ struct admin {
 	struct job_kind kinds[ADMIN_JOB_KINDS];
 	struct events *events;
 	struct history *history;
+	struct schedule *schedule; /* NULL: nothing is scheduled */
 
 	pthread_mutex_t lock; /* guards what follows; taken before a visit's own */
 	struct admin_visit *visits;
@@ -203,6 +205,11 @@ void admin_follow(struct admin_visit *visit);
 /* Looks at the counters now and then, from here on. */
 struct history *history_new(struct admin *admin);
 void history_free(struct history *history);
+
+/* NULL when nothing is to be done. */
+struct schedule *schedule_new(struct admin *admin, const struct admin_scheduled *scheduled, size_t count);
+/* Takes NULL. */
+void schedule_free(struct schedule *schedule);
 
 /* How many manifests and blobs clients got so. */
 uint64_t admin_count_outcome(const struct traffic *traffic, enum traffic_outcome outcome);

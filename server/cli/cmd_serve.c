@@ -248,9 +248,25 @@ static int start_admin(struct serving *serving, struct err *err)
 
 static void resume_jobs(struct serving *serving)
 {
-	_cleanup_free_ char *directory = mem_printf("%s/jobs", serving->config->store.path);
+	const struct config *config = serving->config;
+	_cleanup_free_ char *directory = mem_printf("%s/jobs", config->store.path);
+	struct admin_scheduled *schedule = mem_alloc((config->prefetch_count + 1) * sizeof(*schedule));
 
-	admin_resume(serving->larder.admin, directory);
+	for (size_t i = 0; i < config->prefetch_count; i++) {
+		const struct config_prefetch *prefetch = &config->prefetches[i];
+
+		schedule[i] = (struct admin_scheduled){
+			.every_ms = prefetch->every_ms,
+			.images = (const char *const *)prefetch->images.items,
+			.image_count = prefetch->images.count,
+			.platforms = (const char *const *)prefetch->platforms.items,
+			.platform_count = prefetch->platforms.count,
+			.pin = prefetch->pin,
+			.referrers = prefetch->referrers,
+		};
+	}
+	admin_resume(serving->larder.admin, directory, schedule, config->prefetch_count);
+	free(schedule);
 }
 
 static int start(struct serving *serving, struct err *err)

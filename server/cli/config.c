@@ -69,6 +69,18 @@ struct config_upstream *config_add_upstream(struct config *config, const char *n
 	return upstream;
 }
 
+struct config_prefetch *config_add_prefetch(struct config *config)
+{
+	if (config->prefetch_count == CONFIG_PREFETCH_MAX)
+		return NULL;
+	config->prefetches =
+		mem_realloc(config->prefetches, (config->prefetch_count + 1) * sizeof(*config->prefetches));
+	struct config_prefetch *prefetch = &config->prefetches[config->prefetch_count++];
+	memset(prefetch, 0, sizeof(*prefetch));
+	config_keys_set_standard(config_prefetch_keys, prefetch);
+	return prefetch;
+}
+
 struct config *config_default(void)
 {
 	struct config *config = mem_alloc(sizeof(*config));
@@ -96,6 +108,9 @@ void config_free(struct config *config)
 		free(upstream->name);
 	}
 	free(config->upstreams);
+	for (size_t i = 0; i < config->prefetch_count; i++)
+		config_keys_dispose(config_prefetch_keys, &config->prefetches[i]);
+	free(config->prefetches);
 	config_keys_dispose(config_keys, config);
 	free(config);
 }
@@ -146,8 +161,10 @@ static const struct config_key *find_by_path(const char *path)
 		path = dot + 1;
 	}
 	const struct config_key *key = config_key_find(keys, path);
-	return key && key->kind != CONFIG_MAP && key->kind != CONFIG_UPSTREAMS && key->kind != CONFIG_LISTS ? key
-													    : NULL;
+	return key && key->kind != CONFIG_MAP && key->kind != CONFIG_UPSTREAMS && key->kind != CONFIG_LISTS &&
+			       key->kind != CONFIG_PREFETCH
+		       ? key
+		       : NULL;
 }
 
 /* Sets a list from values, or leaves it as it was. */

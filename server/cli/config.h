@@ -18,6 +18,7 @@
 
 #define CONFIG_FILE_MAX      ((size_t)1 << 20)
 #define CONFIG_UPSTREAMS_MAX 1024
+#define CONFIG_PREFETCH_MAX  64
 #define CONFIG_LIST_MAX      256
 #define CONFIG_PROBLEMS_MAX  16 /* reading stops at this many */
 #define CONFIG_SECRET_MAX    ((size_t)64 << 10)
@@ -69,6 +70,15 @@ struct config_upstream {
 /* When the files of layers are indexed. */
 enum config_index { CONFIG_INDEX_ON_NEED, CONFIG_INDEX_WHILE_FILLING, CONFIG_INDEX_OFF };
 
+/* A set of images that is kept warm. */
+struct config_prefetch {
+	uint64_t every_ms;
+	struct config_list images; /* server/prefetch/spec.h */
+	struct config_list platforms;
+	char *pin;
+	bool referrers;
+};
+
 struct config {
 	struct config_list listen; /* "127.0.0.1:5000" */
 	struct {
@@ -115,6 +125,8 @@ struct config {
 	char *default_upstream;
 	struct config_upstream *upstreams;
 	size_t upstream_count;
+	struct config_prefetch *prefetches;
+	size_t prefetch_count;
 };
 
 /* The built-in configuration: seven well-known upstreams, defaults of the contract. Never fails. */

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "server/cli/config_keys.h"
 #include "server/cli/config_text.h"
+#include "server/prefetch/platform.h"
 #include "upstream/docker_config.h"
 
 #include <ctype.h>
@@ -224,10 +225,25 @@ static void check_names(const struct config *config, const struct teller *teller
 	}
 }
 
+static void check_prefetch(const struct config_prefetch *prefetch, size_t nth, const struct teller *teller)
+{
+	_cleanup_free_ char *set = mem_printf("prefetch[%zu]", nth), *platforms = mem_printf("%s.platforms", set);
+	struct platform platform;
+	char shown[TEXT_SHOWN_MAX];
+	if (prefetch->images.count == 0)
+		tell(teller, NULL, set, "has no images; list at least one");
+	for (size_t i = 0; i < prefetch->platforms.count; i++)
+		if (platform_parse(prefetch->platforms.items[i], &platform))
+			tell(teller, NULL, platforms, "'%s' is no platform; write OS/ARCH or OS/ARCH/VARIANT",
+			     text_show(prefetch->platforms.items[i], shown));
+}
+
 void config_check(const struct config *config, config_report_fn *report, void *context)
 {
 	const struct teller teller = {report, context};
 	check_server(config, &teller);
+	for (size_t i = 0; i < config->prefetch_count; i++)
+		check_prefetch(&config->prefetches[i], i, &teller);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		check_upstream(&config->upstreams[i], &teller);
 	check_names(config, &teller);

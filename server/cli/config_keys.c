@@ -18,6 +18,7 @@ _Static_assert(sizeof(enum log_level) == sizeof(unsigned) && sizeof(enum log_for
 
 #define AT(field)          .offset = offsetof(struct config, field)
 #define AT_UPSTREAM(field) .offset = offsetof(struct config_upstream, field)
+#define AT_PREFETCH(field) .offset = offsetof(struct config_prefetch, field)
 
 static const struct config_key tls_keys[] = {
 	{"cert", CONFIG_STRING, AT(tls.cert), .take = config_take_path, .file = true,
@@ -162,6 +163,20 @@ const struct config_key config_upstream_keys[] = {
 	{NULL},
 };
 
+const struct config_key config_prefetch_keys[] = {
+	{"every", CONFIG_DURATION, AT_PREFETCH(every_ms), .min = 60 * SECOND, .max = 366 * DAY, .standard = "24h",
+	 .help = "How long after the start of one run the next begins; the first begins with larder."},
+	{"images", CONFIG_LIST, AT_PREFETCH(images), .min = 1, .take = config_take_image,
+	 .help = "References, as `larder prefetch` takes them: tags, digests, globs of tags, quay://ORG/GLOB:TAG."},
+	{"platforms", CONFIG_LIST, AT_PREFETCH(platforms), .take = config_take_text,
+	 .help = "OS/ARCH or OS/ARCH/VARIANT, of which alone images are fetched; an empty list is all."},
+	{"pin", CONFIG_STRING, AT_PREFETCH(pin), .take = config_take_pin,
+	 .help = "Name of a pin that the images are added to, so that they are not evicted."},
+	{"referrers", CONFIG_BOOL, AT_PREFETCH(referrers), .standard = "true",
+	 .help = "Fetch signatures, attestations and SBOMs along."},
+	{NULL},
+};
+
 const struct config_key config_keys[] = {
 	{"listen", CONFIG_LIST, AT(listen), .min = 1, .take = config_take_listen, .standard = "127.0.0.1:5000",
 	 .help = "Address and port to serve clients on, or a list of them; IPv6 in brackets, port 0 takes a free one."},
@@ -182,6 +197,8 @@ const struct config_key config_keys[] = {
 	{"upstreams", CONFIG_UPSTREAMS, .children = config_upstream_keys,
 	 .standard_words = "docker.io, quay.io, ghcr.io, gcr.io, registry.k8s.io, mcr.microsoft.com, public.ecr.aws",
 	 .help = "The registries, by name. What is written here is added to the built-in ones, key by key."},
+	{"prefetch", CONFIG_PREFETCH, .children = config_prefetch_keys, .standard_words = "empty",
+	 .help = "Sets of images that are fetched ahead of use, and again every now and then."},
 	{NULL},
 };
 

@@ -14,6 +14,7 @@
 enum config_kind {
 	CONFIG_MAP,       /* a mapping of `children`, which live in the same struct */
 	CONFIG_UPSTREAMS, /* a mapping of free names to mappings of `children`, each in a struct config_upstream */
+	CONFIG_PREFETCH,  /* a list of mappings of `children`, each in a struct config_prefetch */
 	CONFIG_SECRET,    /* never taken from a file: refused with advice */
 	CONFIG_STRING,    /* char * */
 	CONFIG_LIST,      /* struct config_list */
@@ -48,6 +49,7 @@ struct config_key {
 
 extern const struct config_key config_keys[];          /* of struct config; ends with a key without name */
 extern const struct config_key config_upstream_keys[]; /* of struct config_upstream; likewise */
+extern const struct config_key config_prefetch_keys[]; /* of struct config_prefetch; likewise */
 
 /* NULL when there is none of that name. */
 const struct config_key *config_key_find(const struct config_key *keys, const char *name);
@@ -78,11 +80,14 @@ char *config_key_format(const struct config_key *key, const void *base);
 
 /* The checks of values, as config_take_fn says. */
 config_take_fn config_take_path, config_take_url, config_take_proxy, config_take_listen, config_take_admin,
-	config_take_name, config_take_text;
+	config_take_name, config_take_text, config_take_image, config_take_pin;
 
 /* Adds an upstream with every default; `name` was taken by config_take_name() and stays the caller's. NULL when there
  * are too many. */
 struct config_upstream *config_add_upstream(struct config *config, const char *name);
+
+/* Likewise a set to prefetch. */
+struct config_prefetch *config_add_prefetch(struct config *config);
 
 /* The upstream of exactly this name. */
 struct config_upstream *config_upstream_named(const struct config *config, const char *name);

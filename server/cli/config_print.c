@@ -48,6 +48,8 @@ static bool is_set(const struct config_key *key, const void *base)
 {
 	if (key->kind == CONFIG_LISTS)
 		return ((const struct config_lists *)config_key_field(key, base))->count > 0;
+	if (key->kind == CONFIG_PREFETCH)
+		return ((const struct config *)base)->prefetch_count > 0;
 	if (key->kind == CONFIG_SECRET)
 		return false;
 	if (key->kind != CONFIG_MAP)
@@ -95,6 +97,14 @@ static void print_lists(const struct config_lists *lists, int indent, FILE *out)
 	}
 }
 
+static void print_prefetches(const struct config_key *key, const struct config *config, int indent, FILE *out)
+{
+	for (size_t i = 0; i < config->prefetch_count; i++) {
+		fprintf(out, "%*s-\n", indent, "");
+		print_keys(key->children, &config->prefetches[i], indent + 2, out);
+	}
+}
+
 static void print_keys(const struct config_key *keys, const void *base, int indent, FILE *out)
 {
 	for (const struct config_key *key = keys; key->name; key++) {
@@ -107,6 +117,9 @@ static void print_keys(const struct config_key *keys, const void *base, int inde
 		} else if (key->kind == CONFIG_UPSTREAMS) {
 			fputc('\n', out);
 			print_upstreams(key, base, indent + 2, out);
+		} else if (key->kind == CONFIG_PREFETCH) {
+			fputc('\n', out);
+			print_prefetches(key, base, indent + 2, out);
 		} else if (key->kind == CONFIG_LIST) {
 			print_list(config_key_field(key, base), indent, out);
 		} else if (key->kind == CONFIG_LISTS) {
@@ -140,6 +153,14 @@ static json_t *json_of_upstreams(const struct config_key *key, const struct conf
 	return upstreams;
 }
 
+static json_t *json_of_prefetches(const struct config_key *key, const struct config *config)
+{
+	json_t *array = json_array();
+	for (size_t i = 0; i < config->prefetch_count; i++)
+		json_array_append_new(array, json_of_keys(key->children, &config->prefetches[i]));
+	return array;
+}
+
 static json_t *json_of_list(const struct config_list *list)
 {
 	json_t *array = json_array();
@@ -171,6 +192,9 @@ static json_t *json_of_keys(const struct config_key *keys, const void *base)
 			break;
 		case CONFIG_UPSTREAMS:
 			value = json_of_upstreams(key, base);
+			break;
+		case CONFIG_PREFETCH:
+			value = json_of_prefetches(key, base);
 			break;
 		case CONFIG_LIST:
 			value = json_of_list(field);
@@ -209,6 +233,8 @@ static const char *kind_words(const struct config_key *key)
 		return "list";
 	case CONFIG_LISTS:
 		return "mapping of lists";
+	case CONFIG_PREFETCH:
+		return "list of mappings";
 	case CONFIG_BOOL:
 		return "true or false";
 	case CONFIG_UINT:
@@ -264,7 +290,10 @@ static void list_keys(const struct config_key *keys, const char *prefix, config_
 		}
 		if (!key->children)
 			continue;
-		_cleanup_free_ char *below = mem_printf("%s%s", path, key->kind == CONFIG_UPSTREAMS ? ".NAME." : ".");
+		_cleanup_free_ char *below = mem_printf("%s%s", path,
+							key->kind == CONFIG_UPSTREAMS  ? ".NAME."
+							: key->kind == CONFIG_PREFETCH ? "[]."
+										       : ".");
 		list_keys(key->children, below, each, arg);
 	}
 }

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "base/ref.h"
 #include "server/cli/config_keys.h"
+#include "server/prefetch/spec.h"
 #include "upstream/url.h"
 
 #include <arpa/inet.h>
@@ -18,6 +19,23 @@ char *config_take_text(const char *text, const char **why)
 {
 	(void)why;
 	return mem_strdup(text);
+}
+
+char *config_take_image(const char *text, const char **why)
+{
+	struct spec spec;
+	if (spec_parse(text, &spec, NULL) == 0)
+		return mem_strdup(text);
+	*why = "is no reference; write NAME:TAG, NAME@DIGEST, a glob of tags, or quay://ORG/GLOB:TAG";
+	return NULL;
+}
+
+char *config_take_pin(const char *text, const char **why)
+{
+	if (ref_tag_valid(text, strlen(text)))
+		return mem_strdup(text);
+	*why = "is no name of a pin; it has letters, digits, dots, hyphens and underscores";
+	return NULL;
 }
 
 char *config_take_path(const char *text, const char **why)

@@ -154,6 +154,7 @@ int config_key_set(const struct config_key *key, void *base, const char *text, s
 	case CONFIG_LISTS:
 	case CONFIG_MAP:
 	case CONFIG_UPSTREAMS:
+	case CONFIG_PREFETCH:
 	case CONFIG_SECRET:
 		break;
 	}
@@ -196,6 +197,7 @@ char *config_key_format(const struct config_key *key, const void *base)
 	case CONFIG_LISTS:
 	case CONFIG_MAP:
 	case CONFIG_UPSTREAMS:
+	case CONFIG_PREFETCH:
 	case CONFIG_SECRET:
 		break;
 	}

@@ -230,6 +230,8 @@ static void read_upstreams(struct reader *reader, const yaml_node_t *node, const
 
 static void read_lists(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
 		       void *base);
+static void read_prefetches(struct reader *reader, const yaml_node_t *node, const char *path,
+			    const struct config_key *key);
 
 static void read_value(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
 		       void *base)
@@ -241,6 +243,9 @@ static void read_value(struct reader *reader, const yaml_node_t *node, const cha
 		break;
 	case CONFIG_UPSTREAMS:
 		read_upstreams(reader, node, path, key);
+		break;
+	case CONFIG_PREFETCH:
+		read_prefetches(reader, node, path, key);
 		break;
 	case CONFIG_LISTS:
 		read_lists(reader, node, path, key, base);
@@ -322,6 +327,29 @@ static void read_lists(struct reader *reader, const yaml_node_t *node, const cha
 		item.offset = 0;
 		_cleanup_free_ char *list_path = join_path(path, name);
 		read_list(reader, node_at(reader, pair->value), list_path, &item, list);
+	}
+}
+
+static void read_prefetches(struct reader *reader, const yaml_node_t *node, const char *path,
+			    const struct config_key *key)
+{
+	size_t count = 0;
+	if (node->type != YAML_SEQUENCE_NODE) {
+		if (!is_null(node))
+			add_problem(reader, &node->start_mark, path, "takes a list, not %s", node_kind(node));
+		return;
+	}
+	const yaml_node_item_t *item = node->data.sequence.items.start;
+	for (; item < node->data.sequence.items.top && !full(reader); item++) {
+		_cleanup_free_ char *item_path = mem_printf("%s[%zu]", path, count++);
+		struct config_prefetch *prefetch = config_add_prefetch(reader->config);
+		if (!prefetch) {
+			add_problem(reader, &node->start_mark, path, "holds too many; up to %d are taken",
+				    CONFIG_PREFETCH_MAX);
+			return;
+		}
+		remember_place(reader, item_path, node_at(reader, *item));
+		read_mapping(reader, node_at(reader, *item), item_path, key->children, prefetch);
 	}
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One image: its manifests and blobs, some of them side by side. */
+/* One image: its manifests and blobs, some of them side by side. Layers have as many slots as were asked for; what is
+ * small, and costs a round trip rather than bytes, has as many again, so that it does not wait behind them. */
 #include "server/prefetch/prefetch_internal.h"
 
 #include "base/buf.h"
@@ -32,19 +33,31 @@ struct fetch {
 	struct parts parts;
 	struct slot *slots;
 	struct digest digest; /* of the image; algorithm 0: not known yet */
+	bool inside;          /* run_enter() let it in */
 	uint64_t bytes, held; /* of a dry run */
 	struct err err;       /* the first failure */
 };
 
+static bool is_blob(const struct part *part)
+{
+	return part->kind == PART_CONFIG || part->kind == PART_LAYER;
+}
+
+static unsigned slot_count(const struct fetch *fetch)
+{
+	return 2 * fetch->run->wanted.layers_at_once;
+}
+
 static void note_failure(struct fetch *fetch, const struct part *part, const struct err *err)
 {
 	static const char *const kinds[] = {[PART_MANIFEST] = "manifest",
-					    [PART_BLOB] = "layer",
+					    [PART_CONFIG] = "configuration",
+					    [PART_LAYER] = "layer",
 					    [PART_REFERRERS] = "list of referrers of",
 					    [PART_SIGNATURE] = "signature of"};
 	char text[DIGEST_TEXT_MAX];
 
-	if (part->kind == PART_BLOB)
+	if (is_blob(part))
 		job_add(fetch->run->job, JOB_LAYERS_FAILED, 1);
 	if (fetch->err.code)
 		return;
@@ -200,7 +213,8 @@ static void slot_open(struct fetch *fetch, struct slot *slot, const struct part 
 	case PART_SIGNATURE:
 		open_manifest(fetch, slot);
 		break;
-	case PART_BLOB:
+	case PART_CONFIG:
+	case PART_LAYER:
 		open_blob(fetch, slot);
 		break;
 	case PART_REFERRERS:
@@ -254,7 +268,8 @@ static void slot_done(struct fetch *fetch, struct slot *slot, int code, struct e
 		case PART_MANIFEST:
 			code = take_manifest(fetch, slot, err);
 			break;
-		case PART_BLOB:
+		case PART_CONFIG:
+		case PART_LAYER:
 			take_blob(fetch, slot);
 			break;
 		case PART_REFERRERS:
@@ -280,7 +295,7 @@ static bool is_only_told(struct fetch *fetch, const struct part *part)
 	struct err err;
 	bool held;
 
-	if (!run->wanted.dry_run || part->kind != PART_BLOB)
+	if (!run->wanted.dry_run || !is_blob(part))
 		return false;
 	held = store_find_blob(run->store, &part->digest, &size, &err) == 0;
 	fetch->bytes += part->size;
@@ -295,22 +310,28 @@ static bool is_only_told(struct fetch *fetch, const struct part *part)
 
 /* The image. */
 
+/* Its own manifest is asked for ahead, the rest when it is the image's turn. */
+static bool may_go_on(struct fetch *fetch)
+{
+	if (!fetch->inside && fetch->digest.algorithm)
+		fetch->inside = run_enter(fetch->run);
+	return fetch->inside || !fetch->digest.algorithm;
+}
+
 /* Fills free slots and looks at those that were woken. False: nothing is left to do. */
 static bool turn(struct fetch *fetch, bool *moved)
 {
-	bool any = false;
+	bool goes_on = may_go_on(fetch), any = !goes_on;
 
-	for (unsigned i = 0; i < fetch->run->wanted.layers_at_once; i++) {
+	for (unsigned i = 0; i < slot_count(fetch); i++) {
 		struct slot *slot = &fetch->slots[i];
+		const struct part *part;
 		struct err err = {0};
 		int code;
 
-		while (!slot->part && fetch->parts.next < fetch->parts.count) {
-			const struct part *part = &fetch->parts.list[fetch->parts.next++];
-
+		while (goes_on && !slot->part && (part = parts_next(&fetch->parts, i % 2 == 0)))
 			if (!is_only_told(fetch, part))
 				slot_open(fetch, slot, part);
-		}
 		any |= slot->part != NULL;
 		if (!slot->part || !call_take(&slot->call))
 			continue;
@@ -326,14 +347,14 @@ static bool turn(struct fetch *fetch, bool *moved)
 
 static void show_progress(struct fetch *fetch)
 {
-	for (unsigned i = 0; i < fetch->run->wanted.layers_at_once; i++)
+	for (unsigned i = 0; i < slot_count(fetch); i++)
 		if (fetch->slots[i].blob)
 			count_arrived(fetch, &fetch->slots[i], pull_blob_arrived(fetch->slots[i].blob));
 }
 
 static void fetch_parts(struct fetch *fetch)
 {
-	fetch->slots = mem_alloc(fetch->run->wanted.layers_at_once * sizeof(*fetch->slots));
+	fetch->slots = mem_alloc(slot_count(fetch) * sizeof(*fetch->slots));
 	while (!job_is_stopping(fetch->run->job)) {
 		bool moved = false;
 
@@ -344,10 +365,12 @@ static void fetch_parts(struct fetch *fetch)
 			baton_wait(fetch->baton, PROGRESS_MS);
 		}
 	}
-	for (unsigned i = 0; i < fetch->run->wanted.layers_at_once; i++)
+	for (unsigned i = 0; i < slot_count(fetch); i++)
 		slot_close(&fetch->slots[i]);
 	free(fetch->slots);
 	parts_dispose(&fetch->parts);
+	if (fetch->inside)
+		run_leave(fetch->run);
 }
 
 static void note_plan(struct fetch *fetch)

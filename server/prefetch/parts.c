@@ -23,6 +23,19 @@ int parts_add(struct parts *parts, const struct part *part, struct err *err)
 	return 0;
 }
 
+const struct part *parts_next(struct parts *parts, bool layer)
+{
+	size_t *next = layer ? &parts->next_layer : &parts->next_other;
+
+	while (*next < parts->count) {
+		const struct part *part = &parts->list[(*next)++];
+
+		if ((part->kind == PART_LAYER) == layer)
+			return part;
+	}
+	return NULL;
+}
+
 void parts_dispose(struct parts *parts)
 {
 	for (size_t i = 0; i < parts->count; i++)
@@ -72,16 +85,16 @@ static int read_image(struct parts *parts, const json_t *manifest, unsigned dept
 	if (!layers && !blobs && !old && !config)
 		return nonsense(err, "it is neither an image nor an index");
 	if (json_is_object(config))
-		code = add_descriptor(parts, config, PART_BLOB, depth, err);
+		code = add_descriptor(parts, config, PART_CONFIG, depth, err);
 	json_array_foreach(layers ? layers : blobs, i, layer)
 	{
 		if (code == 0 && !is_foreign(layer))
-			code = add_descriptor(parts, layer, PART_BLOB, depth, err);
+			code = add_descriptor(parts, layer, PART_LAYER, depth, err);
 	}
 	json_array_foreach(old, i, layer)
 	{
 		const char *sum = json_string_value(json_object_get(layer, "blobSum"));
-		struct part part = {.kind = PART_BLOB, .depth = depth};
+		struct part part = {.kind = PART_LAYER, .depth = depth};
 
 		if (code == 0 && (!sum || digest_parse(sum, &part.digest)))
 			code = nonsense(err, "a layer without a digest");

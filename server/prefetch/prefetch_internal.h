@@ -6,17 +6,12 @@
 #include "base/ref.h"
 #include "server/jobs/jobs.h"
 #include "server/prefetch/baton.h"
+#include "server/prefetch/platform.h"
 #include "server/prefetch/prefetch.h"
 #include "server/pull/pull.h"
 
 #include <pthread.h>
 #include <uthash.h>
-
-#define PLATFORM_TEXT_MAX 128
-
-struct platform {
-	char os[32], architecture[32], variant[32]; /* "": any variant */
-};
 
 /* What is wanted, read from the request. */
 struct wanted {
@@ -53,7 +48,8 @@ struct run {
 	struct image **images;
 	struct image *by_key; /* the same: each is there once */
 	size_t count, capacity, taken;
-	bool resolved; /* all are there */
+	unsigned inside; /* images whose parts are being fetched */
+	bool resolved;   /* all are there */
 	struct met *met;
 	json_t *plan;          /* of a dry run: what each image needs */
 	struct baton **batons; /* of all threads, for the end */
@@ -62,7 +58,6 @@ struct run {
 
 /* Reads a request. ERR_INVALID. */
 int wanted_read(const json_t *request, struct wanted *wanted, struct err *err);
-int platform_parse(const char *text, struct platform *platform);
 /* Whether what an index says of a manifest is one of those that are wanted. */
 bool wanted_has_platform(const struct wanted *wanted, const json_t *platform);
 /* The platforms with commas between, as a pin has them; for the caller to free. */
@@ -75,6 +70,9 @@ void resolve_reference(struct run *run, struct baton *baton, const char *text);
 
 /* run.c */
 void run_add_image(struct run *run, struct pull_upstream *upstream, const char *repository, const char *reference);
+/* Whether another image's parts may be fetched now: at most as many as were asked for at once. */
+bool run_enter(struct run *run);
+void run_leave(struct run *run);
 /* Whether it is met for the first time. */
 bool run_meet(struct run *run, const struct digest *digest);
 /* "UPSTREAM/REPOSITORY:TAG", or @DIGEST; for the caller to free. */
@@ -84,7 +82,7 @@ char *image_name(const struct image *image);
 void image_fetch(struct run *run, struct baton *baton, const struct image *image);
 
 /* parts.c: what a manifest names. */
-enum part_kind { PART_MANIFEST, PART_BLOB, PART_REFERRERS, PART_SIGNATURE };
+enum part_kind { PART_MANIFEST, PART_CONFIG, PART_LAYER, PART_REFERRERS, PART_SIGNATURE };
 struct part {
 	enum part_kind kind;
 	struct digest digest; /* of PART_REFERRERS and PART_SIGNATURE: the subject's */
@@ -97,9 +95,12 @@ struct part {
 #define PARTS_DEPTH_MAX 4
 struct parts {
 	struct part *list;
-	size_t count, capacity, next;
+	size_t count, capacity;
+	size_t next_layer, next_other; /* that has not begun: it, or one behind it */
 };
 int parts_add(struct parts *parts, const struct part *part, struct err *err);
+/* The next layer, or the next of all that is small; NULL: there is none now. Valid until something is added. */
+const struct part *parts_next(struct parts *parts, bool layer);
 /* Adds what a manifest or index names, as far as it is wanted. ERR_UPSTREAM when it is no manifest, ERR_NOT_FOUND when
  * an index has none of the platforms, ERR_LIMIT. */
 int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const void *data, size_t len, unsigned depth,

@@ -45,6 +45,26 @@ void run_add_image(struct run *run, struct pull_upstream *upstream, const char *
 	pthread_mutex_unlock(&run->lock);
 }
 
+bool run_enter(struct run *run)
+{
+	bool enters;
+
+	pthread_mutex_lock(&run->lock);
+	enters = run->inside < run->wanted.images_at_once;
+	run->inside += enters;
+	pthread_mutex_unlock(&run->lock);
+	return enters;
+}
+
+void run_leave(struct run *run)
+{
+	pthread_mutex_lock(&run->lock);
+	run->inside--;
+	for (size_t i = 0; i < run->baton_count; i++)
+		baton_wake(run->batons[i]);
+	pthread_mutex_unlock(&run->lock);
+}
+
 bool run_meet(struct run *run, const struct digest *digest)
 {
 	struct met *met;
@@ -129,7 +149,8 @@ static void resolve_all(struct run *run, struct baton *baton, const json_t *requ
 
 static int run_threads(struct run *run, const json_t *request, struct err *err)
 {
-	unsigned wanted = run->wanted.images_at_once, started = 0;
+	/* As many again find out what theirs consist of, while the first are being fetched. */
+	unsigned wanted = 2 * run->wanted.images_at_once, started = 0;
 	struct worker *workers = mem_alloc(wanted * sizeof(*workers));
 	struct baton resolver;
 	pthread_attr_t attributes;

@@ -211,6 +211,50 @@ WIRE_TEST(ended_jobs_are_remembered_over_a_restart)
 	json_decref(job_wait(bed.larder, next, "done"));
 }
 
+WIRE_TEST(schedule_keeps_a_set_warm_from_the_start)
+{
+	struct bed bed = {.upstream = wire_upstream(wire, NULL)};
+	_cleanup_free_ char *name = mem_printf("registry.test=%s", scripted_url(bed.upstream, 0));
+	struct scripted_image image;
+	json_t *job, *pin;
+
+	add_image(&bed, "1", 65536, &image);
+	bed.larder =
+		larder_with_admin(wire, "127.0.0.1:0", name,
+				  "prefetch:\n"
+				  "- { every: 6h, images: [ 'team/app:*' ], pin: base, platforms: [ linux/amd64 ] }\n");
+	job = job_wait(bed.larder, "1", "done");
+	assert_int_equal(json_number_at(job, "bytes.fetched"), image.bytes);
+	json_decref(job);
+	pin = admin_json(bed.larder, "GET", "/api/v1/pins/base", NULL, 200);
+	json_decref(pin);
+	larder_stop(bed.larder);
+	larder_restart(bed.larder);
+	json_decref(job_wait(bed.larder, "2", "done"));
+}
+
+WIRE_TEST(schedule_that_means_nothing_is_refused_with_its_place)
+{
+	static const struct {
+		const char *config, *part;
+	} cases[] = {
+		{"prefetch: [ { every: 6h } ]\n", "prefetch[0]: has no images"},
+		{"prefetch: [ { images: [ 'UPPER' ] } ]\n", "prefetch[0].images[0]: 'UPPER' is no reference"},
+		{"prefetch: [ { images: [ a ], every: 5s } ]\n", "prefetch[0].every"},
+		{"prefetch: [ { images: [ a ], platforms: [ amd64 ] } ]\n", "'amd64' is no platform"},
+		{"prefetch: [ { images: [ a ], pins: x } ]\n", "did you mean pin?"},
+		{"prefetch: { images: [ a ] }\n", "prefetch: takes a list"},
+	};
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_free_ char *path = wire_write_file(wire, "wrong.yaml", cases[i].config), *said = NULL;
+
+		assert_int_equal(wire_run(wire, (const char *[]){"config", "check", "-c", path, NULL}, &said), 3);
+		if (!strstr(said, cases[i].part))
+			fail_msg("'%s' is not in: %s", cases[i].part, said);
+	}
+}
+
 WIRE_TEST(clients_do_not_wait_for_prefetch)
 {
 	struct bed bed = bed_new(wire);
@@ -291,6 +335,8 @@ int main(void)
 		WIRE_CASE(job_goes_on_after_a_restart),
 		WIRE_CASE(job_goes_on_after_a_kill),
 		WIRE_CASE(ended_jobs_are_remembered_over_a_restart),
+		WIRE_CASE(schedule_keeps_a_set_warm_from_the_start),
+		WIRE_CASE(schedule_that_means_nothing_is_refused_with_its_place),
 		WIRE_CASE(clients_do_not_wait_for_prefetch),
 		WIRE_CASE(ten_thousand_events_take_no_memory),
 	};
