@@ -8,8 +8,10 @@
 #include "base/clock.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CERTAIN 0.5 /* counts are whole numbers */
 
@@ -247,6 +249,34 @@ WIRE_TEST(names_of_repositories_are_no_labels)
 	assert_int_equal((int)metric_sum(metrics, "larder_requests_total", "manifest"), 20);
 }
 
+/* Of all its threads so far, in seconds. */
+static double processor_time(const struct larder *larder)
+{
+	_cleanup_free_ char *path = mem_printf("/proc/%d/stat", (int)larder_pid(larder));
+	unsigned long user = 0, system = 0;
+	FILE *file = fopen(path, "re");
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system),
+			 2);
+	fclose(file);
+	return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+}
+
+WIRE_TEST(thousand_scrapes_cost_less_than_a_second)
+{
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, NULL);
+	if (built_with_sanitizer()) {
+		print_message("skipped: a sanitizer takes its own time\n");
+		skip();
+	}
+	double before = processor_time(larder);
+	for (int i = 0; i < 1000; i++)
+		free(admin_metrics(larder));
+	double cost = processor_time(larder) - before;
+	if (cost >= 1)
+		fail_msg("1,000 scrapes took %.2f s of processor time", cost);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -256,6 +286,7 @@ int main(void)
 		WIRE_CASE(budget_is_what_the_registry_last_said),
 		WIRE_CASE(streams_of_one_connection_are_requests_of_their_own),
 		WIRE_CASE(names_of_repositories_are_no_labels),
+		WIRE_CASE(thousand_scrapes_cost_less_than_a_second),
 	};
 	return cmocka_run_group_tests_name("metrics", tests, NULL, NULL);
 }
