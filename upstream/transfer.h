@@ -25,8 +25,10 @@
 #define TRANSFER_LANES_MAX     4
 #define TRANSFER_FAR_LANES_MAX 2 /* beside those, for readers far ahead */
 #define TRANSFER_FAR_SEGMENT   ((uint64_t)4 << 20)
-#define TRANSFER_WANTS_MAX     64  /* that wait for a far lane; more are served when the others come there */
-#define TRANSFER_FAR_MS        300 /* what comes sooner by itself is not far */
+#define TRANSFER_WANTS_MAX     64 /* that wait for a far lane; more are served when the others come there */
+#define TRANSFER_FAR_MS        1500 /* what comes sooner by itself is not far: parallel readers of the next parts are not */
+#define TRANSFER_FAR_LOOK_MS   300                  /* whether it does come is looked at this often */
+#define TRANSFER_RATE_ASSUMED  ((uint64_t)32 << 10) /* bytes a millisecond, until that long was measured */
 #define TRANSFER_SEGMENT_MIN   ((uint64_t)1 << 20)
 
 /* When more lanes are worth a try. */

@@ -14,7 +14,10 @@
 /* What one lane has brought in a millisecond, on average. */
 static uint64_t lane_bytes_ms(const struct transfer *transfer)
 {
-	return transfer->received / transfer->lane_count / (clock_ms() - transfer->began_ms + 1) + 1;
+	uint64_t elapsed = clock_ms() - transfer->began_ms + 1;
+	uint64_t rate = transfer->received / transfer->lane_count / elapsed + 1;
+
+	return elapsed < TRANSFER_FAR_LOOK_MS && rate < TRANSFER_RATE_ASSUMED ? TRANSFER_RATE_ASSUMED : rate;
 }
 
 /* Whether the lane will be at `offset` soon by itself. */
@@ -85,7 +88,7 @@ void transfer_start_far_lanes(struct transfer *transfer)
 	}
 	if (soon && !transfer->far_timer.heap_slot) {
 		transfer->far_timer.run = on_far_timer;
-		loop_timer_set(transfer->registry->loop, &transfer->far_timer, TRANSFER_FAR_MS);
+		loop_timer_set(transfer->registry->loop, &transfer->far_timer, TRANSFER_FAR_LOOK_MS);
 	}
 }
 
