@@ -102,7 +102,18 @@ static const struct schema {
 			      TEXT) ", 'platforms': " LIST(TEXT) ", 'add': " FLAG "}}"},
 	{"CleanUp", "{'type': 'object', 'additionalProperties': false, 'properties': {'dry_run': " FLAG "}}"},
 	{"Verify", "{'type': 'object', 'additionalProperties': false, 'properties': {'heal': " FLAG "}}"},
-	{"Bundle", "{'type': 'object'}"},
+	{"Bundle",
+	 "{'type': 'object', 'required': ['complete', 'signed', 'images', 'imported', 'held', 'missing'], "
+	 "'properties': {'complete': " FLAG ", 'signed': " FLAG ", 'images': " LIST(
+		 "{'type': 'object', 'required': ['name', 'digest', 'complete', 'configured'], 'properties': "
+		 "{'name': " TEXT ", 'digest': " TEXT ", 'complete': " FLAG ", 'configured': " FLAG
+		 "}}") ", "
+		       "'imported': {'type': 'object', 'required': ['blobs', 'bytes'], 'properties': {'blobs': " COUNT
+		       ", 'bytes': " COUNT
+		       "}}, 'held': {'type': 'object', 'required': ['blobs', 'bytes'], 'properties': "
+		       "{'blobs': " COUNT ", 'bytes': " COUNT "}}, 'missing': " LIST(
+			       "{'type': 'object', 'required': ['digest', 'image', 'promised'], 'properties': "
+			       "{'digest': " TEXT ", 'image': " TEXT ", 'promised': " FLAG "}}") "}}"},
 	{"History", "{'type': 'object', 'required': ['every_s', 'points'], 'properties': {'every_s': " COUNT
 		    ", 'points': " LIST("{'type': 'object'}") "}}"},
 	{"ImageParts", "{'type': 'object', 'required': ['upstream', 'repository', 'manifest', 'platform', 'config', "

@@ -106,6 +106,33 @@ other_tools_read_it() {
     fail "the docker archive has another config"
 }
 
+podman_and_containerd_load_it() {
+  say "podman loads it, and containerd"
+  if [ "$(id -u)" != 0 ]; then
+    say "skipped: loading images needs root"
+    return
+  fi
+  podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver vfs load -q -i "$T/one.tar" >"$T/said"
+  grep -q "$(name_of multi)" "$T/said" || fail "podman loaded something else"
+  podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver vfs images --digests >"$T/said"
+  grep -q "$MANIFEST" "$T/said" || fail "podman holds another digest"
+  if ! command -v containerd >/dev/null || ! grep -q ' /sys/fs/cgroup' /proc/self/mounts; then
+    say "skipped: containerd is not installed, or there are no cgroups"
+    return
+  fi
+  printf 'version = 2\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "%s"\n' \
+    "$T/containerd" "$T/containerd-state" "$T/containerd.sock" >"$T/containerd.toml"
+  start containerd containerd --config "$T/containerd.toml"
+  wait_for 60 "an answer of containerd" containerd_answers
+  ctr -a "$T/containerd.sock" -n e2e images import --snapshotter native "$T/one.tar" >/dev/null
+  ctr -a "$T/containerd.sock" -n e2e content get "$MANIFEST" | cmp - "$(truth "$MANIFEST")"
+  stop containerd
+}
+
+containerd_answers() {
+  ctr -a "$T/containerd.sock" version >"$T/version" 2>&1
+}
+
 other_tools_write_it() {
   say "what skopeo and umoci wrote comes out as it went in"
   start_side taken --offline
@@ -147,6 +174,7 @@ start_side far --offline
 crosses_whole
 the_same_again_is_the_same
 other_tools_read_it
+podman_and_containerd_load_it
 other_tools_write_it
 signatures_are_checked
 only_what_is_missing_crosses
