@@ -141,7 +141,7 @@ static inline struct plan_options bed_options(const char *const *references, siz
 
 static inline struct bundle *bed_bundle(struct scratch *scratch, const struct plan_options *options)
 {
-	struct bundle *bundle;
+	struct bundle *bundle = NULL;
 	struct plan *plan;
 	struct err err = {0};
 
@@ -234,6 +234,8 @@ static inline ssize_t tarball_read(void *arg, void *data, size_t max)
 	size_t len = tarball->data.len - tarball->at;
 
 	len = len < max ? len : max;
+	if (len == 0)
+		return 0;
 	memcpy(data, tarball->data.data + tarball->at, len);
 	tarball->at += len;
 	return (ssize_t)len;
