@@ -103,20 +103,28 @@ const char *clock_format_http(int64_t wall_s, char text[CLOCK_HTTP_DATE_MAX])
 
 const char *clock_format_log(char text[CLOCK_LOG_MAX])
 {
+	/* A thread that logs each request formats the second once. */
+	static _Thread_local char second_text[CLOCK_LOG_MAX];
+	static _Thread_local size_t second_len;
+	static _Thread_local int64_t second;
 	struct timespec now;
-	struct tm tm;
 	clock_gettime(CLOCK_REALTIME, &now);
-	break_down(now.tv_sec, &tm);
-	char *at = put_digits(text, tm.tm_year + 1900, 4);
-	*at++ = '-';
-	at = put_digits(at, tm.tm_mon + 1, 2);
-	*at++ = '-';
-	at = put_digits(at, tm.tm_mday, 2);
-	*at++ = 'T';
-	at = put_time_of_day(at, &tm);
-	*at++ = '.';
-	at = put_digits(at, (int)(now.tv_nsec / 1000000), 3);
-	strcpy(at, "Z");
+	if (!second_len || now.tv_sec != second) {
+		struct tm tm;
+		break_down(now.tv_sec, &tm);
+		char *at = put_digits(second_text, tm.tm_year + 1900, 4);
+		*at++ = '-';
+		at = put_digits(at, tm.tm_mon + 1, 2);
+		*at++ = '-';
+		at = put_digits(at, tm.tm_mday, 2);
+		*at++ = 'T';
+		at = put_time_of_day(at, &tm);
+		*at++ = '.';
+		second_len = (size_t)(at - second_text);
+		second = now.tv_sec;
+	}
+	memcpy(text, second_text, second_len);
+	strcpy(put_digits(text + second_len, (int)(now.tv_nsec / 1000000), 3), "Z");
 	return text;
 }
 

@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,6 +72,10 @@ static const char *const format_names[] = {"text", "json"};
 /* Writes all of it, or gives up on an error, or when `hurry` is set and the reader has let STOP_WAIT_MS pass. */
 static bool write_out(int fd, const char *data, size_t len, const atomic_bool *hurry, int *waited_ms)
 {
+	struct stat found;
+	/* A file never makes its writer wait for a reader. */
+	size_t chunk = fstat(fd, &found) == 0 && S_ISREG(found.st_mode) ? STREAM_HALF : WRITE_CHUNK;
+
 	while (len) {
 		struct pollfd poll_fd = {.fd = fd, .events = POLLOUT};
 		int ready = poll(&poll_fd, 1, POLL_MS);
@@ -81,7 +86,7 @@ static bool write_out(int fd, const char *data, size_t len, const atomic_bool *h
 				return false;
 			continue;
 		}
-		ssize_t written = write(fd, data, len < WRITE_CHUNK ? len : WRITE_CHUNK);
+		ssize_t written = write(fd, data, len < chunk ? len : chunk);
 		if (written < 0) {
 			if (errno == EINTR || errno == EAGAIN)
 				continue;
