@@ -4,6 +4,7 @@
 #include "server/cli/config.h"
 #include "server/cli/larder.h"
 #include "server/cli/serve_access.h"
+#include "server/cli/serve_tls.h"
 #include "server/cli/systemd.h"
 #include "server/cli/text_file.h"
 
@@ -40,7 +41,6 @@ struct serving {
 	struct access *access; /* NULL: whoever reaches the port may pull */
 	struct http_server *http;
 	struct http_server *admin_http; /* NULL: none is wanted, or the default address was taken */
-	char *tls_cert, *tls_key;       /* PEM text, while http uses it */
 };
 
 /* Options. */
@@ -108,19 +108,6 @@ static int make_config(const struct command_line *line, struct config **config)
 	return EXIT_DONE;
 }
 
-/* What a configuration may say and this version does not do yet is refused rather than passed over: who asks for access
- * control must not get a server without. */
-static int check_supported(const struct config *config)
-{
-	const char *key = config->tls.client_ca ? "tls.client_ca" : NULL;
-
-	if (!key)
-		return EXIT_DONE;
-	fprintf(stderr, "larder: %s: this version cannot do it yet; leave it out, or put a proxy in front that does\n",
-		key);
-	return EXIT_CONFIG;
-}
-
 /* Putting together. */
 
 /* As many descriptors as may be had. */
@@ -159,19 +146,6 @@ static void bound_clients(const struct config *config, unsigned connections, uns
 	options->client_patience_ms = config->clients.patience_ms;
 }
 
-static int read_tls(struct serving *serving, struct http_options *options, struct err *err)
-{
-	const struct config *config = serving->config;
-
-	if (!config->tls.cert)
-		return 0;
-	serving->tls_cert = text_file_read(config->tls.cert, err);
-	serving->tls_key = serving->tls_cert ? text_file_read(config->tls.key, err) : NULL;
-	options->tls_cert = serving->tls_cert;
-	options->tls_key = serving->tls_key;
-	return serving->tls_key ? 0 : err->code;
-}
-
 /* Sockets of the service manager's, which take the place of `listen`. */
 struct passed_listeners {
 	const char *names[PASSED_MAX];
@@ -199,12 +173,16 @@ static int start_http(struct serving *serving, struct err *err)
 		.listen_count = serving->config->listen.count,
 		.handler = registry_handler(&serving->larder.api),
 	};
-	int code = read_tls(serving, &options, err);
+	_cleanup_(serve_tls_dispose) struct serve_tls tls = {0};
+	int code = serve_tls_read(serving->config, &tls, err);
 
 	bound_clients(serving->config, connections_max(serving->config->clients.max_connections),
 		      serving->config->clients.max_connections_each, &options);
 	serving->larder.api.access = serving->access;
-	serving->larder.api.tls = options.tls_cert != NULL;
+	options.tls_cert = tls.cert;
+	options.tls_key = tls.key;
+	options.tls_client_ca = tls.client_ca;
+	serving->larder.api.tls = tls.cert != NULL;
 
 	if (take_passed(&passed) > 0) {
 		options.listen = passed.names;
@@ -316,8 +294,6 @@ static void stop(struct serving *serving)
 		http_stop(serving->admin_http, ADMIN_GRACE_MS, admin_close, larder->admin);
 	larder_close(larder);
 	access_free(serving->access);
-	free(serving->tls_cert);
-	text_file_free(serving->tls_key);
 	config_free(serving->config);
 }
 
@@ -379,8 +355,6 @@ int cmd_serve(const struct command_line *line)
 	int status;
 
 	status = make_config(line, &serving.config);
-	if (status == EXIT_DONE)
-		status = check_supported(serving.config);
 	if (status != EXIT_DONE) {
 		config_free(serving.config);
 		return status;

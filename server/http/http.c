@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "server/http/tls.h"
 
 #include <stdlib.h>
 #include <time.h>
@@ -26,7 +27,11 @@ int http_start(const struct http_options *options, struct http_server **out, str
 	server->stop_fd = -1;
 	server->threads = mem_alloc(wanted * sizeof(*server->threads));
 	pthread_mutex_init(&server->clients_lock, NULL);
-	code = http_listen(server, err);
+	code = options->tls_cert
+		       ? http_tls_load(&server->tls, options->tls_cert, options->tls_key, options->tls_client_ca, err)
+		       : 0;
+	if (code == 0)
+		code = http_listen(server, err);
 	while (code == 0 && server->thread_count < wanted) {
 		code = http_thread_start(server, &server->threads[server->thread_count], err);
 		if (code == 0)
@@ -38,8 +43,16 @@ int http_start(const struct http_options *options, struct http_server **out, str
 		http_stop(server, 0, NULL, NULL);
 		return code;
 	}
+	/* The texts were the caller's. */
+	server->options.tls_cert = server->options.tls_key = server->options.tls_client_ca = NULL;
 	*out = server;
 	return 0;
+}
+
+int http_reload_tls(struct http_server *server, const char *cert, const char *key, const char *client_ca,
+		    struct err *err)
+{
+	return http_tls_load(&server->tls, cert, key, client_ca, err);
 }
 
 const char *http_address(const struct http_server *server, size_t i)
@@ -78,6 +91,7 @@ void http_stop(struct http_server *server, uint64_t grace_ms, void (*wake_all)(v
 	for (unsigned i = 0; i < server->thread_count; i++)
 		http_thread_join(&server->threads[i]);
 	pthread_mutex_destroy(&server->clients_lock);
+	http_tls_free(server->tls);
 	free(server->threads);
 	free(server);
 }

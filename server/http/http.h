@@ -108,6 +108,8 @@ struct http_options {
 	unsigned threads;     /* 0: one a core */
 	const char *tls_cert; /* PEM text: certificate chain and key; NULL: plain HTTP */
 	const char *tls_key;
+	const char *
+		tls_client_ca; /* clients must show a certificate that one of these signed; NULL: any client may come */
 	unsigned connections_max;        /* in all … */
 	unsigned client_connections_max; /* … and of one client address, unless 0; behind a unix socket there is none */
 	uint64_t request_timeout_ms;     /* from when one may come to the end of its head; 0: a minute */
@@ -121,6 +123,11 @@ struct http_server;
 /* Binds, listens, starts the threads. ERR_BUSY when an address is in use (the text names it), ERR_INVALID, ERR_IO. A
  * unix socket gets mode 0660; one that a killed process left is replaced, and ours is removed at the end. */
 int http_start(const struct http_options *options, struct http_server **out, struct err *err);
+
+/* New connections have this certificate, and must show one of that authority (NULL: need not), from now on; those that
+ * are open go on. Only for a server that was started with TLS. Any thread. ERR_INVALID: all stays as it was. */
+int http_reload_tls(struct http_server *server, const char *cert, const char *key, const char *client_ca,
+		    struct err *err);
 
 /* The address that listener `i` got: "127.0.0.1:40123". */
 const char *http_address(const struct http_server *server, size_t i);

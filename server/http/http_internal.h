@@ -24,6 +24,7 @@
 #define HTTP_TLS_BLOCK          (256 << 10)
 
 struct MHD_Connection;
+struct http_tls;
 
 /* Connections are counted by it. */
 struct http_client_key {
@@ -137,6 +138,7 @@ struct http_listener {
 
 struct http_server {
 	struct http_options options;
+	struct http_tls *tls; /* NULL: plain HTTP */
 	struct http_listener *listeners;
 	size_t listener_count;
 	struct http_server_thread *threads;

@@ -55,7 +55,7 @@ static struct MHD_Response *response_make(struct exchange *exchange)
 	switch (body->kind) {
 	case HTTP_BODY_FILE:
 		/* Under TLS every byte passes through us anyway, and the library reads a descriptor in small pieces. */
-		if (exchange->thread->server->options.tls_cert)
+		if (exchange->thread->server->tls)
 			return MHD_create_response_from_callback(body->len, HTTP_TLS_BLOCK, on_read_file, exchange,
 								 NULL);
 		return MHD_create_response_from_fd_at_offset64(body->len, body->fd, body->offset);

@@ -143,7 +143,7 @@ struct MHD_Response *http_send_response(struct exchange *exchange)
 	struct MHD_Response *response;
 	char length[24];
 
-	if (exchange->thread->server->options.tls_cert || exchange->request.method == HTTP_HEAD ||
+	if (exchange->thread->server->tls || exchange->request.method == HTTP_HEAD ||
 	    body->len == HTTP_LENGTH_UNKNOWN || body->len < HTTP_SEND_MIN ||
 	    !(body->kind == HTTP_BODY_FILE || (body->kind == HTTP_BODY_STREAM && body->send)))
 		return NULL;

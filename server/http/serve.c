@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/http/tls.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -258,7 +259,7 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	http_send_forget(exchange);
 	/* Else it is the library's, which sends from it. */
 	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE &&
-	    (exchange->is_sender || thread->server->options.tls_cert))
+	    (exchange->is_sender || thread->server->tls))
 		close(exchange->body.fd);
 	http_prepared_unref(exchange->prepared);
 	buf_dispose(&exchange->collected);
@@ -307,8 +308,11 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 {
 	struct http_server_thread *thread = arg;
 
-	(void)connection;
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+		if (thread->server->tls)
+			http_tls_begin(
+				thread->server->tls,
+				MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session);
 		*state = http_connection_new(thread, thread->adding);
 		thread->adding = NULL;
 	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
@@ -509,9 +513,8 @@ int http_thread_start(struct http_server *server, struct http_server_thread *thr
 	thread->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	thread->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	thread->daemon = daemon_start(thread);
-	if (!thread->daemon && server->options.tls_cert)
-		return err_set(err, ERR_INVALID,
-			       "cannot serve TLS with this certificate and key; they must be PEM, and belong together");
+	if (!thread->daemon && server->tls)
+		return err_set(err, ERR_INVALID, "cannot serve TLS with this certificate and key");
 	info = thread->daemon ? MHD_get_daemon_info(thread->daemon, MHD_DAEMON_INFO_EPOLL_FD) : NULL;
 	if (thread->epoll_fd < 0 || thread->wake_fd < 0 || !info || watch(thread, thread->wake_fd, thread) ||
 	    watch(thread, info->epoll_fd, thread->daemon))
