@@ -360,6 +360,11 @@ int log_parse_format(const char *text, enum log_format *format)
 	return ERR_INVALID;
 }
 
+void log_set_level(enum log_level level)
+{
+	atomic_store(&wanted_level, (int)level);
+}
+
 bool log_wants(enum log_level level)
 {
 	return (int)level <= atomic_load_explicit(&wanted_level, memory_order_relaxed);

@@ -22,6 +22,8 @@ int log_parse_level(const char *text, enum log_level *level);    /* error warn i
 int log_parse_format(const char *text, enum log_format *format); /* text json */
 
 bool log_wants(enum log_level level);
+/* From now on. Any thread. */
+void log_set_level(enum log_level level);
 
 /* The request that this thread works for, until it is set anew: its diagnostic lines name it. Borrowed; NULL: none. */
 #define LOG_REQUEST_MAX 64 /* with the NUL */

@@ -289,16 +289,15 @@ static char *label_make(const char *upstream)
 
 static void look(struct scrape *scrape)
 {
-	struct pull *pull = scrape->admin->pull;
+	struct pull_upstream *const *upstreams = pull_upstreams(scrape->admin->pull, &scrape->upstream_count);
 	struct err err;
 
 	index_get_totals(store_index(scrape->admin->store), &scrape->totals, &err);
-	scrape->upstream_count = pull_upstream_count(pull);
 	scrape->upstreams = mem_alloc(scrape->upstream_count * sizeof(*scrape->upstreams));
 	for (size_t i = 0; i < scrape->upstream_count; i++) {
 		struct seen_upstream *seen = &scrape->upstreams[i];
 
-		seen->upstream = pull_upstream_at(pull, i);
+		seen->upstream = upstreams[i];
 		seen->label = label_make(pull_upstream_name(seen->upstream));
 		pull_upstream_stats(seen->upstream, &seen->stats);
 	}

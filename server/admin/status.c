@@ -153,10 +153,12 @@ json_t *admin_describe_upstream(const struct pull_upstream *upstream)
 static json_t *describe(struct admin *admin)
 {
 	json_t *flights = json_array(), *upstreams = json_array();
+	size_t count;
+	struct pull_upstream *const *configured = pull_upstreams(admin->pull, &count);
 
 	pull_list_flights(admin->pull, add_flight, flights);
-	for (size_t i = 0; i < pull_upstream_count(admin->pull); i++)
-		json_array_append_new(upstreams, admin_describe_upstream(pull_upstream_at(admin->pull, i)));
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(upstreams, admin_describe_upstream(configured[i]));
 	return json_pack("{s:s, s:o, s:o, s:b, s:o, s:o, s:o, s:o, s:o}", "version", LARDER_VERSION, "up_since",
 			 number((uint64_t)admin->began_wall_s), "uptime_s",
 			 number((clock_ms() - admin->began_ms) / 1000), "offline", pull_is_offline(admin->pull),

@@ -4,6 +4,7 @@
 #include "server/cli/config.h"
 #include "server/cli/larder.h"
 #include "server/cli/serve_access.h"
+#include "server/cli/serve_config.h"
 #include "server/cli/serve_tls.h"
 #include "server/cli/systemd.h"
 #include "server/cli/text_file.h"
@@ -42,71 +43,6 @@ struct serving {
 	struct http_server *http;
 	struct http_server *admin_http; /* NULL: none is wanted, or the default address was taken */
 };
-
-/* Options. */
-
-/* Options that stand for a key of the configuration, and override it. */
-static const struct {
-	const char *option;
-	const char *key;
-} overrides[] = {
-	{"admin", "admin.listen"},  {"store", "store.path"},      {"max-size", "store.max_size"},
-	{"log-level", "log.level"}, {"log-format", "log.format"},
-};
-
-static int apply_overrides(struct config *config, const struct command_line *line, struct err *err)
-{
-	static const char *const yes = "true";
-	int code = 0;
-
-	for (size_t i = 0; code == 0 && i < sizeof(overrides) / sizeof(overrides[0]); i++) {
-		const char *value = command_value(line, overrides[i].option);
-
-		if (value)
-			code = config_set(config, overrides[i].key, &value, 1, err);
-	}
-	if (code == 0 && command_has(line, "offline"))
-		code = config_set(config, "offline", &yes, 1, err);
-	return code;
-}
-
-static int apply_options(struct config *config, const struct command_line *line, struct err *err)
-{
-	size_t listen_count, upstream_count;
-	_cleanup_free_ const char **listen = command_values(line, "listen", &listen_count);
-	_cleanup_free_ const char **upstreams = command_values(line, "upstream", &upstream_count);
-	int code = apply_overrides(config, line, err);
-
-	if (code == 0 && listen_count > 0)
-		code = config_set(config, "listen", listen, listen_count, err);
-	for (size_t i = 0; code == 0 && i < upstream_count; i++)
-		code = config_set_upstream(config, upstreams[i], i == 0, err);
-	return code ? code : config_validate(config, err);
-}
-
-static const char *config_path(const struct command_line *line)
-{
-	const char *path = command_value(line, "config");
-
-	return path ? path : config_default_path();
-}
-
-/* The file's mistakes are the configuration's (3); the command line's are wrong usage (2). */
-static int make_config(const struct command_line *line, struct config **config)
-{
-	const char *path = config_path(line);
-	struct err err = {0};
-
-	if (!path) {
-		*config = config_default();
-	} else if (config_read(path, config, &err)) {
-		fprintf(stderr, "larder: %s\n", err.text);
-		return EXIT_CONFIG;
-	}
-	if (apply_options(*config, line, &err))
-		return command_usage_error("serve", "%s", err.text);
-	return EXIT_DONE;
-}
 
 /* Putting together. */
 
@@ -297,14 +233,39 @@ static void stop(struct serving *serving)
 	config_free(serving->config);
 }
 
-/* SIGTERM and SIGINT are taken by sigwait() in the main thread: they are blocked in all others, which inherit this. */
+/* Signals are taken one by one in the main thread: they are blocked in all others, which inherit this. */
 static void block_signals(sigset_t *signals)
 {
 	sigemptyset(signals);
 	sigaddset(signals, SIGTERM);
 	sigaddset(signals, SIGINT);
+	sigaddset(signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
+}
+
+/* Takes what can change while larder runs: certificates, users and rules, upstreams with their credentials, the store's
+ * limits, the level of the log. A configuration that is wrong, in whichever part, changes nothing. */
+static void reload(struct serving *serving, const struct command_line *line)
+{
+	_cleanup_(serve_tls_dispose) struct serve_tls tls = {0};
+	struct config *config = NULL;
+	struct err err = {0};
+
+	if (serve_config_make(line, &config, &err) || serve_tls_read(config, &tls, &err) ||
+	    (tls.cert && serving->larder.api.tls &&
+	     http_reload_tls(serving->http, tls.cert, tls.key, tls.client_ca, &err)) ||
+	    (serving->access && config->access.htpasswd && serve_access(config, &serving->access, &err))) {
+		log_error("SIGHUP: all stays as it was: %s", err.text);
+		config_free(config);
+		return;
+	}
+	larder_reload(&serving->larder, config);
+	log_set_level(config->log.level);
+	log_info("SIGHUP: the configuration was read again");
+	serve_config_tell_fixed(serving->config, config);
+	config_free(serving->config);
+	serving->config = config;
 }
 
 static void nothing(void *arg)
@@ -312,8 +273,8 @@ static void nothing(void *arg)
 	(void)arg;
 }
 
-/* Waits for a signal to stop, and meanwhile tells the service manager that larder lives. */
-static int await_stop(const struct serving *serving, const sigset_t *signals)
+/* Waits for a signal to stop; meanwhile takes those to reload, and tells the service manager that larder lives. */
+static int await_stop(struct serving *serving, const struct command_line *line, const sigset_t *signals)
 {
 	uint64_t beat_ms = systemd_watchdog_ms();
 	const struct timespec beat = {.tv_sec = (time_t)(beat_ms / 1000), .tv_nsec = (long)(beat_ms % 1000) * 1000000};
@@ -327,8 +288,12 @@ static int await_stop(const struct serving *serving, const sigset_t *signals)
 			/* A loop that hangs keeps us here, and the manager waits in vain. */
 			loop_run(serving->larder.loop, nothing, NULL);
 			systemd_notify("WATCHDOG=1");
+		} else if (taken == SIGHUP) {
+			systemd_notify_reloading();
+			reload(serving, line);
+			systemd_notify("READY=1");
 		}
-	} while (taken < 0);
+	} while (taken < 0 || taken == SIGHUP);
 	systemd_notify("STOPPING=1");
 	return taken;
 }
@@ -337,7 +302,7 @@ static int await_stop(const struct serving *serving, const sigset_t *signals)
 static int start_in_sandbox(struct serving *serving, const struct command_line *line, struct err *err)
 {
 	const struct config *config = serving->config;
-	int code = serve_sandbox(config, config_path(line), err);
+	int code = serve_sandbox(config, serve_config_path(line), err);
 
 	log_start(config->log.level, config->log.format);
 	if (code && code != ERR_UNSUPPORTED)
@@ -354,16 +319,18 @@ int cmd_serve(const struct command_line *line)
 	sigset_t signals;
 	int status;
 
-	status = make_config(line, &serving.config);
-	if (status != EXIT_DONE) {
-		config_free(serving.config);
+	status = serve_config_make(line, &serving.config, &err);
+	if (status == EXIT_USAGE)
+		return command_usage_error("serve", "%s", err.text);
+	if (status == EXIT_CONFIG)
+		fprintf(stderr, "larder: %s\n", err.text);
+	if (status != EXIT_DONE)
 		return status;
-	}
 	block_signals(&signals);
 	status = start_in_sandbox(&serving, line, &err);
 	if (status == EXIT_DONE) {
 		log_info("%s: running answers get up to %d s",
-			 await_stop(&serving, &signals) == SIGTERM ? "SIGTERM" : "SIGINT", STOP_GRACE_MS / 1000);
+			 await_stop(&serving, line, &signals) == SIGTERM ? "SIGTERM" : "SIGINT", STOP_GRACE_MS / 1000);
 	} else {
 		log_error("%s", err.text);
 	}

@@ -59,7 +59,9 @@ static void upstream_options(const struct config_upstream *from, struct pull_ups
 	};
 }
 
-static struct pull *start_pull(const struct larder *larder, const struct config *config)
+/* Hands the upstreams of the configuration to `take`. */
+static void with_upstreams(struct larder *larder, const struct config *config,
+			   void (*take)(struct larder *larder, const struct pull_options *options))
 {
 	struct pull_upstream_options *upstreams = mem_alloc(config->upstream_count * sizeof(*upstreams));
 	struct pull_options options = {
@@ -71,13 +73,23 @@ static struct pull *start_pull(const struct larder *larder, const struct config 
 		.default_upstream = config->default_upstream,
 		.offline = config->offline,
 	};
-	struct pull *pull;
 
 	for (size_t i = 0; i < config->upstream_count; i++)
 		upstream_options(&config->upstreams[i], &upstreams[i]);
-	pull = pull_new(&options);
+	take(larder, &options);
 	free(upstreams);
-	return pull;
+}
+
+static void start_pull(struct larder *larder, const struct pull_options *options)
+{
+	larder->pull = pull_new(options);
+}
+
+static void change_upstreams(struct larder *larder, const struct pull_options *options)
+{
+	size_t changed = pull_set_upstreams(larder->pull, options);
+
+	log_info("%zu of %zu upstreams are new or changed", changed, options->upstream_count);
 }
 
 int larder_open(struct larder *larder, const struct config *config, struct err *err)
@@ -146,7 +158,7 @@ int larder_start(struct larder *larder, const struct config *config, struct err 
 	larder->work = work_start(WORK_THREADS);
 	if (loop_start(&larder->loop, err))
 		return EXIT_SOME_FAILED;
-	larder->pull = start_pull(larder, config);
+	with_upstreams(larder, config, start_pull);
 	larder->files = start_files(larder, config);
 	larder->traffic = mem_alloc(sizeof(*larder->traffic));
 	larder->hot = hot_new();
@@ -174,6 +186,14 @@ int larder_start_scrub(struct larder *larder, const struct config *config, struc
 					.arg = larder->pull};
 
 	return options.bytes_per_s > 0 ? scrub_start(larder->store, &options, err) : 0;
+}
+
+void larder_reload(struct larder *larder, const struct config *config)
+{
+	struct evict_options limits = {.max_size = config->store.max_size, .min_free = config->store.min_free};
+
+	evict_set_limits(larder->store, &limits);
+	with_upstreams(larder, config, change_upstreams);
 }
 
 void larder_close(struct larder *larder)

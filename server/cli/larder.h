@@ -40,5 +40,7 @@ int larder_open(struct larder *larder, const struct config *config, struct err *
 int larder_start(struct larder *larder, const struct config *config, struct err *err);
 /* Reads the store over in the background as the configuration says, and fetches anew what proves damaged. */
 int larder_start_scrub(struct larder *larder, const struct config *config, struct err *err);
+/* Takes what can change of a configuration: the store's limits, and the upstreams with their credentials. */
+void larder_reload(struct larder *larder, const struct config *config);
 /* All HTTP servers have stopped. Takes one that was not, or not wholly, opened. */
 void larder_close(struct larder *larder);

@@ -42,6 +42,7 @@ set(CLI_SOURCES
   cli/progress.c
   cli/sandbox.c
   cli/serve_access.c
+  cli/serve_config.c
   cli/serve_tls.c
   cli/show.c
   cli/systemd.c

@@ -52,13 +52,14 @@ int pull_list_repositories(struct pull *pull, const struct pull_upstream *only, 
 			   bool (*each)(void *arg, const char *name), void *arg, struct err *err)
 {
 	struct naming naming = {.each = each, .arg = arg};
-	const struct pull_upstream **sorted = mem_alloc(pull->upstream_count * sizeof(*sorted));
+	const struct upstreams *now = upstreams_now(pull);
+	const struct pull_upstream **sorted = mem_alloc(now->count * sizeof(*sorted));
 	int code = 0;
 
-	for (size_t i = 0; i < pull->upstream_count; i++)
-		sorted[i] = &pull->upstreams[i];
-	qsort(sorted, pull->upstream_count, sizeof(*sorted), compare_upstreams);
-	for (size_t i = 0; i < pull->upstream_count && !naming.stopped && code == 0; i++) {
+	for (size_t i = 0; i < now->count; i++)
+		sorted[i] = now->items[i];
+	qsort(sorted, now->count, sizeof(*sorted), compare_upstreams);
+	for (size_t i = 0; i < now->count && !naming.stopped && code == 0; i++) {
 		const char *after = begin_behind(sorted[i], last);
 
 		naming.upstream = sorted[i];

@@ -8,14 +8,12 @@ bool pull_is_offline(const struct pull *pull)
 	return pull->offline;
 }
 
-size_t pull_upstream_count(const struct pull *pull)
+struct pull_upstream *const *pull_upstreams(const struct pull *pull, size_t *count)
 {
-	return pull->upstream_count;
-}
+	const struct upstreams *now = upstreams_now(pull);
 
-struct pull_upstream *pull_upstream_at(struct pull *pull, size_t nth)
-{
-	return &pull->upstreams[nth];
+	*count = now->count;
+	return now->items;
 }
 
 bool pull_upstream_is_ailing(const struct pull_upstream *upstream)

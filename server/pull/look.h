@@ -8,9 +8,8 @@
 
 bool pull_is_offline(const struct pull *pull);
 
-/* The configured upstreams, in the order of the configuration, from 0 on. */
-size_t pull_upstream_count(const struct pull *pull);
-struct pull_upstream *pull_upstream_at(struct pull *pull, size_t nth);
+/* The configured upstreams, in the order of the configuration, as they are now. Borrowed until pull_free(). */
+struct pull_upstream *const *pull_upstreams(const struct pull *pull, size_t *count);
 /* It kept a question waiting for so long that nobody is made to wait for it (health.h). */
 bool pull_upstream_is_ailing(const struct pull_upstream *upstream);
 void pull_upstream_stats(const struct pull_upstream *upstream, struct registry_stats *stats);

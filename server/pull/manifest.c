@@ -62,7 +62,7 @@ struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream
 	manifest->reference = mem_strdup(reference);
 	accept_parse(accept, &manifest->accept);
 	manifest->head = head;
-	manifest->generation = index_generation(pull->index);
+	manifest->generation = pull_generation(pull);
 	manifest->state = digest_parse(reference, &manifest->digest) == 0 ? MANIFEST_HELD : MANIFEST_TAG;
 	return manifest;
 }
@@ -459,7 +459,7 @@ bool pull_ticket_use(struct pull *pull, struct pull_ticket *ticket)
 {
 	int64_t now = clock_wall_s();
 
-	if (now >= ticket->until_s || index_generation(pull->index) != ticket->generation)
+	if (now >= ticket->until_s || pull_generation(pull) != ticket->generation)
 		return false;
 	if (__atomic_exchange_n(&ticket->used_s, now, __ATOMIC_RELAXED) != now)
 		index_use_blob(pull->index, &ticket->digest);

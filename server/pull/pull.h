@@ -73,6 +73,13 @@ struct pull *pull_new(const struct pull_options *options);
 void pull_close(struct pull *pull);
 void pull_free(struct pull *pull);
 
+/*
+ * Takes other upstreams, and another default, from now on. One whose settings are the same goes on as it was, with its
+ * tokens, its health and its counts; one that changed begins anew. What runs ends with the upstream that it began with.
+ * One thread at a time. How many are new or changed.
+ */
+size_t pull_set_upstreams(struct pull *pull, const struct pull_options *options);
+
 /* By name or alias, in any case; `len` for a part of a longer text. NULL when it is not configured. */
 struct pull_upstream *pull_find_upstream(struct pull *pull, const char *name, size_t len);
 struct pull_upstream *pull_default_upstream(struct pull *pull);

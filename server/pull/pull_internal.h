@@ -21,10 +21,21 @@ struct sparse;
 
 struct pull_upstream {
 	struct pull *pull;
+	struct pull_upstream *older; /* made before it */
+	struct digest settings;      /* of all that it was configured with */
 	char *name;
 	struct pull_upstream_options options; /* lists are the upstream's own */
 	struct registry *registry;
 	struct health health;
+};
+
+/* The upstreams as a configuration named them. Never changed once it is in force: a newer one takes its place, and it
+ * stays until the end, for those who still read it. */
+struct upstreams {
+	size_t count;
+	struct pull_upstream **items;
+	struct pull_upstream *standard;
+	struct upstreams *older;
 };
 
 struct pull {
@@ -32,9 +43,9 @@ struct pull {
 	struct index *index;
 	struct work *work;
 	struct loop *loop;
-	struct pull_upstream *upstreams;
-	size_t upstream_count;
-	struct pull_upstream *default_upstream;
+	struct upstreams *upstreams;         /* atomic: those in force */
+	uint64_t reconfigured;               /* atomic: how often others took their place */
+	struct pull_upstream *all_upstreams; /* ever made: requests may still have one that is no longer configured */
 	bool offline;
 	/* Told of each flight that begins, with pull->lock held; NULL: nobody. */
 	pull_watch_fn *watch;
@@ -63,6 +74,14 @@ struct pull {
 unsigned pull_landings(const struct pull *pull);
 /* pull->lock is held. */
 void pull_note_landing(struct pull *pull);
+
+/* upstreams.c, for pull.c: the end of all that is asked, and the end. */
+void upstreams_close(struct pull *pull);
+void upstreams_dispose(struct pull *pull);
+/* Changes when something in the index does, or the upstreams do: what was decided before need not hold any more. */
+uint64_t pull_generation(const struct pull *pull);
+/* Those in force. Any thread. */
+const struct upstreams *upstreams_now(const struct pull *pull);
 
 /* Something runs that must end before pull_free() goes on. */
 void pull_job_begin(struct pull *pull);

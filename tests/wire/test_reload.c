@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* SIGHUP: what changes while larder runs, and what a wrong configuration must not change. */
+#include "tests/wire/expect.h"
+
+#include "base/cleanup.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ALICE    "alice:$2y$04$abcdefghijklmnopqrstuuNlZAR7NEExaJuD6ixqkqXpRrQa5lFvC\n"
+#define BOB      "bob:$2b$04$ABCDEFGHIJKLMNOPQRSTUues6SAkqShBCRSCknWvLdAk8d/uDATN2\n"
+#define AS_ALICE "Authorization: Basic YWxpY2U6d29uZGVyIGxhbmQ6MQ==\r\n"
+#define AS_BOB   "Authorization: Basic Ym9iOmI=\r\n"
+
+struct reloaded {
+	struct wire *wire;
+	struct scripted *upstream;
+	struct scripted_image image;
+	struct larder *larder;
+};
+
+/* Writes the larder's configuration: what is said here of up.test, and then the rest. */
+static void configure(const struct reloaded *reloaded, const char *upstream, const char *rest)
+{
+	char text[2048];
+
+	snprintf(text, sizeof(text),
+		 "default_upstream: up.test\n"
+		 "upstreams:\n  up.test: {url: \"%s\", retries: 0, tag_ttl: 1h%s}\n%s\n",
+		 scripted_url(reloaded->upstream, 0), upstream, rest);
+	free(wire_write_file(reloaded->wire, "live.yaml", text));
+}
+
+static struct reloaded reloaded_new(struct wire *wire, const char *upstream, const char *rest)
+{
+	struct reloaded reloaded = {.wire = wire, .upstream = wire_upstream(wire, NULL)};
+	_cleanup_free_ char *path = wire_path(wire, "live.yaml");
+	const char *arguments[] = {"-c", path, NULL};
+
+	scripted_add_image(reloaded.upstream, "team/app", "1",
+			   &(struct scripted_image_options){.layer_size = 1000, .layers = 1}, &reloaded.image);
+	configure(&reloaded, upstream, rest);
+	reloaded.larder = wire_larder(wire, &(struct larder_options){.arguments = arguments});
+	return reloaded;
+}
+
+static void hang_up(const struct reloaded *reloaded, const char *says)
+{
+	larder_signal(reloaded->larder, SIGHUP);
+	assert_true(larder_wait_output(reloaded->larder, says, WIRE_WAIT_MS));
+}
+
+static void expect_status(const struct reloaded *reloaded, const char *headers, const char *target, int status)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	ask(reloaded->larder, NULL, headers, &reply, "%s", target);
+	assert_int_equal(reply.status, status);
+}
+
+WIRE_TEST(an_upstream_and_an_alias_that_are_added_serve_at_once)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+	char rest[256];
+
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+	expect_status(&reloaded, NULL, "/v2/other.test/team/app/manifests/1", 404);
+	snprintf(rest, sizeof(rest), "  other.test: {url: \"%s\", aliases: [third.test]}",
+		 scripted_url(reloaded.upstream, 0));
+	configure(&reloaded, "", rest);
+	hang_up(&reloaded, "1 of 9 upstreams are new or changed");
+	expect_status(&reloaded, NULL, "/v2/other.test/team/app/manifests/1", 200);
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1?ns=third.test", 200);
+}
+
+WIRE_TEST(what_is_denied_now_is_not_served_even_where_it_was_ready)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+	expect_hit_soon(reloaded.larder, "/v2/team/app/manifests/1");
+	for (int i = 0; i < 3; i++)
+		expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+	configure(&reloaded, ", deny: [\"team/*\"]", "");
+	hang_up(&reloaded, "the configuration was read again");
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 403);
+}
+
+WIRE_TEST(an_upstream_that_did_not_change_is_not_asked_anew)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+	expect_hit_soon(reloaded.larder, "/v2/team/app/manifests/1");
+	scripted_clear_log(reloaded.upstream);
+	hang_up(&reloaded, "0 of 8 upstreams are new or changed");
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+	expect_count(reloaded.upstream, NULL, NULL, 0);
+}
+
+WIRE_TEST(a_wrong_configuration_changes_nothing)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+
+	configure(&reloaded, ", deny: [\"*\"]", "nonsense: 1\n");
+	hang_up(&reloaded, "SIGHUP: all stays as it was");
+	assert_true(larder_wait_output(reloaded.larder, "nonsense", WIRE_WAIT_MS));
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+}
+
+WIRE_TEST(users_change_and_a_wrong_file_of_them_changes_nothing)
+{
+	_cleanup_free_ char *users = wire_write_file(wire, "users", ALICE);
+	char rest[256];
+
+	snprintf(rest, sizeof(rest), "access: {htpasswd: %s}", users);
+	struct reloaded reloaded = reloaded_new(wire, "", rest);
+
+	expect_status(&reloaded, AS_ALICE, "/v2/team/app/manifests/1", 200);
+	free(wire_write_file(wire, "users", "alice:plain\n"));
+	hang_up(&reloaded, "SIGHUP: all stays as it was");
+	expect_status(&reloaded, AS_ALICE, "/v2/team/app/manifests/1", 200);
+	free(wire_write_file(wire, "users", BOB));
+	hang_up(&reloaded, "the configuration was read again");
+	expect_status(&reloaded, AS_ALICE, "/v2/team/app/manifests/1", 401);
+	expect_status(&reloaded, AS_BOB, "/v2/team/app/manifests/1", 200);
+}
+
+WIRE_TEST(what_needs_a_restart_is_named)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+
+	configure(&reloaded, "", "offline: true\n");
+	hang_up(&reloaded, "SIGHUP: offline changes with a restart alone");
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WIRE_CASE(an_upstream_and_an_alias_that_are_added_serve_at_once),
+		WIRE_CASE(what_is_denied_now_is_not_served_even_where_it_was_ready),
+		WIRE_CASE(an_upstream_that_did_not_change_is_not_asked_anew),
+		WIRE_CASE(a_wrong_configuration_changes_nothing),
+		WIRE_CASE(users_change_and_a_wrong_file_of_them_changes_nothing),
+		WIRE_CASE(what_needs_a_restart_is_named),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
