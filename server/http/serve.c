@@ -258,8 +258,7 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	}
 	http_send_forget(exchange);
 	/* Else it is the library's, which sends from it. */
-	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE &&
-	    (exchange->is_sender || thread->server->tls))
+	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && (exchange->is_sender || thread->server->tls))
 		close(exchange->body.fd);
 	http_prepared_unref(exchange->prepared);
 	buf_dispose(&exchange->collected);
