@@ -119,5 +119,6 @@ int cmd_gc(const struct command_line *line);
 int cmd_verify(const struct command_line *line);
 int cmd_jobs(const struct command_line *line);
 int cmd_config(const struct command_line *line);
+int cmd_doctor(const struct command_line *line);
 int cmd_completion(const struct command_line *line);
 int cmd_manual(const struct command_line *line);

@@ -105,6 +105,18 @@ static const struct command_option config_options[] = {
 	{NULL},
 };
 
+static const struct command_option doctor_options[] = {
+	{"config", 'c', "FILE", "read larder's configuration here; else as serve does"},
+	{"at", 0, "HOST:PORT", "where clients reach larder; else where it listens"},
+	{"tls", 0, NULL, "it is reached by HTTPS, also when the configuration knows of no certificate"},
+	{"ca", 0, "FILE", "the authorities (PEM) by which clients know its certificate"},
+	{"user", 0, "NAME:PASSWORD", "log in to it like this, where it asks for that"},
+	{"test", 0, NULL, "pull through it, in each way that clients have of asking"},
+	{"image", 0, "REF", "pull this image; else docker.io/library/hello-world:latest"},
+	{"json", 0, NULL, "print one JSON document"},
+	{NULL},
+};
+
 static const struct command_action completion_actions[] = {
 	{"bash", "for /usr/share/bash-completion/completions/larder"},
 	{"zsh", "for a file _larder in a folder of $fpath"},
@@ -336,6 +348,19 @@ const struct command command_table[] = {
 		.actions = config_actions,
 		.sections = {{"Options", config_options}},
 		.run = cmd_config,
+	},
+	{
+		.name = "doctor",
+		.arguments = "[docker|containerd|podman|buildkit]…",
+		.arguments_max = COMMAND_ANY_NUMBER,
+		.summary = "prints client configuration for this larder, and tests it",
+		.description =
+			"Prints what tells docker, containerd, podman (buildah, skopeo, CRI-O) and BuildKit of this "
+			"larder, each with the file that it belongs into. With --test an image is pulled through "
+			"larder in each way that these clients have of asking, every digest checked; exit status 1 "
+			"when one of them fails.",
+		.sections = {{"Options", doctor_options}},
+		.run = cmd_doctor,
 	},
 	{
 		.name = "completion",

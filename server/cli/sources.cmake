@@ -7,6 +7,7 @@ set(CLI_SOURCES
   cli/bundle_sink.c
   cli/cmd_check.c
   cli/cmd_config.c
+  cli/cmd_doctor.c
   cli/cmd_explain.c
   cli/cmd_export.c
   cli/cmd_import.c
@@ -31,6 +32,8 @@ set(CLI_SOURCES
   cli/config_value.c
   cli/config_yaml.c
   cli/event_reader.c
+  cli/doctor_clients.c
+  cli/doctor_pull.c
   cli/help.c
   cli/job.c
   cli/job_summary.c
@@ -40,6 +43,7 @@ set(CLI_SOURCES
   cli/local.c
   cli/manual.c
   cli/progress.c
+  cli/registry_client.c
   cli/sandbox.c
   cli/serve_access.c
   cli/serve_config.c

@@ -39,7 +39,7 @@ library_owner() {
     seccomp.h | linux/landlock.h) echo 'server/cli/sandbox.c' ;;
     zstd.h) echo 'layer/*' ;;
     lmdb.h) echo 'store/@(index*.c|index_internal.h|schema.h)' ;;
-    curl/*) echo '@(upstream/fetch_curl*.[ch]|server/cli/admin_client.c)' ;;
+    curl/*) echo '@(upstream/fetch_curl*.[ch]|server/cli/admin_client.c|server/cli/registry_client.c)' ;;
     archive.h | archive_entry.h) echo 'server/bundle/archive.c' ;;
     yaml.h) echo 'server/cli/config*' ;;
     nghttp2/*) echo 'tests/*' ;;
