@@ -67,7 +67,6 @@ static void look(struct admin *admin, struct point *now)
 							[SUM_STALE] = TRAFFIC_STALE,
 							[SUM_ERROR] = TRAFFIC_ERROR};
 	struct index_totals totals = {0};
-	struct registry_stats stats;
 	struct err err;
 
 	memset(now, 0, sizeof(*now));
@@ -79,10 +78,7 @@ static void look(struct admin *admin, struct point *now)
 		now->sums[SUM_SERVED] += bytes;
 		now->sums[SUM_SAVED] += i == SUM_MISS || i == SUM_ERROR ? 0 : bytes;
 	}
-	for (size_t i = 0; i < pull_upstream_count(admin->pull); i++) {
-		pull_upstream_stats(pull_upstream_at(admin->pull, i), &stats);
-		now->sums[SUM_FETCHED] += count_read(&stats.fetch->body_bytes);
-	}
+	now->sums[SUM_FETCHED] = pull_fetched_bytes(admin->pull);
 	now->sums[SUM_EVICTED] = evict_total_bytes(admin->store);
 	index_get_totals(store_index(admin->store), &totals, &err);
 	now->store_bytes = totals.bytes;

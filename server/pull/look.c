@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/pull/look.h"
 
+#include "base/count.h"
 #include "server/pull/flight.h"
+#include "upstream/fetch.h"
 
 bool pull_is_offline(const struct pull *pull)
 {
@@ -24,6 +26,19 @@ bool pull_upstream_is_ailing(const struct pull_upstream *upstream)
 void pull_upstream_stats(const struct pull_upstream *upstream, struct registry_stats *stats)
 {
 	registry_stats(upstream->registry, stats);
+}
+
+uint64_t pull_fetched_bytes(const struct pull *pull)
+{
+	const struct pull_upstream *upstream = __atomic_load_n(&pull->all_upstreams, __ATOMIC_ACQUIRE);
+	struct registry_stats stats;
+	uint64_t bytes = 0;
+
+	for (; upstream; upstream = upstream->older) {
+		registry_stats(upstream->registry, &stats);
+		bytes += count_read(&stats.fetch->body_bytes);
+	}
+	return bytes;
 }
 
 void pull_list_flights(struct pull *pull, void (*each)(void *arg, const struct pull_flight *flight), void *arg)

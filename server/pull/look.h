@@ -14,6 +14,9 @@ struct pull_upstream *const *pull_upstreams(const struct pull *pull, size_t *cou
 bool pull_upstream_is_ailing(const struct pull_upstream *upstream);
 void pull_upstream_stats(const struct pull_upstream *upstream, struct registry_stats *stats);
 
+/* All bytes of bodies that came from upstreams since the start, those that are not configured any more included. */
+uint64_t pull_fetched_bytes(const struct pull *pull);
+
 /* A transfer under way. Borrowed during the call. */
 struct pull_flight {
 	const char *upstream;

@@ -62,17 +62,8 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->pages = page_cache_new();
 	pthread_mutex_init(&pull->lock, NULL);
 	pthread_cond_init(&pull->idle, NULL);
-<<<<<<< HEAD
 	pthread_cond_init(&pull->sparse_ended, NULL);
-	pull->upstream_count = options->upstream_count;
-	pull->upstreams = mem_alloc(pull->upstream_count * sizeof(*pull->upstreams));
-	for (size_t i = 0; i < pull->upstream_count; i++)
-		upstream_init(pull, &pull->upstreams[i], &options->upstreams[i]);
-	pull->default_upstream = pull_find_upstream(pull, options->default_upstream, strlen(options->default_upstream));
-	assert(pull->default_upstream); /* the configuration was checked */
-=======
 	pull_set_upstreams(pull, options);
->>>>>>> 8e40e8f (Take certificates, users, upstreams and limits anew on SIGHUP)
 	return pull;
 }
 

@@ -45,7 +45,8 @@ struct pull {
 	struct loop *loop;
 	struct upstreams *upstreams;         /* atomic: those in force */
 	uint64_t reconfigured;               /* atomic: how often others took their place */
-	struct pull_upstream *all_upstreams; /* ever made: requests may still have one that is no longer configured */
+	struct pull_upstream *all_upstreams; /* atomic: those ever made, as requests may still have one that is no
+						longer configured */
 	bool offline;
 	/* Told of each flight that begins, with pull->lock held; NULL: nobody. */
 	pull_watch_fn *watch;

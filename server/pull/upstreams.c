@@ -100,7 +100,7 @@ static struct pull_upstream *upstream_new(struct pull *pull, const struct pull_u
 	upstream->options.deny = list_copy(options->deny, options->deny_count);
 	upstream->registry = registry_new(pull->loop, &options->registry);
 	upstream->older = pull->all_upstreams;
-	pull->all_upstreams = upstream;
+	__atomic_store_n(&pull->all_upstreams, upstream, __ATOMIC_RELEASE);
 	return upstream;
 }
 
