@@ -148,6 +148,24 @@ static const struct command_option receipt_options[] = {
 	{NULL},
 };
 
+static const struct command_option files_options[] = {
+	{"platform", 0, "OS/ARCH", "of an image for several platforms; else this machine's, or one that is held"},
+	{"long", 'l', NULL, "print mode, owner, size and time too"},
+	{"recursive", 'r', NULL, "print all that is below, too"},
+	{NULL},
+};
+
+static const struct command_option find_options[] = {
+	{"platform", 0, "OS/ARCH", "of an image for several platforms; else this machine's, or one that is held"},
+	{"long", 'l', NULL, "print mode, owner, size and time too"},
+	{NULL},
+};
+
+static const struct command_option platform_options[] = {
+	{"platform", 0, "OS/ARCH", "of an image for several platforms; else this machine's, or one that is held"},
+	{NULL},
+};
+
 const struct command command_table[] = {
 	{
 		.name = "serve",
@@ -336,6 +354,55 @@ const struct command command_table[] = {
 		.actions = jobs_actions,
 		.sections = {ASKING},
 		.run = cmd_jobs,
+	},
+	{
+		.name = "files",
+		.arguments = "REF [PATH]",
+		.arguments_min = 1,
+		.arguments_max = 2,
+		.wants = "name an image, such as docker.io/library/alpine:3.20",
+		.summary = "lists files inside an image, without unpacking it",
+		.description = "Lists a directory of the image's merged layers, its root when no PATH is given. Layers "
+			       "are indexed the first time.",
+		.sections = {{"Options", files_options}, ASKING, STORE},
+		.run = cmd_files,
+	},
+	{
+		.name = "cat",
+		.arguments = "REF PATH",
+		.arguments_min = 2,
+		.arguments_max = 2,
+		.wants = "name an image and the path of a file in it",
+		.summary = "prints a file inside an image, without unpacking it",
+		.description = "Prints the bytes of a file of the image. No more of a layer is read than is needed, "
+			       "also where the layer is not held and has to be fetched.",
+		.sections = {{"Options", platform_options}, ASKING, STORE},
+		.run = cmd_cat,
+	},
+	{
+		.name = "find",
+		.arguments = "REF GLOB",
+		.arguments_min = 2,
+		.arguments_max = 2,
+		.wants = "name an image and a glob, such as '*.so.6'",
+		.summary = "finds files inside an image by their name or path",
+		.description = "Prints the files of the image whose name matches the glob, or whose whole path does "
+			       "where the glob has a slash.",
+		.sections = {{"Options", find_options}, ASKING, STORE},
+		.run = cmd_find,
+	},
+	{
+		.name = "diff",
+		.arguments = "REF REF",
+		.arguments_min = 2,
+		.arguments_max = 2,
+		.wants = "name two images",
+		.summary = "says what differs between the files of two images",
+		.description = "Prints a line for each file that the second image has (A), has not (D) or has "
+			       "otherwise (M), and what differs: type, mode, owner, target, device, xattrs or content. "
+			       "Files of the same size and time are taken for the same.",
+		.sections = {{"Options", platform_options}, ASKING, STORE},
+		.run = cmd_diff,
 	},
 	{
 		.name = "config",

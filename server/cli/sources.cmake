@@ -10,6 +10,7 @@ set(CLI_SOURCES
   cli/cmd_doctor.c
   cli/cmd_explain.c
   cli/cmd_export.c
+  cli/cmd_files.c
   cli/cmd_import.c
   cli/cmd_receipt.c
   cli/cmd_jobs.c
