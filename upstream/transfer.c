@@ -187,6 +187,8 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	if (!lane->answered)
 		transfer->answer_ms = clock_ms() - lane->asked_ms;
 	lane->answered = true;
+	if (answer->offset < lane->at)
+		lane->end = UINT64_MAX; /* the whole instead of a part */
 	lane->at = answer->offset;
 	if (answer->size != REGISTRY_LENGTH_UNKNOWN && !transfer->size_known) {
 		transfer->size_known = true;
@@ -391,6 +393,21 @@ static void on_tick(struct loop_timer *timer)
 		loop_timer_set(transfer->registry->loop, &transfer->timer, TICK_MS);
 }
 
+/* Where the first claim ends: before a part that is there already, unless that is not worth a request of its own. */
+static uint64_t first_end(const struct transfer *transfer, uint64_t end, uint64_t size)
+{
+	uint64_t next, next_end;
+
+	while (end < size) {
+		if (!transfer->sink->next_gap(transfer->arg, end, &next, &next_end))
+			next = next_end = size;
+		if (next - end >= TRANSFER_PRESENT_MIN)
+			return end;
+		end = next_end;
+	}
+	return UINT64_MAX;
+}
+
 void transfer_start(struct registry *registry, const struct transfer_query *query, const struct transfer_sink *sink,
 		    void *arg, struct transfer **handle)
 {
@@ -409,8 +426,11 @@ void transfer_start(struct registry *registry, const struct transfer_query *quer
 	transfer->refs = 1;
 	*handle = transfer;
 	lane->transfer = transfer;
-	if (!sink->next_gap(arg, 0, &lane->at, &lane->end))
+	if (sink->next_gap(arg, 0, &lane->at, &lane->end)) {
+		lane->end = first_end(transfer, lane->end, query->in_order ? 0 : query->size);
+	} else {
 		lane->at = 0;
-	lane->end = UINT64_MAX;
+		lane->end = UINT64_MAX;
+	}
 	transfer_lane_start(lane);
 }

@@ -30,6 +30,7 @@
 #define TRANSFER_FAR_LOOK_MS   300                  /* whether it does come is looked at this often */
 #define TRANSFER_RATE_ASSUMED  ((uint64_t)32 << 10) /* bytes a millisecond, until that long was measured */
 #define TRANSFER_SEGMENT_MIN   ((uint64_t)1 << 20)
+#define TRANSFER_PRESENT_MIN   ((uint64_t)256 << 10) /* what is there already and shorter is fetched again */
 
 /* When more lanes are worth a try. */
 struct transfer_limits {
@@ -63,6 +64,7 @@ struct transfer_query {
 	const char *repository;
 	const char *digest;
 	const char *etag; /* of what is there already, or NULL */
+	uint64_t size;    /* of the blob, where something is there already; 0: not known */
 	bool in_order;    /* one lane, for a sink that takes no other bytes than the first that are missing */
 	enum pace_priority priority;
 };

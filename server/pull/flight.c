@@ -439,6 +439,7 @@ void flight_ask_upstream(struct flight *flight)
 		ingest_etag(flight->ingest, etag);
 		transfer.etag = etag[0] ? etag : NULL;
 		transfer.in_order = ingest_is_windowed(flight->ingest);
+		transfer.size = ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN ? 0 : ingest_size(flight->ingest);
 		/* Readers of a flight that goes on look at it meanwhile. */
 		pthread_mutex_lock(&flight->lock);
 		transfer.priority = flight->priority;

@@ -7,6 +7,8 @@
 #include "base/err.h"
 #include "layer/table.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 
 /* A header with a right checksum; what is NULL or 0 is left out. */
@@ -25,6 +27,13 @@ static inline void tars_octal(char *field, int digits, uint64_t number)
 		field[--digits] = (char)('0' + (number & 7));
 }
 
+static inline void tars_text(char *field, size_t max, const char *text)
+{
+	size_t len = strlen(text);
+
+	memcpy(field, text, len < max ? len : max);
+}
+
 static inline void tars_set_sum(char block[512])
 {
 	unsigned sum = 0;
@@ -38,7 +47,7 @@ static inline void tars_set_sum(char block[512])
 static inline void tars_fill(char block[512], const struct tars_header *header)
 {
 	memset(block, 0, 512);
-	memcpy(block, header->name, strnlen(header->name, 100));
+	tars_text(block, 100, header->name);
 	tars_octal(block + 100, 7, header->mode ? header->mode : 0644);
 	tars_octal(block + 108, 7, 0);
 	tars_octal(block + 116, 7, 0);
@@ -46,10 +55,10 @@ static inline void tars_fill(char block[512], const struct tars_header *header)
 	tars_octal(block + 136, 11, 1000000000);
 	block[156] = header->type ? header->type : '0';
 	if (header->link)
-		memcpy(block + 157, header->link, strnlen(header->link, 100));
+		tars_text(block + 157, 100, header->link);
 	memcpy(block + 257, header->gnu ? "ustar  " : "ustar\00000", 8);
 	if (header->prefix)
-		memcpy(block + 345, header->prefix, strnlen(header->prefix, 155));
+		tars_text(block + 345, 155, header->prefix);
 	tars_set_sum(block);
 }
 
