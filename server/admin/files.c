@@ -127,8 +127,11 @@ void files_put_node(struct buf *out, const struct layer_node *node, const char *
 	buf_append_text(out, "\"path\":\"/");
 	buf_append_json(out, path);
 	buf_printf(out, "\",\"type\":\"%s\"", files_type_name(node));
-	if (!entry) /* a directory that no layer tells of */
+	if (!entry) {
+		/* A directory that no layer tells of: what unpacking makes of it. */
+		buf_append_text(out, ",\"mode\":\"0755\",\"uid\":0,\"gid\":0,\"size\":0");
 		return;
+	}
 	buf_printf(out, ",\"mode\":\"%04o\",\"uid\":%" PRIu64 ",\"gid\":%" PRIu64 ",", entry->mode, entry->uid,
 		   entry->gid);
 	files_put_text(out, "user", entry->user);
