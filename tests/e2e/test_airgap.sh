@@ -32,7 +32,10 @@ name_of() {
 crosses_whole() {
   say "what is not held is fetched, exported, imported elsewhere, and served with the upstream gone"
   on near export -o "$T/bundle.tar" "$(name_of multi)" "$(name_of plain)"
+  on near ls --lock >"$T/lock"
+  if on far check --lockfile "$T/lock" >"$T/said"; then fail "an empty store has all of the list"; fi
   on far import "$T/bundle.tar"
+  on far check --lockfile "$T/lock"
   copy --all --src-tls-verify=false "docker://${at[far]}/$REPOSITORY:multi" "dir:$T/multi.far"
   diff -r "$T/multi.registry" "$T/multi.far"
   copy --src-tls-verify=false "docker://${at[far]}/$REPOSITORY:plain" "dir:$T/plain.far"
