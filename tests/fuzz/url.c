@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tests/fuzz/fuzz.h"
+
+#include "upstream/retry.h"
+#include "upstream/url.h"
+
+/* URLs, references to others, Link headers and Retry-After, as upstreams send them. */
+FUZZ_TEXT(text)
+{
+	struct url url;
+	uint64_t ms;
+	char *joined = url_join("https://registry.example/v2/a/b/tags/list", text);
+	char *next = url_link_next("https://registry.example/v2/a/b/tags/list?n=5", text);
+	char *escaped = url_escape(text);
+
+	if (url_parse(text, &url) == 0)
+		url_host_private(url.host);
+	if (joined)
+		FUZZ_HOLDS(url_parse(joined, &url) == 0);
+	if (next)
+		FUZZ_HOLDS(url_parse(next, &url) == 0);
+	retry_after_parse(text, 1700000000000, &ms);
+	free(joined);
+	free(next);
+	free(escaped);
+}
