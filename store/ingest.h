@@ -68,6 +68,8 @@ int ingest_set_size(struct ingest *ingest, uint64_t size, struct err *err);
  * being made; ERR_NO_SPACE. One thread at a time.
  */
 int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struct err *err);
+/* Whether that could be had at all: 0, or ERR_NO_SPACE. Nothing is reserved, and no room is made. */
+int ingest_check_room(struct ingest *ingest, uint64_t size, struct err *err);
 
 /*
  * From here on bytes go to memory instead of the disk, and the blob will not be published: for a disk that takes no

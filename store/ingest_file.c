@@ -263,6 +263,13 @@ int ingest_reserve(struct ingest *ingest, uint64_t size, uint64_t wait_ms, struc
 	return 0;
 }
 
+int ingest_check_room(struct ingest *ingest, uint64_t size, struct err *err)
+{
+	uint64_t wanted = size + 2 * ROOM_FILE_BYTES;
+
+	return wanted <= ingest->reserved ? 0 : room_check(ingest->store, wanted - ingest->reserved, err);
+}
+
 /* Opens the partial and takes up what is there; where the disk refuses, everything goes to memory. */
 static int open_files(struct ingest *ingest, struct err *err)
 {

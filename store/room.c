@@ -180,6 +180,22 @@ int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err 
 	return code;
 }
 
+int room_check(struct store *store, uint64_t bytes, struct err *err)
+{
+	struct room *room = &store->room;
+	struct measure measure = {0};
+	int code = 0;
+
+	pthread_mutex_lock(&room->mutex);
+	if (has_limits(room)) {
+		take_measure(store, &measure);
+		if (excess_of(room, &measure, bytes, false) > measure.evictable)
+			code = no_space(store, bytes, &measure, err);
+	}
+	pthread_mutex_unlock(&room->mutex);
+	return code;
+}
+
 void room_give(struct store *store, uint64_t bytes)
 {
 	pthread_mutex_lock(&store->room.mutex);

@@ -265,6 +265,30 @@ static int reserve(struct flight *flight, uint64_t size, struct err *err)
 	return code == ERR_NO_SPACE ? pass_on(flight, err) : code;
 }
 
+/* How much room is asked for when so many bytes are there: all of it when a manifest vouches for the size. What only
+ * the upstream says is believed a step at a time, or a lie would empty the cache. */
+static uint64_t room_for(struct flight *flight, uint64_t present)
+{
+	uint64_t size = ingest_size(flight->ingest), told;
+	uint64_t step = (present + FLIGHT_ROOM_STEP) / FLIGHT_ROOM_STEP * FLIGHT_ROOM_STEP;
+
+	if (size != INGEST_SIZE_UNKNOWN && (size <= step || sizes_find(flight->pull->sizes, &flight->digest, &told)))
+		return size;
+	return step;
+}
+
+/* What could not be had by throwing away everything is no reason to throw away anything. */
+static int reserve_first(struct flight *flight, struct err *err)
+{
+	int code = 0;
+
+	if (!ingest_is_spilled(flight->ingest))
+		code = ingest_check_room(flight->ingest, ingest_size(flight->ingest), err);
+	if (code == ERR_NO_SPACE)
+		return pass_on(flight, err);
+	return reserve(flight, room_for(flight, ingest_present_bytes(flight->ingest)), err);
+}
+
 static int on_answer(void *arg, const struct registry_answer *answer)
 {
 	struct flight *flight = arg;
@@ -276,7 +300,7 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	if (code == 0 && answer->size != REGISTRY_LENGTH_UNKNOWN)
 		code = ingest_set_size(flight->ingest, answer->size, &err);
 	if (code == 0 && ingest_size(flight->ingest) != INGEST_SIZE_UNKNOWN)
-		code = reserve(flight, ingest_size(flight->ingest), &err);
+		code = reserve_first(flight, &err);
 	if (code) {
 		if (code != ERR_AGAIN)
 			log_warn("upstream %s: %s: %s", flight->upstream->name, flight->repository, err.text);
@@ -341,8 +365,8 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 
 	if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN && offset + len > FLIGHT_UNKNOWN_SIZE_MAX)
 		code = err_set(&err, ERR_LIMIT, "the upstream tells no length, and does not end");
-	else if (ingest_size(flight->ingest) == INGEST_SIZE_UNKNOWN)
-		code = reserve(flight, (offset + len + FLIGHT_ROOM_STEP) / FLIGHT_ROOM_STEP * FLIGHT_ROOM_STEP, &err);
+	else
+		code = reserve(flight, room_for(flight, ingest_present_bytes(flight->ingest) + len), &err);
 	if (code == 0)
 		code = flight_write(flight, offset, data, len, &err);
 	if (code == ERR_AGAIN)
