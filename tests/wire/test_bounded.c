@@ -422,12 +422,37 @@ WIRE_TEST(blob_larger_than_the_store_is_passed_on)
 	expect_blob(larder, small, "larder; hit");
 }
 
+WIRE_TEST(length_that_is_only_claimed_removes_nothing_that_is_held)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	const char *arguments[] = {"--max-size", "64MiB", NULL};
+	_cleanup_free_ char *url = mem_printf("registry.test=%s", scripted_url(upstream, 0));
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *lies = NULL;
+	char held[8][SCRIPTED_DIGEST_MAX], liar[SCRIPTED_DIGEST_MAX];
+	struct larder *larder = wire_larder(wire, &(struct larder_options){.upstream = url, .arguments = arguments});
+
+	for (unsigned i = 0; i < 8; i++) {
+		scripted_add_blob(upstream, "team/app", i, 4 * MIB, held[i]);
+		expect_blob(larder, held[i], NULL);
+	}
+	/* It would fit once all else is thrown away. */
+	scripted_add_blob(upstream, "team/app", 8, MIB, liar);
+	lies = mem_printf("*/blobs/%s", liar);
+	scripted_add_rule(upstream, &(struct scripted_rule){.path = lies, .length_lie = 47 * MIB});
+	ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", liar);
+	assert_false(reply.status == 200 && reply.complete);
+	for (unsigned i = 0; i < 8; i++)
+		expect_blob(larder, held[i], "larder; hit");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(store_stays_below_its_limit_under_random_pulls),
 		WIRE_CASE(least_recently_used_images_go_first),
 		WIRE_CASE(blob_larger_than_the_store_is_passed_on),
+		WIRE_CASE(length_that_is_only_claimed_removes_nothing_that_is_held),
 		DISK_CASE(disk_keeps_its_free_space_under_random_pulls),
 		DISK_CASE(full_disk_does_not_stop_pulls),
 	};
