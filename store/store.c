@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Opening the store: directories, lock, format version, index, in this order, so that a process that does not get the
- * lock changes nothing.
+ * Opening the store: owner, lock, format version, directories, index, in this order, so that a process that does not
+ * get the lock changes nothing.
  */
 #include "store/evict_internal.h"
 
@@ -116,6 +116,20 @@ static int open_root(struct store *store, struct err *err)
 	if (!store->real_path)
 		return open_error(err, errno, "cannot open the store", store->path);
 	return 0;
+}
+
+/* A store is its user's who made it: what root, say, wrote into it, that user could not change. The directory itself
+ * may be somebody else's, as a volume that was mounted for us is. */
+static int check_owner(struct store *store, struct err *err)
+{
+	struct stat found;
+
+	if (fstatat(store->root_fd, "VERSION", &found, AT_SYMLINK_NOFOLLOW) < 0 || found.st_uid == geteuid())
+		return 0;
+	return err_set(err, ERR_IO,
+		       "the store %s belongs to user %u, and larder runs as user %u: run it as user %u, or name "
+		       "another directory with --store",
+		       store->path, found.st_uid, geteuid(), found.st_uid);
 }
 
 static int take_lock(struct store *store, struct err *err)
@@ -264,7 +278,7 @@ int store_open(const struct store_options *options, struct store **store_out, st
 	store->path = mem_strdup(options->path);
 	store->root_fd = store->lock_fd = -1;
 	room_init(&store->room);
-	if ((code = open_root(store, err)) || (code = take_lock(store, err)) ||
+	if ((code = open_root(store, err)) || (code = check_owner(store, err)) || (code = take_lock(store, err)) ||
 	    (code = check_version(store, &version, err)) || (code = make_directories(store, err)) ||
 	    (code = open_index(store, version, err))) {
 		store_close(store);

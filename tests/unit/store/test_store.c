@@ -194,11 +194,46 @@ static void open_as_nobody(struct scratch *scratch)
 static void store_says_what_to_do_about_a_directory_it_may_not_write(void **state)
 {
 	struct scratch *scratch = *state;
+	char *version = scratch_path(scratch, "VERSION");
 
 	assert_int_equal(chmod(scratch->top, 0755), 0);
 	scratch_close(scratch);
 	assert_int_equal(chmod(scratch->path, 0555), 0);
+	/* Its own store, but for the directory. */
+	if (geteuid() == 0)
+		assert_int_equal(lchown(version, 65534, 65534), 0);
+	free(version);
 	assert_int_equal(scratch_in_child(scratch, open_as_nobody), 0);
+}
+
+static void open_and_leave_all_as_it_was(struct scratch *scratch)
+{
+	char *lock = scratch_path(scratch, "lock");
+
+	if (scratch_open(scratch) != ERR_IO || !strstr(scratch->err.text, "belongs to user 65534,"))
+		_exit(1);
+	_exit(scratch_exists(lock) ? 2 : 0);
+}
+
+static void store_refuses_a_user_who_is_not_its_owner_even_root(void **state)
+{
+	struct scratch *scratch = *state;
+	char *version = scratch_path(scratch, "VERSION"), *lock = scratch_path(scratch, "lock");
+
+	if (geteuid() != 0) {
+		print_message("skipped: only root can give files away\n");
+		skip();
+	}
+	scratch_close(scratch);
+	assert_int_equal(unlink(lock), 0);
+	assert_int_equal(lchown(version, 65534, 65534), 0);
+	assert_int_equal(scratch_in_child(scratch, open_and_leave_all_as_it_was), 0);
+	/* The directory alone says nothing: a volume's is root's. */
+	assert_int_equal(lchown(version, 0, 0), 0);
+	assert_int_equal(lchown(scratch->path, 65534, 65534), 0);
+	assert_int_equal(scratch_open(scratch), 0);
+	free(version);
+	free(lock);
 }
 
 static void store_removes_what_is_worth_nothing_from_partial(void **state)
@@ -273,6 +308,7 @@ int main(void)
 		scratch_test(store_refuses_a_file_in_place_of_its_directory),
 		scratch_test(store_refuses_a_file_in_place_of_an_inner_directory),
 		scratch_test(store_says_what_to_do_about_a_directory_it_may_not_write),
+		scratch_test(store_refuses_a_user_who_is_not_its_owner_even_root),
 		scratch_test(store_removes_what_is_worth_nothing_from_partial),
 		scratch_test(blob_that_a_crash_kept_from_the_index_counts_once_the_store_is_open),
 		scratch_test(store_makes_a_new_index_again_when_it_was_cut_off),
