@@ -179,6 +179,11 @@ static unsigned running_max(struct scripted *upstream)
 
 BOTH_TEST(limit_per_stream_is_overcome)
 {
+	/* Where everything takes many times as long, four lanes have no more to win than one. */
+	if (built_with_sanitizer()) {
+		print_message("skipped: a sanitizer slows the lanes down\n");
+		skip();
+	}
 	struct scripted_options options = {.shape.rate_stream = RATE};
 	_cleanup_(room_dispose) struct room room = room_new(wire, &options, h2);
 	uint64_t alone_ms = SIZE * 1000 / RATE, ahead;
@@ -274,7 +279,8 @@ BOTH_TEST(lanes_in_trouble_lose_nothing)
 		&(struct scripted_rule){
 			.path = BLOBS, .from = 8, .count = 1, .cut = SCRIPTED_CUT_FIN, .cut_at = SCRIPTED_BEFORE_HEAD});
 	transfer(&room, SEED, SIZE, NULL);
-	expect_sent_at_most(room.upstream, MORE);
+	/* What was on its way on the lane that was cut is lost. */
+	expect_sent_at_most(room.upstream, MORE + SEGMENT);
 }
 
 int main(void)

@@ -157,6 +157,7 @@ WIRE_TEST(transfer_that_nobody_reads_and_nobody_keeps_ends)
 	client_fetch(&request, &reply);
 	assert_true(larder_wait_output(larder, "nobody reads it", WIRE_WAIT_MS));
 	/* And the next one finds nothing in the way. */
+	client_reply_dispose(&reply);
 	request.leave_after = 0;
 	assert_true(client_fetch(&request, &reply));
 	assert_string_equal(reply.digest, digest);
