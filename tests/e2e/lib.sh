@@ -181,6 +181,8 @@ trap 'exit 143' TERM
 source "$E2E_SOURCE/tests/e2e/image.sh"
 # shellcheck source=tests/e2e/registry.sh
 source "$E2E_SOURCE/tests/e2e/registry.sh"
+# shellcheck source=tests/e2e/clients.sh
+source "$E2E_SOURCE/tests/e2e/clients.sh"
 
 # start_larder NAME OPTION…: on LARDER_AT (127.0.0.1:PORT).
 start_larder() {
@@ -189,6 +191,23 @@ start_larder() {
   start "$name" "$LARDER" serve --listen 127.0.0.1:0 "$@"
   wait_log "$name" 'listening on '
   LARDER_AT=127.0.0.1:$(port_of "$name")
+}
+
+# start_side NAME OPTION…: a larder with a store and an admin socket of its own; its address is at[NAME].
+declare -A at=()
+start_side() {
+  local side=$1
+  shift
+  start_larder "$side" --store "$T/$side" --admin "unix:$T/$side.sock" "$@"
+  # shellcheck disable=SC2034 # read by the tests
+  at[$side]=$LARDER_AT
+}
+
+# on NAME COMMAND…: a command to the larder of that name.
+on() {
+  local side=$1
+  shift
+  LARDER_ADMIN=unix:$T/$side.sock "$LARDER" "$@"
 }
 
 # start_larder_for plain|nginx|nghttpx: larder as docker.io's mirror, with the registry right behind it or behind a TLS

@@ -5,7 +5,6 @@
 # need_suite here|SUITE: sets RUN to what runs that Debian's programs: "${RUN[@]}" COMMAND…
 need_suite() {
   local folder
-  RUN=(env)
   [ "$1" != here ] || return 0
   [ "$(id -u)" = 0 ] || skip "a folder of another Debian needs root"
   folder=$("$E2E_SOURCE/tests/e2e/newer-clients" "$1") || skip "${folder#SKIPPED: }"

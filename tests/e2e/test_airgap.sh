@@ -10,21 +10,6 @@ copy() {
   skopeo --insecure-policy copy -q "$@"
 }
 
-on() {
-  local side=$1
-  shift
-  LARDER_ADMIN=unix:$T/$side.sock "$LARDER" "$@"
-}
-
-# start_side NAME OPTION…: a larder with a store and an admin socket of its own; its address is at[NAME].
-declare -A at=()
-start_side() {
-  local side=$1
-  shift
-  start_larder "$side" --store "$T/$side" --admin "unix:$T/$side.sock" "$@"
-  at[$side]=$LARDER_AT
-}
-
 name_of() {
   echo "docker.io/$REPOSITORY:$1"
 }
@@ -115,25 +100,19 @@ podman_and_containerd_load_it() {
     say "skipped: loading images needs root"
     return
   fi
-  podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver vfs load -q -i "$T/one.tar" >"$T/said"
+  : >"$T/registries.conf"
+  DRIVER=vfs podman_cli load -q -i "$T/one.tar" >"$T/said"
   grep -q "$(name_of multi)" "$T/said" || fail "podman loaded something else"
-  podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver vfs images --digests >"$T/said"
+  DRIVER=vfs podman_cli images --digests >"$T/said"
   grep -q "$MANIFEST" "$T/said" || fail "podman holds another digest"
   if ! command -v containerd >/dev/null || ! grep -q ' /sys/fs/cgroup' /proc/self/mounts; then
     say "skipped: containerd is not installed, or there are no cgroups"
     return
   fi
-  printf 'version = 2\nroot = "%s"\nstate = "%s"\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\n[grpc]\n  address = "%s"\n' \
-    "$T/containerd" "$T/containerd-state" "$T/containerd.sock" >"$T/containerd.toml"
-  start containerd containerd --config "$T/containerd.toml"
-  wait_for 60 "an answer of containerd" containerd_answers
-  ctr -a "$T/containerd.sock" -n e2e images import --snapshotter native "$T/one.tar" >/dev/null
-  ctr -a "$T/containerd.sock" -n e2e content get "$MANIFEST" | cmp - "$(truth "$MANIFEST")"
+  start_containerd
+  ctr_cli images import --snapshotter native "$T/one.tar" >/dev/null
+  ctr_cli content get "$MANIFEST" | cmp - "$(truth "$MANIFEST")"
   stop containerd
-}
-
-containerd_answers() {
-  ctr -a "$T/containerd.sock" version >"$T/version" 2>&1
 }
 
 other_tools_write_it() {

@@ -8,33 +8,11 @@ need dockerd docker skopeo curl jq
 need_daemons
 need_unpacking
 
-docker_cli() {
-  docker -H "unix://$T/docker.sock" "$@"
-}
-
-daemon_answers() {
-  docker_cli version >"$T/version" 2>&1 || service_ended dockerd
-}
-
-start_dockerd() {
-  client_config daemon.json >"$T/daemon.json"
-  start dockerd dockerd --config-file "$T/daemon.json" --iptables=false --bridge=none --data-root "$T/docker" \
-    --exec-root "$T/docker-exec" -H "unix://$T/docker.sock" -p "$T/docker.pid"
-  wait_for 60 "an answer of dockerd" daemon_answers
-  ! service_ended dockerd || fail "dockerd does not start"
-}
-
 # pull_and_compare: what the daemon says of the image it pulled is what the registry holds.
 pull_and_compare() {
-  local config
   docker_cli pull -q "${REPOSITORY#library/}:multi" >/dev/null
   docker_cli image inspect "${REPOSITORY#library/}:multi" >"$T/image.json"
-  config=$(jq -r .config.digest "$(truth "$PICKED")")
-  [ "$(jq -r '.[0].Id' "$T/image.json")" = "$config" ] || fail "docker holds another configuration"
-  [ "$(jq -r '.[0].RepoDigests[0]' "$T/image.json")" = "${REPOSITORY#library/}@$MANIFEST" ] ||
-    fail "docker holds another manifest"
-  [ "$(jq -c '.[0].RootFS.Layers' "$T/image.json")" = "$(jq -c .rootfs.diff_ids "$(truth "$config")")" ] ||
-    fail "docker holds other layers"
+  expect_image "$T/image.json" "$PICKED" "${REPOSITORY#library/}@$MANIFEST"
 }
 
 # expect_files: a file out of the image that the daemon unpacked is the one on this machine that went into it.

@@ -7,28 +7,11 @@ source "$(dirname "$0")/lib.sh"
 need podman skopeo curl jq
 need_unpacking
 
-podman_cli() {
-  CONTAINERS_REGISTRIES_CONF=$T/registries.conf \
-    podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver "$DRIVER" "$@"
-}
-
-# pick_driver: vfs copies files and works on every file system; overlay is faster where it works.
-pick_driver() {
-  DRIVER=overlay
-  podman_cli info >"$T/podman.info" 2>&1 || DRIVER=vfs
-}
-
 # pull_and_compare NAME: what podman says of the image it pulled is what the registry holds.
 pull_and_compare() {
-  local config
   podman_cli pull -q "$1:multi" >/dev/null
   podman_cli image inspect "$1:multi" >"$T/image.json"
-  config=$(jq -r .config.digest "$(truth "$PICKED")")
-  [ "sha256:$(jq -r '.[0].Id' "$T/image.json")" = "$config" ] || fail "podman holds another configuration"
-  jq -e --arg digest "$1@$PICKED" '.[0].RepoDigests | index([$digest]) != null' "$T/image.json" >/dev/null ||
-    fail "podman holds another manifest"
-  [ "$(jq -c '.[0].RootFS.Layers' "$T/image.json")" = "$(jq -c .rootfs.diff_ids "$(truth "$config")")" ] ||
-    fail "podman holds other layers"
+  expect_image "$T/image.json" "$PICKED" "$1@$PICKED"
 }
 
 start_registry

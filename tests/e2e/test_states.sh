@@ -8,6 +8,8 @@ source "$(dirname "$0")/lib.sh"
 source "$E2E_SOURCE/tests/e2e/newer.sh"
 need skopeo curl jq nginx
 need_suite "$1"
+# vfs works on every file system, whatever the folder of another Debian is on.
+DOCKERD_OPTIONS=(-s vfs)
 CLIENT=$2
 "${RUN[@]}" sh -c "command -v $CLIENT" >"$T/which" || skip "there is no $CLIENT"
 case $CLIENT in containerd | docker) need_daemons ;; esac
@@ -73,43 +75,11 @@ pull_buildah() {
   same_image "$T/image.json"
 }
 
-ctr_cli() {
-  "${RUN[@]}" ctr -a "$T/containerd.sock" -n e2e "$@"
-}
-
-daemon_answers() {
-  ctr_cli version >"$T/version" 2>&1 || service_ended containerd
-}
-
-start_containerd() {
-  cat >"$T/containerd.toml" <<END
-version = 2
-root = "$T/containerd"
-state = "$T/containerd-state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-  address = "$T/containerd.sock"
-[plugins."io.containerd.transfer.v1.local"]
-  max_concurrent_downloads = 6
-  concurrent_layer_fetch_buffer = 4194304
-  [[plugins."io.containerd.transfer.v1.local".unpack_config]]
-    platform = "linux/$(dpkg --print-architecture)"
-    snapshotter = "native"
-END
-  start containerd "${RUN[@]}" containerd --config "$T/containerd.toml"
-  wait_for 60 "an answer of containerd" daemon_answers
-  ! service_ended containerd || fail "containerd does not start"
-}
-
-no_content() {
-  [ -z "$(ctr_cli content ls -q)" ]
-}
-
 pull_containerd() {
   local digest
   [ -n "${pids[containerd]:-}" ] || start_containerd
   ctr_cli images rm --sync "docker.io/$REPOSITORY:multi" >/dev/null 2>&1 || true
-  wait_for 30 "containerd's collection" no_content
+  wait_for 30 "containerd's collection" containerd_is_empty
   ctr_cli images pull --snapshotter native --hosts-dir "$T/hosts" "docker.io/$REPOSITORY:multi" >"$T/pull.log" 2>&1 || {
     tail -n 20 "$T/pull.log" >&2
     fail "ctr images pull"
@@ -117,22 +87,6 @@ pull_containerd() {
   for digest in "$MANIFEST" "$PICKED" $(blobs_of "$PICKED"); do
     ctr_cli content get "$digest" | cmp - "$(truth "$digest")"
   done
-}
-
-docker_cli() {
-  "${RUN[@]}" docker -H "unix://$T/docker.sock" "$@"
-}
-
-docker_answers() {
-  docker_cli version >"$T/version" 2>&1 || service_ended dockerd
-}
-
-start_dockerd() {
-  client_config daemon.json >"$T/daemon.json"
-  start dockerd "${RUN[@]}" dockerd --config-file "$T/daemon.json" --iptables=false --ip6tables=false --bridge=none \
-    --data-root "$T/docker" --exec-root "$T/docker-exec" -H "unix://$T/docker.sock" -p "$T/docker.pid" -s vfs
-  wait_for 60 "an answer of dockerd" docker_answers
-  ! service_ended dockerd || fail "dockerd does not start"
 }
 
 pull_docker() {
