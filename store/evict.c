@@ -24,6 +24,7 @@
 #define CANDIDATES_MAX 16    /* roots looked at together */
 #define IDLE_MS        10000 /* between looks at the file system, which others fill too */
 #define SWEEP_PAUSE_MS 10
+#define NAMES_EVERY_MS (24ULL * 3600 * 1000)
 
 /* What flights of the past left, and what was quarantined. */
 
@@ -238,6 +239,8 @@ static void *run_keeper(void *arg)
 {
 	struct store *store = arg;
 	struct sweep sweep = {0};
+	struct digest named = {0};
+	uint64_t names_due = 0; /* when clock_ms() says so */
 	bool sweeping = true;
 
 	while (!evict_is_stopping(store)) {
@@ -246,7 +249,9 @@ static void *run_keeper(void *arg)
 			rescue_index(store);
 		evict_pass(store);
 		sweeping = sweeping && sweep_step(store, &sweep);
-		await_work(&store->room, sweeping);
+		if (!sweeping && clock_ms() >= names_due && !sweep_names(store, &named))
+			names_due = clock_ms() + NAMES_EVERY_MS;
+		await_work(&store->room, sweeping || clock_ms() >= names_due);
 	}
 	return NULL;
 }

@@ -21,6 +21,13 @@ struct sweep {
 /* Looks a little further. False when it came to its end. */
 bool sweep_step(struct store *store, struct sweep *sweep);
 
+/* Forgets, a little further on behind *after, what tags and links say of digests that are not held and that nothing
+ * held needs: clients' questions alone leave them, and there is no end to those. A tag goes when upstream has not
+ * confirmed it for SWEEP_NAMES_AGE_S; a link costs one question to learn again. False, and *after as at the start, at
+ * the end. */
+#define SWEEP_NAMES_AGE_S (30 * 24 * 3600)
+bool sweep_names(struct store *store, struct digest *after);
+
 /* After a damaged index was replaced: fills the new one with what can be read of the old, index_old(), and with what
  * the blobs say, and removes the old. Blocks long. Ended early by evict_stop(), it is done again at the next start. */
 void rescue_index(struct store *store);

@@ -173,6 +173,13 @@ int index_list_parents(struct index *index, const struct digest *child,
 int index_list_names(struct index *index, const struct digest *digest,
 		     bool (*each)(void *arg, const struct index_name *name), void *arg, struct err *err);
 
+/* Calls `each` for every tag, link and list of referrers that names a digest behind `after` (NULL: any), in the order
+ * of the digests, until it returns false. `checked` is when upstream last confirmed it, 0 for a link; `needed` whether
+ * the digest is held, or a held manifest references it. */
+int index_list_named(struct index *index, const struct digest *after,
+		     bool (*each)(void *arg, const struct digest *digest, int64_t checked, bool needed), void *arg,
+		     struct err *err);
+
 /* Calls `each` for the names of the pins behind `after` (""), in byte order, until it returns false. */
 int index_list_pins(struct index *index, const char *after, bool (*each)(void *arg, const char *name), void *arg,
 		    struct err *err);
@@ -207,6 +214,7 @@ enum index_change_kind {
 	INDEX_USE_BLOB,         /* digest, blob.last_use: nothing happens when the blob is unknown, or was used later */
 	INDEX_DELETE_BLOB,      /* digest: gone, and wanted; what names it stays */
 	INDEX_FORGET_BLOB,      /* digest: gone, with every tag, link and list of referrers that names it */
+	INDEX_FORGET_NAMES,     /* digest: these alone; nothing when it is held, or a held manifest references it */
 	INDEX_PUT_REFERENCE, /* digest (the manifest), child, child_is_manifest: nothing when the manifest is unknown */
 	INDEX_PUT_PIN,       /* pin, repository, tag (a tag, or a digest as text), platforms (NULL: all) */
 	INDEX_DELETE_PIN,    /* pin, repository, tag */

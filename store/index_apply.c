@@ -298,6 +298,9 @@ static int apply_to_blob(struct index *index, MDB_txn *txn, const struct index_o
 	case INDEX_FORGET_BLOB:
 		code = index_graph_forget_names(index, txn, &digest);
 		return code || !known ? code : delete_blob(index, txn, op, &digest, &before);
+	case INDEX_FORGET_NAMES:
+		code = index_graph_find_need(index, txn, &digest);
+		return code == MDB_NOTFOUND ? index_graph_forget_names(index, txn, &digest) : code;
 	default:
 		return known ? delete_blob(index, txn, op, &digest, &before) : 0;
 	}

@@ -269,6 +269,14 @@ int index_graph_delete_name(struct index *index, MDB_txn *txn, const struct dige
 	return delete_key(txn, index->names, &name);
 }
 
+int index_graph_find_need(struct index *index, MDB_txn *txn, const struct digest *digest)
+{
+	struct index_blob held;
+	int code = fetch_blob(index, txn, digest, &held);
+
+	return code == MDB_NOTFOUND ? find_parent(index, txn, digest) : code;
+}
+
 /* Deletes what a name stands for. */
 static int delete_named(struct index *index, MDB_txn *txn, const struct digest *digest, struct schema_reader name)
 {

@@ -203,6 +203,8 @@ int index_graph_put_name(struct index *index, MDB_txn *txn, const struct digest 
 			 size_t len);
 int index_graph_delete_name(struct index *index, MDB_txn *txn, const struct digest *digest, char kind, const void *key,
 			    size_t len);
+/* 0 when the digest is held, or a held manifest references it; MDB_NOTFOUND when neither. */
+int index_graph_find_need(struct index *index, MDB_txn *txn, const struct digest *digest);
 /* Deletes every tag, link and list of referrers that names it. */
 int index_graph_forget_names(struct index *index, MDB_txn *txn, const struct digest *digest);
 

@@ -265,3 +265,61 @@ int index_list_names(struct index *index, const struct digest *digest,
 	names.scan.prefix_len = names.scan.from.len;
 	return index_run_scan(&names.scan, index, arg, err);
 }
+
+/* All names, by digest. */
+
+struct named_scan {
+	struct index_scan scan;
+	bool (*each)(void *arg, const struct digest *digest, int64_t checked, bool needed);
+};
+
+/* When upstream confirmed what a key in names stands for. */
+static int find_checked(const struct index_scan *scan, const struct schema_reader *name, int64_t *checked)
+{
+	const struct index *index = scan->lookup.index;
+	struct index_tag record;
+	MDB_val value;
+	int code;
+
+	*checked = 0;
+	if (name->left < 1 + 8)
+		return MDB_CORRUPTED;
+	if (name->at[0] == SCHEMA_NAME_LINK)
+		return 0;
+	code = index_fetch(scan->lookup.txn, name->at[0] == SCHEMA_NAME_TAG ? index->tags : index->referrers,
+			   name->at + 1, name->left - 1, &value);
+	if (code || !schema_read_tag(value.mv_data, value.mv_size, &record))
+		return MDB_CORRUPTED;
+	*checked = record.checked;
+	return 0;
+}
+
+static bool take_named(struct index_scan *scan, const MDB_val *key, const MDB_val *value, bool *more)
+{
+	struct schema_reader rest;
+	struct digest digest;
+	int64_t checked;
+	int code;
+
+	(void)value;
+	if (!schema_key_digest(key->mv_data, key->mv_size, &digest, &rest) || find_checked(scan, &rest, &checked))
+		return false;
+	code = index_graph_find_need(scan->lookup.index, scan->lookup.txn, &digest);
+	if (code && code != MDB_NOTFOUND)
+		return false;
+	*more = ((struct named_scan *)scan)->each(scan->lookup.arg, &digest, checked, code == 0);
+	return true;
+}
+
+int index_list_named(struct index *index, const struct digest *after,
+		     bool (*each)(void *arg, const struct digest *digest, int64_t checked, bool needed), void *arg,
+		     struct err *err)
+{
+	struct named_scan named = {.scan = {.dbi = index->names, .take = take_named}, .each = each};
+
+	if (after)
+		schema_put_digest(&named.scan.from, after);
+	/* Behind every kind of name. */
+	schema_put_u8(&named.scan.from, after ? UINT8_MAX : 0);
+	return index_run_scan(&named.scan, index, arg, err);
+}

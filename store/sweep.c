@@ -6,6 +6,7 @@
 #include "store/evict_internal.h"
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/index.h"
 #include "store/layer_file.h"
@@ -225,4 +226,50 @@ bool sweep_step(struct store *store, struct sweep *sweep)
 		log_warn("store: %u files were not in the index, and are now; %u blobs had no file any more",
 			 sweep->adopted, sweep->missing);
 	return false;
+}
+
+struct named {
+	struct {
+		struct digest digest;
+		int64_t checked; /* the newest of its names; of one that is needed, for ever */
+	} digests[BLOBS_AT_ONCE];
+	unsigned count;
+};
+
+static bool take_named(void *arg, const struct digest *digest, int64_t checked, bool needed)
+{
+	struct named *named = arg;
+	unsigned at = named->count;
+
+	checked = needed ? INT64_MAX : checked;
+	if (at > 0 && digest_equal(&named->digests[at - 1].digest, digest)) {
+		if (checked > named->digests[at - 1].checked)
+			named->digests[at - 1].checked = checked;
+		return true;
+	}
+	if (at == BLOBS_AT_ONCE)
+		return false;
+	named->digests[at].digest = *digest;
+	named->digests[at].checked = checked;
+	named->count++;
+	return true;
+}
+
+bool sweep_names(struct store *store, struct digest *after)
+{
+	_cleanup_free_ struct named *named = mem_alloc(sizeof(*named));
+	struct index_change change = {.kind = INDEX_FORGET_NAMES};
+	int64_t oldest = clock_wall_s() - SWEEP_NAMES_AGE_S;
+	int code = index_list_named(store->index, after->algorithm ? after : NULL, take_named, named, NULL);
+
+	for (unsigned i = 0; i < named->count && !code; i++) {
+		change.digest = &named->digests[i].digest;
+		if (named->digests[i].checked < oldest)
+			code = index_write_later(store->index, &change, 1);
+	}
+	*after = (struct digest){0};
+	if (code || named->count < BLOBS_AT_ONCE)
+		return false;
+	*after = named->digests[named->count - 1].digest;
+	return true;
 }

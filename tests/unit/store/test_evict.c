@@ -2,6 +2,7 @@
 /* What goes when room is needed, what stays, and that nothing is lost track of wherever it is broken off. */
 #include "tests/unit/store/scratch.h"
 
+#include "base/clock.h"
 #include "store/evict_internal.h"
 #include "store/pins.h"
 #include "store/remove.h"
@@ -295,6 +296,85 @@ static void sweep_brings_files_and_index_together(void **state)
 	assert_int_equal(scratch_totals(scratch).blobs, 1);
 }
 
+static struct digest name_only(const struct scratch *scratch, const char *tag, int64_t checked)
+{
+	struct digest digest = scratch_digest(tag, strlen(tag));
+	struct index_tag record = {.digest = digest, .size = 1, .checked = checked, .media_type = "application/x"};
+	struct index_change changes[] = {
+		{.kind = INDEX_PUT_LINK, .repository = repository, .digest = &digest},
+		{.kind = INDEX_PUT_TAG, .repository = repository, .tag = tag, .tag_record = &record}};
+
+	assert_int_equal(index_write_later(scratch_index(scratch), changes, checked ? 2 : 1), 0);
+	return digest;
+}
+
+static bool is_linked(const struct scratch *scratch, const struct digest *digest)
+{
+	struct index_link link;
+
+	return index_get_link(scratch_index(scratch), &repository, digest, &link, NULL) == 0;
+}
+
+static bool is_tag(const struct scratch *scratch, const char *tag)
+{
+	struct index_tag found;
+
+	return index_get_tag(scratch_index(scratch), &repository, tag, 0, &found, NULL) == 0;
+}
+
+static void names_of_what_is_not_held_are_forgotten_with_age(void **state)
+{
+	struct scratch *scratch = *state;
+	int64_t now = clock_wall_s(), old = now - SWEEP_NAMES_AGE_S - 60;
+	struct digest image = put(scratch, "image", 5), after = {0};
+	struct digest layer = name_only(scratch, "a layer to come", 0), lone = name_only(scratch, "lone", 0);
+	struct digest aged = name_only(scratch, "aged", old), young = name_only(scratch, "young", now);
+	struct index_tag record = {.digest = young, .size = 1, .checked = old, .media_type = "application/x"};
+	struct index_change second = {
+		.kind = INDEX_PUT_TAG, .repository = repository, .tag = "second", .tag_record = &record};
+	char tag[16];
+
+	reference(scratch, &image, &layer, false);
+	name(scratch, "held", &image); /* confirmed in 1970 */
+	/* More than one look sees. */
+	for (unsigned i = 0; i < 1500; i++) {
+		snprintf(tag, sizeof(tag), "old-%u", i);
+		name_only(scratch, tag, old);
+	}
+	/* What has a new name beside an old one keeps both. */
+	assert_int_equal(index_write(scratch_index(scratch), &second, 1, NULL), 0);
+	assert_true(sweep_names(scratch->store, &after));
+	while (sweep_names(scratch->store, &after))
+		;
+	assert_int_equal(after.algorithm, 0);
+	scratch_settle(scratch);
+	assert_false(is_linked(scratch, &lone));
+	assert_false(is_linked(scratch, &aged));
+	assert_false(is_tag(scratch, "aged"));
+	assert_false(is_tag(scratch, "old-0"));
+	assert_false(is_tag(scratch, "old-1499"));
+	assert_true(is_linked(scratch, &young));
+	assert_true(is_tag(scratch, "young"));
+	assert_true(is_tag(scratch, "second"));
+	assert_true(is_linked(scratch, &layer));
+	assert_true(is_tag(scratch, "held"));
+}
+
+static void names_of_what_came_meanwhile_stay(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest image = put(scratch, "image", 5), layer = name_only(scratch, "layer", 0);
+	struct index_change changes[] = {{.kind = INDEX_FORGET_NAMES, .digest = &image},
+					 {.kind = INDEX_FORGET_NAMES, .digest = &layer}};
+
+	name(scratch, "latest", &image);
+	reference(scratch, &image, &layer, false);
+	assert_int_equal(index_write(scratch_index(scratch), changes, 2, NULL), 0);
+	assert_true(held(scratch, &image));
+	assert_true(is_tag(scratch, "latest"));
+	assert_true(is_linked(scratch, &layer));
+}
+
 static int steps_wanted;
 
 static void evict_and_die(struct scratch *scratch)
@@ -423,6 +503,8 @@ int main(void)
 		scratch_test(blob_that_comes_after_its_manifest_is_no_root),
 		scratch_test(reader_keeps_what_goes_under_it),
 		scratch_test(sweep_brings_files_and_index_together),
+		scratch_test(names_of_what_is_not_held_are_forgotten_with_age),
+		scratch_test(names_of_what_came_meanwhile_stay),
 		scratch_test(crash_at_any_step_loses_track_of_nothing),
 		scratch_test(room_is_made_for_what_is_reserved),
 		scratch_test(pinned_image_stays_whatever_its_age),
