@@ -8,6 +8,7 @@
  *
  * After the start the same thread sweeps once, a little at a time, over files that the index does not know (a crash
  * between publishing and recording, a power cut that took an unlink back) and over blobs without a file.
+ * Behind that, and once a day, it forgets names of what is not held (sweep_names()).
  */
 #pragma once
 
