@@ -360,6 +360,19 @@ static void names_of_what_is_not_held_are_forgotten_with_age(void **state)
 	assert_true(is_tag(scratch, "held"));
 }
 
+static void names_are_swept_behind_each_start(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest lone = name_only(scratch, "lone", 0);
+
+	scratch_settle(scratch);
+	assert_true(is_linked(scratch, &lone));
+	assert_int_equal(evict_start(scratch->store, &(struct evict_options){0}, NULL), 0);
+	for (unsigned wait = 0; wait < 2000 && is_linked(scratch, &lone); wait++)
+		usleep(10000);
+	assert_false(is_linked(scratch, &lone));
+}
+
 static void names_of_what_came_meanwhile_stay(void **state)
 {
 	struct scratch *scratch = *state;
@@ -504,6 +517,7 @@ int main(void)
 		scratch_test(reader_keeps_what_goes_under_it),
 		scratch_test(sweep_brings_files_and_index_together),
 		scratch_test(names_of_what_is_not_held_are_forgotten_with_age),
+		scratch_test(names_are_swept_behind_each_start),
 		scratch_test(names_of_what_came_meanwhile_stay),
 		scratch_test(crash_at_any_step_loses_track_of_nothing),
 		scratch_test(room_is_made_for_what_is_reserved),
