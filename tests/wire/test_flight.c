@@ -203,7 +203,8 @@ WIRE_TEST(herd_causes_one_request_and_takes_no_memory)
 	expect_hit_soon(blob.larder, blob.target);
 	fetch_by_many(&blob);
 	expect_count(blob.upstream, NULL, BLOBS, 1);
-	uint64_t grown = larder_rss_peak(blob.larder) - before;
+	/* The kernel's counts are inexact by some pages: the peak may stand below what was told before. */
+	uint64_t peak = larder_rss_peak(blob.larder), grown = peak > before ? peak - before : 0;
 	if (!checked && grown > HERD_LIMIT)
 		fail_msg("memory grew by %llu KiB", (unsigned long long)(grown / 1024));
 }

@@ -233,6 +233,10 @@ BOTH_TEST(small_blob_stays_with_one_lane)
 
 BOTH_TEST(fast_blob_stays_with_one_lane)
 {
+	if (built_with_sanitizer()) {
+		print_message("skipped: with a sanitizer nothing is fast\n");
+		skip();
+	}
 	_cleanup_(room_dispose) struct room room = room_new(wire, NULL, h2);
 
 	transfer(&room, SEED, SIZE, NULL);
