@@ -148,11 +148,14 @@ static void put_side(struct buf *out, const char *name, const struct side *side)
 static void put_change(struct files_writer *writer, const char *change, const struct side *from, const struct side *to,
 		       const char *words)
 {
+	const struct side *named = from ? from : to;
 	struct buf *out = &writer->text;
 
+	if (!named)
+		return;
 	files_writer_next(writer);
 	buf_printf(out, "{\"change\":\"%s\",\"path\":\"/", change);
-	buf_append_json(out, from ? from->path : to->path);
+	buf_append_json(out, named->path);
 	buf_append_text(out, "\"");
 	if (words)
 		buf_printf(out, ",\"what\":[%s]", words);

@@ -114,7 +114,7 @@ static void use(struct scratch *scratch)
 static void junk_in_place_of_the_index_is_replaced(void **state)
 {
 	struct scratch *scratch = *state;
-	char junk[65536];
+	char junk[65536] = {0};
 
 	fill(scratch);
 	scratch_close(scratch);
@@ -160,7 +160,7 @@ static bool beneath;
 static void damage_pages(const struct scratch *scratch, unsigned seed)
 {
 	off_t pages = index_size(scratch) / PAGE;
-	unsigned char junk[PAGE];
+	unsigned char junk[PAGE] = {0};
 
 	srandom(seed);
 	for (long k = 0; k < 1 + (long)(seed % 6); k++) {
