@@ -70,4 +70,4 @@ bool layer_index_is_seekable(const struct layer_index *index);
 int layer_index_encode(const struct layer_index *index, struct buf *out, struct err *err);
 /* Reads it back. ERR_INVALID for anything that layer_index_encode() would not have written, another version among it.
  */
-int layer_index_decode(const void *data, size_t len, struct layer_index **index, struct err *err);
+int layer_index_decode(const void *data, size_t len, struct layer_index **out, struct err *err);

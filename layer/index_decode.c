@@ -5,6 +5,7 @@
 #include "layer/table_code.h"
 #include "layer/varint.h"
 
+#include <assert.h>
 #include <string.h>
 #include <zlib.h>
 
@@ -47,6 +48,7 @@ static bool get_checkpoint(struct varint_reader *reader, struct layer_index *ind
 	checkpoint.window_len = (size_t)window_len;
 	memcpy(checkpoint.check, check, LAYER_CHECK_BYTES);
 	*windows += checkpoint.window_len;
+	assert(index->checkpoints && index->count < index->cap);
 	index->checkpoints[index->count++] = checkpoint;
 	return checkpoint.in <= index->in_size && checkpoint.out <= index->out_size;
 }

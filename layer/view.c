@@ -3,6 +3,7 @@
 
 #include "base/buf.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,6 +46,7 @@ static struct view_node *add_child(struct layer_view *view, struct view_node *di
 {
 	struct view_node *node;
 
+	assert(directory);
 	if (view->count == LAYER_NODES_MAX || directory->depth == LAYER_NODE_DEPTH_MAX)
 		return NULL;
 	node = node_new(name, len);
@@ -59,8 +61,9 @@ static struct view_node *add_child(struct layer_view *view, struct view_node *di
 
 static void remove_leaf(struct layer_view *view, struct view_node *node)
 {
+	assert(node->up && node->up->children);
 	HASH_DEL(view->nodes, node);
-	DL_DELETE(node->up->children, node);
+	DL_DELETE(node->up->children, node); /* NOLINT(clang-analyzer-core.NullDereference): its list has it */
 	free(node);
 	view->count--;
 }

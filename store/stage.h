@@ -20,7 +20,7 @@ struct store;
 #define STAGE_HEAD_BYTES 4 /* of the content's beginning that are remembered: enough to tell how a layer is packed */
 
 /* Begins a blob of exactly `size` bytes, and reserves the room for it. ERR_NO_SPACE, ERR_IO. */
-int stage_open(struct store *store, uint8_t algorithm, uint64_t size, struct stage **stage, struct err *err);
+int stage_open(struct store *store, uint8_t algorithm, uint64_t size, struct stage **out, struct err *err);
 /* Removes what was not published. Takes NULL. */
 void stage_close(struct stage *stage);
 

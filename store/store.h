@@ -74,7 +74,7 @@ int store_find_blob(struct store *store, const struct digest *digest, uint64_t *
 int store_put_blob(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err);
 
 /* A file of nobody's that is gone when its descriptor is closed (by the caller). ERR_IO, ERR_NO_SPACE. */
-int store_open_scratch(struct store *store, int *fd, struct err *err);
+int store_open_scratch(struct store *store, int *out, struct err *err);
 
 /* Moves a published blob that proved damaged out of the way and makes the index forget it. Blocks. */
 int store_quarantine_blob(struct store *store, const struct digest *digest, const char *reason, struct err *err);

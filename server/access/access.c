@@ -7,6 +7,7 @@
 #include "server/access/access_internal.h"
 #include "server/access/htpasswd.h"
 
+#include <assert.h>
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
 #include <pthread.h>
@@ -146,6 +147,7 @@ static void settle(struct verification *verification, bool right)
 
 	access->verifying--;
 	HASH_FIND(hh, access->credentials, verification->key, ACCESS_KEY_BYTES, credential);
+	assert(credential); /* what is being verified is not forgotten */
 	credential->state = right ? GOOD : BAD;
 	credential->until_ms = outdated ? 0 : clock_ms() + (right ? ACCESS_GOOD_TTL_MS : ACCESS_BAD_TTL_MS);
 	if (right)

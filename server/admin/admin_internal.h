@@ -110,7 +110,7 @@ void admin_reply_text(struct admin_visit *visit, const char *content_type, const
 /* `code` is one word for programs; the message is for people. */
 void admin_reply_error(struct admin_visit *visit, int status, const char *code, const char *message);
 void admin_reply_error_with(struct admin_visit *visit, int status, const char *code, const char *message,
-			    const struct http_header *header);
+			    const struct http_header *more);
 /* From an error of the rooms below. */
 void admin_reply_err(struct admin_visit *visit, const struct err *err);
 /* The one that all others come to: `data` is copied, `more` (may be NULL) are headers besides the usual ones. */

@@ -231,7 +231,7 @@ static void list(struct admin_visit *visit, const struct files_image *image, con
 	files_put_image(&writer.text, image);
 	buf_append_text(&writer.text, ",\"files\":[");
 	if (layer_node_type(top) != LAYER_DIRECTORY)
-		code = put_listed(&writer, listing, top);
+		(void)put_listed(&writer, listing, top);
 	else
 		while (!code && (node = layer_node_next(top, node, node == top || listing->recursive)))
 			code = put_listed(&writer, listing, node);

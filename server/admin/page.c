@@ -3,11 +3,13 @@
 #include "server/admin/admin_internal.h"
 
 /* EMBED(name, "file"): the file's bytes between name and name_end. LARDER_PAGE is the folder. */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a name that is declared, and one in the assembler's language. */
 #define EMBED(name, file)                                                                                              \
 	__asm__(".section .rodata\n" #name ":\n.incbin \"" LARDER_PAGE "/" file "\"\n" #name "_end:\n.byte 0\n"        \
 		".previous\n");                                                                                        \
 	extern const char name[] __attribute__((visibility("hidden")));                                                \
 	extern const char name##_end[] __attribute__((visibility("hidden")))
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 EMBED(page_html, "index.html");
 EMBED(page_css, "page.css");

@@ -21,7 +21,7 @@ struct bundle;
 
 /* Takes the plan over, also when it fails. ERR_NOT_FOUND when something is missing in it (the text names the first),
  * ERR_LIMIT, ERR_INVALID. `options` are those that it was made with. */
-int bundle_make(struct store *store, struct plan *plan, const struct plan_options *options, struct bundle **bundle,
+int bundle_make(struct store *store, struct plan *plan, const struct plan_options *options, struct bundle **out,
 		struct err *err);
 /* Takes NULL. */
 void bundle_free(struct bundle *bundle);

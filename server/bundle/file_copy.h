@@ -15,7 +15,7 @@ int file_write(int fd, const void *data, size_t len, struct err *err);
 int file_copy(int from, int to, uint64_t size, struct err *err);
 
 /* Opens a directory, making it where there is none. ERR_INVALID when it is not empty. */
-int file_open_empty_directory(const char *path, int *fd, struct err *err);
+int file_open_empty_directory(const char *path, int *out, struct err *err);
 
 /* Creates a file below a directory, and the directories in between, which the caller has checked to be its own. */
-int file_create(int directory, const char *path, int *fd, struct err *err);
+int file_create(int directory, const char *path, int *out, struct err *err);

@@ -61,7 +61,7 @@ struct plan {
  * Plans. ERR_INVALID (a reference, a platform, a manifest), ERR_NOT_FOUND: an image's manifest is not known here, or
  * has none of the platforms; ERR_LIMIT; ERR_IO.
  */
-int plan_make(struct store *store, const struct plan_options *options, struct plan **plan, struct err *err);
+int plan_make(struct store *store, const struct plan_options *options, struct plan **out, struct err *err);
 /* Takes NULL. */
 void plan_free(struct plan *plan);
 

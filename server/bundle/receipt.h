@@ -22,7 +22,7 @@ int receipt_write(struct store *store, int fd, struct err *err);
 
 /* Reads the receipt in a file that nobody writes to, all of it, and checks it. It is mapped, not copied: `fd` may be
  * closed. ERR_INVALID, ERR_IO. */
-int receipt_open(int fd, struct receipt **receipt, struct err *err);
+int receipt_open(int fd, struct receipt **out, struct err *err);
 /* Takes NULL. */
 void receipt_free(struct receipt *receipt);
 

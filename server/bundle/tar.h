@@ -13,10 +13,10 @@
 #define TAR_PATH_MAX   255
 
 /* Writes what stands in front of a file, and returns its length. */
-size_t tar_header(const char *path, uint64_t size, uint8_t header[TAR_HEADER_MAX]);
+size_t tar_header(const char *path, uint64_t size, uint8_t out[TAR_HEADER_MAX]);
 
 /* The size in a plain header, such as tar_header() writes. */
-uint64_t tar_read_size(const uint8_t header[TAR_BLOCK]);
+uint64_t tar_read_size(const uint8_t block[TAR_BLOCK]);
 
 /* How many zeroes follow a file of this size. */
 size_t tar_padding(uint64_t size);

@@ -78,8 +78,9 @@ bool bundle_local_copy(struct bundle_sink *sink, const char *store, const struct
 	if (there)
 		code = bundle_sink_take(sink, texts->data, texts->len - TAR_END);
 	json_array_foreach(blobs, i, blob) if (there && code == 0) code = copy_blob(sink, store, blob);
+	/* What goes wrong from here on, the sink remembers. */
 	if (there && code == 0)
-		code = bundle_sink_end(sink);
+		(void)bundle_sink_end(sink);
 	json_decref(self);
 	return there;
 }

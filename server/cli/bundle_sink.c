@@ -93,7 +93,7 @@ static ssize_t take_head(struct bundle_sink *sink, const char *data, size_t len)
 	}
 	if (head_length(sink) == 0 || sink->head.len < head_length(sink))
 		return (ssize_t)taken;
-	if (strncmp(sink->head.data, BUNDLE_SELF, TAR_BLOCK) != 0)
+	if (strncmp(sink->head.data, BUNDLE_SELF, sizeof(BUNDLE_SELF)) != 0)
 		return err_set(&sink->err, ERR_INVALID, "what came is no bundle");
 	sink->head_done = true;
 	code = put(sink, sink->head.data, sink->head.len);

@@ -61,7 +61,7 @@ static void close_input(struct import_input *input)
 
 static int add_key(const char *path, struct buf *target)
 {
-	uint8_t key[SIGN_PUBLIC_KEY_BYTES];
+	uint8_t key[SIGN_PUBLIC_KEY_BYTES] = {0};
 	struct err err = {0};
 	char *pem = text_file_read(path, &err);
 	int code = pem ? sign_read_public_key(pem, key, &err) : err.code;

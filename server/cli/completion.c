@@ -35,6 +35,7 @@ static char *choices_of(const char *argument)
 	return words;
 }
 
+/* NOLINTBEGIN(bugprone-macro-parentheses): names of variables that they declare. */
 /* Calls for every option of a command. */
 #define EACH_OPTION(command, option)                                                                                   \
 	for (const struct command_section *section_ = (command)->sections; section_->title; section_++)                \
@@ -43,6 +44,7 @@ static char *choices_of(const char *argument)
 #define EACH_COMMAND(command)                                                                                          \
 	for (const struct command *command = command_table; command->name; command++)                                  \
 		if (!command->hidden)
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 /* bash. */
 

@@ -11,7 +11,7 @@
 struct layout_source;
 
 /* Looks through the directory. ERR_INVALID when something in it is no file, ERR_IO. */
-int layout_source_open(const char *path, struct layout_source **source, struct err *err);
+int layout_source_open(const char *path, struct layout_source **out, struct err *err);
 /* Takes NULL. */
 void layout_source_free(struct layout_source *source);
 

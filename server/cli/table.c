@@ -93,6 +93,7 @@ void table_free(struct table *table)
 
 static void measure(const struct table *table, size_t widths[TABLE_COLUMNS_MAX])
 {
+	assert(table->column_count > 0);
 	for (size_t i = 0; i < table->column_count; i++)
 		widths[i] = strlen(table->columns[i].title);
 	for (size_t i = 0; i < table->cell_count; i++) {

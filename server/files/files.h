@@ -80,7 +80,7 @@ struct files_image {
 
 /* Opens what the reference means, for one platform: manifest and layers are known then. ERR_NOT_FOUND, ERR_UNSUPPORTED
  * (it is no image), ERR_INVALID, and what pulling it may say. */
-int files_open_image(struct files *files, const struct files_place *place, struct files_image **image, struct err *err);
+int files_open_image(struct files *files, const struct files_place *place, struct files_image **out, struct err *err);
 /* Gets all layers' indexes, makes those that are missing, and the view. An error names the layer. */
 int files_look_into(struct files_image *image, struct err *err);
 /* Takes NULL. */
@@ -91,7 +91,7 @@ int files_read_config(const struct files_image *image, char **config, size_t *le
 
 /* Reads files of one layer; remembers where it stands (layer/read.h). One thread at a time. */
 struct files_reader;
-int files_open_reader(const struct files_image *image, unsigned layer, struct files_reader **reader, struct err *err);
+int files_open_reader(const struct files_image *image, unsigned layer, struct files_reader **out, struct err *err);
 /* As layer_reader_read_file(). */
 int files_read(struct files_reader *reader, const struct layer_entry *entry, uint64_t offset, void *data, size_t len,
 	       struct err *err);

@@ -72,8 +72,8 @@ static json_t *describe(const struct job *job, enum job_telling telling)
 			 describe_counts(job, JOB_IMAGES_TOTAL), "layers", describe_counts(job, JOB_LAYERS_TOTAL),
 			 "bytes", "total", number(job_count(job, JOB_BYTES_TOTAL)), "fetched",
 			 number(job_count(job, JOB_BYTES_FETCHED)), "held", number(job_count(job, JOB_BYTES_HELD)),
-			 "error_count", (json_int_t)(json_array_size(job->errors) + job->more_errors), "created",
-			 describe_time(job->created), "started", describe_time(job->started), "finished",
+			 "error_count", (json_int_t)json_array_size(job->errors) + (json_int_t)job->more_errors,
+			 "created", describe_time(job->created), "started", describe_time(job->started), "finished",
 			 describe_time(job->finished), "seconds",
 			 job->started ? (double)(until - job->started) / 1000.0 : 0.0);
 	assert(json);

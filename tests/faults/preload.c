@@ -37,6 +37,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name,bugprone-macro-parentheses): the C library's own
+ * declarations name their parameters as only it may. */
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
 enum verdict { GO_ON, FAIL, TEAR };
@@ -498,3 +500,4 @@ int unlink(const char *name)
 {
 	return unlinkat(AT_FDCWD, name, 0);
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name,bugprone-macro-parentheses) */

@@ -217,7 +217,7 @@ static void apply_bytes(struct content *content, const struct trace_record *reco
 		return;
 	if (end > content->len)
 		resize(content, end);
-	if (there)
+	if (there && content->bytes)
 		memcpy(content->bytes + record->offset, data, record->len);
 }
 

@@ -155,7 +155,7 @@ WIRE_TEST(malformed_requests_are_refused_with_what_follows_them)
 		close(fd);
 		if (!answer.data || strncmp(answer.data, "HTTP/1.1 400 ", 13) != 0)
 			fail_msg("%s: \"%.100s\"", malformed[i].what, answer.data ? answer.data : "");
-		if (strstr(answer.data, "UNKNOWN"))
+		if (answer.data && strstr(answer.data, "UNKNOWN"))
 			fail_msg("%s: what was behind it was answered too", malformed[i].what);
 	}
 	expect_count(upstream, NULL, "*smuggled*", 0);

@@ -56,8 +56,8 @@ static struct client_request request_for(const struct larder *larder, const char
 
 WIRE_TEST(blob_larger_than_disk_and_memory_streams_through_to_clients_of_any_pace)
 {
-	struct scripted *upstream;
-	struct larder *larder;
+	struct scripted *upstream = NULL;
+	struct larder *larder = NULL;
 	char digest[SCRIPTED_DIGEST_MAX];
 	_cleanup_free_ char *target = NULL;
 	struct client_reply replies[2] = {0};
@@ -104,8 +104,8 @@ static void *read_rest(void *arg)
 /* One that reads slowly holds the transfer up; one that comes late gets a transfer of its own. */
 WIRE_TEST(client_that_comes_late_gets_the_blob_from_its_beginning)
 {
-	struct scripted *upstream;
-	struct larder *larder;
+	struct scripted *upstream = NULL;
+	struct larder *larder = NULL;
 	char digest[SCRIPTED_DIGEST_MAX];
 	_cleanup_free_ char *target = NULL, *data = mem_alloc(MIB);
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0}, late = {0};
@@ -142,8 +142,8 @@ WIRE_TEST(client_that_comes_late_gets_the_blob_from_its_beginning)
 
 WIRE_TEST(transfer_that_nobody_reads_and_nobody_keeps_ends)
 {
-	struct scripted *upstream;
-	struct larder *larder;
+	struct scripted *upstream = NULL;
+	struct larder *larder = NULL;
 	char digest[SCRIPTED_DIGEST_MAX];
 	_cleanup_free_ char *target = NULL;
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};

@@ -54,7 +54,7 @@ static void fill(char *data, size_t len)
 		}
 		if (part > len - at)
 			part = len - at;
-		memcpy(data + at, word, part);
+		memcpy(data + at, word, part); /* NOLINT(bugprone-not-null-terminated-result): bytes */
 		at += part;
 	}
 }

@@ -191,7 +191,7 @@ static inline void tarball_finish_header(uint8_t header[TAR_BLOCK], char type, c
 	unsigned sum = 0;
 
 	header[156] = (uint8_t)type;
-	memcpy(header + 157, link, strlen(link));
+	memcpy(header + 157, link, strlen(link)); /* NOLINT(bugprone-not-null-terminated-result): a field */
 	memset(header + 148, ' ', 8);
 	for (size_t i = 0; i < TAR_BLOCK; i++)
 		sum += header[i];
