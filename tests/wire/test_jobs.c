@@ -161,6 +161,9 @@ static void goes_on_after(struct wire *wire, void (*end)(struct larder *larder))
 					    "{\"images\": [\"team/app:1\", \"team/app:2\"], \"image_parallel\": 1}");
 	/* One layer, and of the other what comes before the stall, less what is on its way. */
 	wait_fetched(bed.larder, id, size + size / 2 - MIB / 2);
+	/* What was fetched is published a moment later. */
+	_cleanup_free_ char *held = mem_printf("/v2/team/app/blobs/%s", first.layer[0]);
+	expect_hit_soon(bed.larder, held);
 	end(bed.larder);
 	scripted_remove_rule(bed.upstream, stall);
 	scripted_release(bed.upstream, stall);
