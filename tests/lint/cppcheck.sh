@@ -10,6 +10,6 @@ mkdir -p "$build/cppcheck"
 cppcheck --quiet --error-exitcode=1 -j "$(nproc)" --std=c11 --platform=unix64 --library=gnu,posix \
   --library="$source/tests/lint/cppcheck.cfg" \
   --enable=warning,performance --inline-suppr \
-  --suppress=missingIncludeSystem --suppress=unmatchedSuppression --suppress=resourceLeak --suppress=memleak --suppress=leakReturnValNotUsed \
+  --suppress=missingIncludeSystem --suppress=unmatchedSuppression --suppress=resourceLeak --suppress=memleak \
   --cppcheck-build-dir="$build/cppcheck" --template='{file}:{line}:{column}: {severity}: {message} [{id}]' \
   --project="$build/compile_commands.json" --file-filter="$source/*"
