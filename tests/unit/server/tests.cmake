@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 unit_test(server config cli)
+unit_test(server config_refused cli)
+unit_test(server config_files cli)
+unit_test(server config_set cli)
 unit_test(server config_print cli PkgConfig::JANSSON)
 target_compile_definitions(unit_server_config_print PRIVATE LARDER_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
 unit_test(server command cli)

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The files that a configuration is in, and that it names. */
+#include "tests/unit/server/config_bed.h"
+
+#include <ctype.h>
+
+static void passwords_come_from_a_file_or_the_environment(void **state)
+{
+	(void)state;
+	setenv("LARDER_PASSWORD_A_EXAMPLE_5000", "from the environment", 1);
+	_cleanup_config_ struct config *from_environment = parse("upstreams: {\"a.example:5000\": {username: me}}");
+	assert_string_equal(config_find_upstream(from_environment, "a.example:5000")->password, "from the environment");
+	_cleanup_config_ struct config *nobody = parse("upstreams: {\"a.example:5000\": {}}");
+	assert_null(config_find_upstream(nobody, "a.example:5000")->password);
+	_cleanup_free_ char *file = write_file("password", "line one\nline two\r\n", 19);
+	_cleanup_free_ char *text =
+		mem_printf("upstreams: {\"a.example:5000\": {username: me, password_file: %s}}", file);
+	_cleanup_config_ struct config *from_file = parse(text);
+	assert_string_equal(config_find_upstream(from_file, "a.example:5000")->password, "line one\nline two");
+	free(write_file("password", "\n", 1));
+	refuse(text,
+	       "t.yaml:1:61: upstreams.a.example:5000.password_file: is empty; the file must hold the password and "
+	       "nothing else");
+	free(write_file("password", "a\0b", 3));
+	refuse(text, "t.yaml:1:61: upstreams.a.example:5000.password_file: holds a NUL byte~");
+	_cleanup_free_ char *large = mem_alloc(CONFIG_SECRET_MAX + 1);
+	memset(large, 'x', CONFIG_SECRET_MAX + 1);
+	free(write_file("password", large, CONFIG_SECRET_MAX + 1));
+	refuse(text, "t.yaml:1:61: upstreams.a.example:5000.password_file: is too long~");
+	unsetenv("LARDER_PASSWORD_A_EXAMPLE_5000");
+}
+
+static void docker_config_is_read_and_its_secrets_are_not_told(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *file = write_file("config.json", "{}", 2);
+	_cleanup_free_ char *text = mem_printf("upstreams:\n  a.example:\n    docker_config: %s\n", file);
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
+		{"{\"auths\": {\"a.example\": {\"auth\": \"s3cret\"}}}",
+		 "auths.a.example.auth: is not base64 of USER:PASSWORD"},
+		{"{\"auths\": s3cret", "1: is not a JSON object"},
+		{"{\"credsStore\": \"../s3cret\"}", "credsStore: is not a helper's name~"},
+	};
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		free(write_file("config.json", cases[i].text, strlen(cases[i].text)));
+		_cleanup_free_ char *says =
+			mem_printf("t.yaml:3:20: upstreams.a.example.docker_config: %s:%s%s", file,
+				   isdigit((unsigned char)cases[i].says[0]) ? "" : " ", cases[i].says);
+		refuse(text, says);
+	}
+	free(write_file("config.json", "{\"auths\": {\"b.example\": {}}}", strlen("{\"auths\": {\"b.example\": {}}}")));
+	config_free(parse(text));
+	unlink(file);
+	refuse(text, "t.yaml:3:20: upstreams.a.example.docker_config: '/tmp/larder-config-~");
+}
+
+static void a_missing_file_is_an_error(void **state)
+{
+	(void)state;
+	struct config *config = NULL;
+	struct err err = {0};
+	assert_int_equal(config_read("/nowhere/larder.yaml", &config, &err), ERR_IO);
+	assert_string_equal(err.text, "/nowhere/larder.yaml: cannot be read: No such file or directory");
+	assert_null(config);
+	_cleanup_free_ char *path = write_file("good.yaml", "offline: true\n", 14);
+	assert_int_equal(config_read(path, &config, &err), 0);
+	assert_true(config->offline);
+	config_free(config);
+	setenv("LARDER_CONFIG", path, 1);
+	assert_string_equal(config_default_path(), path);
+	unsetenv("LARDER_CONFIG");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(passwords_come_from_a_file_or_the_environment),
+		cmocka_unit_test(docker_config_is_read_and_its_secrets_are_not_told),
+		cmocka_unit_test(a_missing_file_is_an_error),
+	};
+	return cmocka_run_group_tests(tests, make_directory, remove_directory);
+}
