@@ -36,6 +36,7 @@ struct stream {
 	int fd;
 	const char *name;
 	long linger_ns;
+	bool to_journal; /* lines begin with their priority, which the journal takes off again */
 	pthread_t thread;
 	char *writing; /* the thread's own */
 	atomic_bool stopping;
@@ -204,10 +205,19 @@ const char *log_request_id(void)
 	return request_id ? request_id : "";
 }
 
+/* sd-daemon(3): what begins with "<N>" has that priority, of syslog(3). */
+static void append_priority(struct buf *line, const struct stream *stream, enum log_level level)
+{
+	static const char *const priorities[] = {"<3>", "<4>", "<6>", "<7>"};
+	if (stream->to_journal)
+		buf_append_text(line, priorities[level]);
+}
+
 static void append_message(struct buf *line, enum log_level level, const char *message)
 {
 	char time[CLOCK_LOG_MAX];
 	clock_format_log(time);
+	append_priority(line, &diagnostics, level);
 	if (atomic_load(&line_format) == LOG_JSON) {
 		buf_printf(line, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":\"", time, level_names[level]);
 		buf_append_json(line, message);
@@ -297,8 +307,21 @@ static void *write_stream(void *argument)
 	return NULL;
 }
 
+/* systemd.exec(5), JOURNAL_STREAM: device and inode of what the service manager has connected to the journal; ours may
+ * have been led elsewhere since. */
+static bool is_journal(int fd)
+{
+	const char *said = getenv("JOURNAL_STREAM");
+	struct stat found;
+	uintmax_t device, inode;
+
+	return said && sscanf(said, "%ju:%ju", &device, &inode) == 2 && fstat(fd, &found) == 0 &&
+	       found.st_dev == device && found.st_ino == inode;
+}
+
 static void start_stream(struct stream *stream)
 {
+	stream->to_journal = is_journal(stream->fd);
 	stream->filling = mem_alloc(STREAM_HALF);
 	stream->writing = mem_alloc(STREAM_HALF);
 	atomic_store(&stream->stopping, false);
@@ -415,6 +438,7 @@ void log_access(const struct log_field *fields, size_t count)
 	char memory[LINE_BYTES];
 	/* Two bytes are kept for the end of the line. */
 	struct buf line = {.data = memory, .cap = sizeof(memory), .max = sizeof(memory) - 3};
+	append_priority(&line, &access_lines, LOG_INFO);
 	buf_append_text(&line, json ? "{\"time\":\"" : "");
 	buf_append_text(&line, clock_format_log(time));
 	buf_append_text(&line, json ? "\"" : "");

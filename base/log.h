@@ -2,7 +2,8 @@
 /*
  * The log. Lines are put into a bounded buffer and written by a thread of the log's own, so that a reader of our output
  * who has stopped reading never stops a pull: when the buffer is full, lines are dropped, and their number is said once
- * there is room. Diagnostics go to standard error, the access log to standard output. Any thread.
+ * there is room. Diagnostics go to standard error, the access log to standard output; where that is the journal's, a
+ * line tells it its priority. Any thread.
  */
 #pragma once
 

@@ -119,6 +119,19 @@ stop registry
 pull_by_docker
 wait_for 10 "a hit in the journal" journal_tells outcome=hit
 
+say "the journal tells what is urgent from what is not"
+! inside journalctl -u larder -o cat | grep -q '^<[0-7]>' || fail "priorities are taken for text"
+inside journalctl -u larder -o cat -p info | grep -q 'outcome=hit' || fail "an access line is not of priority info"
+! inside journalctl -u larder -o cat -p err | grep -q . || fail "something went wrong: $(inside journalctl -u larder -o cat -p err)"
+cp "$ROOT/etc/larder/larder.yaml" "$T/right.yaml"
+echo 'listen: nowhere' >"$ROOT/etc/larder/larder.yaml"
+inside systemctl kill -s HUP larder
+reload_is_refused() {
+  inside journalctl -u larder -o cat -p err | grep -q 'SIGHUP: all stays as it was'
+}
+wait_for 10 "an error in the journal" reload_is_refused
+cat "$T/right.yaml" >"$ROOT/etc/larder/larder.yaml"
+
 say "upgraded: what is held and what was configured stays"
 dpkg-deb -R "$DEB" "$T/next"
 sed -i 's/^Version: .*/Version: 99.0/' "$T/next/DEBIAN/control"

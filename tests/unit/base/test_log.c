@@ -14,7 +14,9 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Standard output and standard error, led into pipes while the log writes. */
@@ -305,6 +307,59 @@ static void log_keeps_the_lines_of_many_threads_whole(void **state)
 	assert_int_equal(lines, WRITERS * WRITER_LINES);
 }
 
+static void set_journal_stream(int fd, unsigned more)
+{
+	struct stat found;
+	char text[64];
+	assert_int_equal(fstat(fd, &found), 0);
+	snprintf(text, sizeof(text), "%ju:%ju", (uintmax_t)found.st_dev, (uintmax_t)found.st_ino + more);
+	setenv("JOURNAL_STREAM", text, 1);
+}
+
+static void log_tells_the_journal_the_priority_of_each_line(void **state)
+{
+	(void)state;
+	struct capture capture;
+	_cleanup_(buf_dispose) struct buf out = {0};
+	_cleanup_(buf_dispose) struct buf err = {0};
+	capture_begin(&capture);
+	/* Of the two, only standard error is the journal's. */
+	set_journal_stream(STDERR_FILENO, 0);
+	log_start(LOG_DEBUG, LOG_TEXT);
+	log_error("one");
+	log_warn("two");
+	log_info("three");
+	log_debug("four");
+	log_access(odd_fields, 1);
+	log_stop();
+	set_journal_stream(STDOUT_FILENO, 0);
+	log_start(LOG_INFO, LOG_JSON);
+	log_access(odd_fields, 1);
+	log_warn("five");
+	log_stop();
+	set_journal_stream(STDERR_FILENO, 1);
+	log_start(LOG_INFO, LOG_TEXT);
+	log_warn("six");
+	log_stop();
+	unsetenv("JOURNAL_STREAM");
+	capture_end(&capture, &out, &err);
+	static const char *const said[] = {"<3>2",
+					   " error one\n<4>2",
+					   " warn two\n<6>2",
+					   " info three\n<7>2",
+					   " debug four\n{\"time\":\"2",
+					   "\"five\"}\n2",
+					   " warn six\n"};
+	const char *at = err.data;
+	assert_memory_equal(at, said[0], strlen(said[0]));
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+		at = strstr(at, said[i]);
+		assert_non_null(at);
+	}
+	assert_int_equal(out.data[0], '2');
+	assert_non_null(strstr(out.data, " method=GET\n<6>{\"time\":\"2"));
+}
+
 static void log_reads_its_levels_and_formats(void **state)
 {
 	(void)state;
@@ -332,6 +387,7 @@ int main(void)
 		cmocka_unit_test(log_stop_does_not_wait_for_ever_for_a_stalled_reader),
 		cmocka_unit_test(log_survives_a_reader_who_is_gone),
 		cmocka_unit_test(log_keeps_the_lines_of_many_threads_whole),
+		cmocka_unit_test(log_tells_the_journal_the_priority_of_each_line),
 		cmocka_unit_test(log_reads_its_levels_and_formats),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
