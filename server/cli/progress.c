@@ -17,6 +17,7 @@
 #define RATE_MS      1000  /* the rate is taken over at least this long … */
 #define RATE_WEIGHT  0.3   /* … and the newest one weighs this much */
 #define COLUMNS_ELSE 80    /* of a terminal that does not say */
+#define MORE_COLUMNS 5     /* ", +12": how many there is no room for */
 
 struct progress {
 	FILE *out;
@@ -113,6 +114,27 @@ static void describe_layers(const struct progress *progress, const struct counts
 			   units_format_duration((uint64_t)((double)left / progress->rate) * 1000 + 1000, a));
 }
 
+/* What is being fetched, as far as there is room for it. */
+static void describe_active(const json_t *active, size_t columns, struct buf *line)
+{
+	size_t all = json_array_size(active), i;
+	char plain[SHOW_TEXT_MAX];
+	const json_t *name;
+
+	json_array_foreach(active, i, name)
+	{
+		size_t used = columns_of(line->data, line->len);
+		const char *text = json_is_string(name) ? show_plain(json_string_value(name), plain) : "?";
+
+		if (used + columns_of(text, strlen(text)) + 2 + (i + 1 < all ? MORE_COLUMNS : 0) >= columns) {
+			if (i > 0)
+				buf_printf(line, ", +%zu", all - i);
+			return;
+		}
+		buf_printf(line, "%s%s", i > 0 ? ", " : ": ", text);
+	}
+}
+
 /* As much of a line as there are columns. */
 static void draw_line(FILE *out, const char *line, size_t columns)
 {
@@ -123,13 +145,15 @@ static void draw_line(FILE *out, const char *line, size_t columns)
 	fprintf(out, "%.*s\n", (int)bytes, line);
 }
 
-static void draw(struct progress *progress, const struct buf *images, const struct buf *layers)
+static void draw(struct progress *progress, struct buf *images, const struct buf *layers, const json_t *active)
 {
 	size_t there = columns_there_are(), columns = there ? there : COLUMNS_ELSE;
 
 	clear(progress);
-	if (images->len)
+	if (images->len) {
+		describe_active(active, columns, images);
 		draw_line(progress->out, images->data, columns);
+	}
 	if (layers->len)
 		draw_line(progress->out, layers->data, columns);
 	progress->drawn = (images->len > 0) + (layers->len > 0);
@@ -152,7 +176,7 @@ void progress_show(struct progress *progress, const json_t *job)
 	if (images.len + layers.len == 0)
 		return; /* nothing is known yet */
 	if (progress->on_terminal)
-		draw(progress, &images, &layers);
+		draw(progress, &images, &layers, json_object_get(job, "active"));
 	else
 		fprintf(progress->out, "%s%s%s\n", images.len ? images.data : "", images.len && layers.len ? ", " : "",
 			layers.len ? layers.data : "");

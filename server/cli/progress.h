@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * How far a job is, on standard output: on a terminal in two lines, images and layers, that are drawn again and again;
- * elsewhere a line whenever an image is done, and now and then between.
+ * How far a job is, on standard output: on a terminal in two lines, images (with the names of those that are being
+ * fetched) and layers, that are drawn again and again; elsewhere a line whenever an image is done, and now and then
+ * between.
  */
 #pragma once
 

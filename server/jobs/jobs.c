@@ -77,9 +77,11 @@ static json_t *describe(const struct job *job, enum job_telling telling)
 			 describe_time(job->finished), "seconds",
 			 job->started ? (double)(until - job->started) / 1000.0 : 0.0);
 	assert(json);
-	/* A copy: the job's own may grow while this one is printed. */
-	if (telling != JOB_BRIEF)
+	/* Copies: the job's own may grow while these are printed. */
+	if (telling != JOB_BRIEF) {
+		json_object_set_new(json, "active", json_copy(job->active));
 		json_object_set_new(json, "errors", json_copy(job->errors));
+	}
 	if (telling == JOB_WHOLE)
 		json_object_set(json, "request", job->request);
 	if (telling == JOB_WHOLE && job->result)
@@ -104,6 +106,7 @@ static struct job *find(struct jobs *jobs, const char *id)
 static void job_free(struct job *job)
 {
 	json_decref(job->request);
+	json_decref(job->active);
 	json_decref(job->errors);
 	json_decref(job->result);
 	free(job);
@@ -213,6 +216,7 @@ static struct job *job_new(struct jobs *jobs, const struct job_kind *kind, json_
 	job->jobs = jobs;
 	job->kind = kind;
 	job->request = request;
+	job->active = json_array();
 	job->errors = json_array();
 	job->id = id;
 	job->version = 1;
@@ -362,6 +366,26 @@ static json_t *words(const char *text)
 	json_t *string = json_string(text);
 
 	return string ? string : json_string("(not UTF-8)");
+}
+
+void job_begin(struct job *job, const char *what)
+{
+	pthread_mutex_lock(&job->jobs->lock);
+	json_array_append_new(job->active, words(what));
+	pthread_mutex_unlock(&job->jobs->lock);
+	job_changed(job);
+}
+
+void job_end(struct job *job, const char *what)
+{
+	pthread_mutex_lock(&job->jobs->lock);
+	for (size_t i = 0; i < json_array_size(job->active); i++)
+		if (strcmp(json_string_value(json_array_get(job->active, i)), what) == 0) {
+			json_array_remove(job->active, i);
+			break;
+		}
+	pthread_mutex_unlock(&job->jobs->lock);
+	job_changed(job);
 }
 
 void job_fail(struct job *job, const char *what, const char *why)

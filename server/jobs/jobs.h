@@ -93,6 +93,9 @@ bool job_is_stopping(const struct job *job);
 void job_on_stop(struct job *job, void (*wake)(void *arg), void *arg);
 void job_add(struct job *job, enum job_count count, int64_t more);
 uint64_t job_count(const struct job *job, enum job_count count);
+/* What it is at, from one to the other: shown as "active", in the order in which they began. */
+void job_begin(struct job *job, const char *what);
+void job_end(struct job *job, const char *what);
 /* Something was not done: what, and why. The job will be FAILED. */
 void job_fail(struct job *job, const char *what, const char *why);
 /* Shown as "result"; taken over. */

@@ -24,6 +24,7 @@ struct job {
 	enum job_state state;
 	bool on_thread;                     /* queued there, or running: it may not go */
 	int64_t created, started, finished; /* wall milliseconds; 0: not yet */
+	json_t *active;                     /* what it is at: names */
 	json_t *errors;
 	size_t more_errors; /* beyond JOB_ERRORS_MAX */
 	json_t *result;

@@ -30,6 +30,7 @@ struct fetch {
 	struct run *run;
 	struct baton *baton;
 	const struct image *image;
+	const char *name; /* the image's */
 	struct parts parts;
 	struct slot *slots;
 	struct digest digest; /* of the image; algorithm 0: not known yet */
@@ -313,8 +314,11 @@ static bool is_only_told(struct fetch *fetch, const struct part *part)
 /* Its own manifest is asked for ahead, the rest when it is the image's turn. */
 static bool may_go_on(struct fetch *fetch)
 {
-	if (!fetch->inside && fetch->digest.algorithm)
+	if (!fetch->inside && fetch->digest.algorithm) {
 		fetch->inside = run_enter(fetch->run);
+		if (fetch->inside)
+			job_begin(fetch->run->job, fetch->name);
+	}
 	return fetch->inside || !fetch->digest.algorithm;
 }
 
@@ -369,18 +373,19 @@ static void fetch_parts(struct fetch *fetch)
 		slot_close(&fetch->slots[i]);
 	free(fetch->slots);
 	parts_dispose(&fetch->parts);
-	if (fetch->inside)
+	if (fetch->inside) {
+		job_end(fetch->run->job, fetch->name);
 		run_leave(fetch->run);
+	}
 }
 
 static void note_plan(struct fetch *fetch)
 {
-	_cleanup_free_ char *name = image_name(fetch->image);
 	char text[DIGEST_TEXT_MAX];
 	struct run *run = fetch->run;
 
 	pthread_mutex_lock(&run->lock);
-	json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:I}", "image", name, "digest",
+	json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:I}", "image", fetch->name, "digest",
 						   digest_format(&fetch->digest, text), "bytes",
 						   (json_int_t)fetch->bytes, "held", (json_int_t)fetch->held));
 	pthread_mutex_unlock(&run->lock);
@@ -388,9 +393,9 @@ static void note_plan(struct fetch *fetch)
 
 void image_fetch(struct run *run, struct baton *baton, const struct image *image)
 {
-	struct fetch fetch = {.run = run, .baton = baton, .image = image};
-	struct part first = {.kind = PART_MANIFEST, .reference = mem_strdup(image->reference)};
 	_cleanup_free_ char *name = image_name(image);
+	struct fetch fetch = {.run = run, .baton = baton, .image = image, .name = name};
+	struct part first = {.kind = PART_MANIFEST, .reference = mem_strdup(image->reference)};
 	struct err err;
 
 	parts_add(&fetch.parts, &first, &err);

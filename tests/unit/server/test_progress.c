@@ -49,6 +49,44 @@ static void plain_lines_come_when_an_image_is_done(void **state)
 	free(text);
 }
 
+/* The first line that is drawn when these are being fetched. */
+static void expect_first_line(const char *columns, json_t *active, const char *line)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+	struct progress *progress = progress_new(out, true);
+	json_t *document = job(2, 40, 0);
+
+	json_object_set_new(document, "active", active);
+	setenv("COLUMNS", columns, 1);
+	progress_show(progress, document);
+	unsetenv("COLUMNS");
+	json_decref(document);
+	progress_free(progress);
+	fclose(out);
+	*strchr(text, '\n') = '\0';
+	assert_string_equal(text, line);
+	free(text);
+}
+
+static void terminal_names_the_images_that_are_fetched_as_far_as_there_is_room(void **state)
+{
+	static const char one[] = "docker.io/library/alpine:3.20", two[] = "quay.io/org/app:1.2";
+
+	(void)state;
+	expect_first_line("80", json_array(), "[3/50] images, 1 failed");
+	expect_first_line("80", json_pack("[s, s]", one, two),
+			  "[3/50] images, 1 failed: docker.io/library/alpine:3.20, quay.io/org/app:1.2");
+	/* 75 columns and the cursor's own would be needed. */
+	expect_first_line("75", json_pack("[s, s]", one, two),
+			  "[3/50] images, 1 failed: docker.io/library/alpine:3.20, +1");
+	expect_first_line("70", json_pack("[s, s, s]", one, two, two),
+			  "[3/50] images, 1 failed: docker.io/library/alpine:3.20, +2");
+	expect_first_line("40", json_pack("[s, s]", one, two), "[3/50] images, 1 failed");
+	expect_first_line("80", json_pack("[s]", "a\033[2Jb"), "[3/50] images, 1 failed: a?[2Jb");
+}
+
 static void terminal_shows_two_lines_that_fit_and_are_drawn_again_and_cleared(void **state)
 {
 	static const char clear[] = "\033[2A\r\033[J";
@@ -82,6 +120,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_lines_come_when_an_image_is_done),
+		cmocka_unit_test(terminal_names_the_images_that_are_fetched_as_far_as_there_is_room),
 		cmocka_unit_test(terminal_shows_two_lines_that_fit_and_are_drawn_again_and_cleared),
 	};
 	return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
