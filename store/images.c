@@ -46,7 +46,8 @@ struct images {
 	size_t count, next;
 	bool more; /* behind those read ahead */
 
-	/* What the last image borrows. */
+	/* What was last described, and borrows the texts: tags of one image follow one another. */
+	struct image described;
 	char platforms[PLATFORM_MAX];
 	char pins[IMAGE_PINS_MAX];
 };
@@ -312,15 +313,20 @@ static bool take_pin(void *arg, const char *name)
 	return true;
 }
 
-static void describe(struct images *images, struct image *image)
+static void describe(struct images *images, const struct digest *digest)
 {
 	_cleanup_(closure_dispose) struct closure all = {0}, own = {0};
+	struct image *described = &images->described;
 
-	image->size = closure_add_all(&all, images->store, &image->digest);
-	image->unique_size = closure_add(&own, images->store, &image->digest);
-	image->blobs = closure_count(&all);
-	describe_platforms(images, &image->digest);
-	(void)index_list_pins_of(images->store->index, &image->digest, take_pin, images, NULL);
+	if (digest_equal(&described->digest, digest))
+		return;
+	described->digest = *digest;
+	described->size = closure_add_all(&all, images->store, digest);
+	described->unique_size = closure_add(&own, images->store, digest);
+	described->blobs = closure_count(&all);
+	describe_platforms(images, digest);
+	images->pins[0] = '\0';
+	(void)index_list_pins_of(images->store->index, digest, take_pin, images, NULL);
 }
 
 /* False: passed over. */
@@ -334,16 +340,21 @@ static bool make_image(struct images *images, const struct ahead *ahead, struct 
 				.media_type = ahead->media_type,
 				.fetched = ahead->fetched,
 				.checked = ahead->checked,
-				.platforms = images->platforms,
-				.pins = images->pins};
-	images->platforms[0] = images->pins[0] = '\0';
+				.platforms = "",
+				.pins = ""};
 	image->held = index_get_blob(images->store->index, &ahead->digest, &blob, NULL) == 0;
 	image->last_use = image->held ? blob.last_use : 0;
 	if (!matches(images, image) || (images->held_only && !image->held) || image->last_use < images->used_since ||
 	    (!*ahead->tag && !stands_alone(images, image)))
 		return false;
-	if (image->held)
-		describe(images, image);
+	if (image->held) {
+		describe(images, &image->digest);
+		image->size = images->described.size;
+		image->unique_size = images->described.unique_size;
+		image->blobs = images->described.blobs;
+		image->platforms = images->platforms;
+		image->pins = images->pins;
+	}
 	return true;
 }
 

@@ -11,11 +11,12 @@
 #include "store/images.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
-#define IMAGES_STANDARD 10000 /* in one answer */
-#define PLATFORMS_MAX   32
-#define PLATFORMS_TEXT  1024
+#define IMAGES_MAX     10000 /* in one answer */
+#define PLATFORMS_MAX  32
+#define PLATFORMS_TEXT 1024
 
 /* References. */
 
@@ -85,30 +86,99 @@ static json_t *describe_image(const struct image *image)
 		time_or_null(image->last_use), "platforms", split(image->platforms), "pins", split(image->pins));
 }
 
+/* Which part of the list is wanted. */
+struct page {
+	char glob[ADMIN_VALUE_MAX];
+	size_t count;
+	struct ref last;    /* the image before it … */
+	struct image after; /* … whose texts are in `last`; no upstream: from the beginning */
+};
+
+/* "?last=" is an image as the list has them: its first component is the upstream, whatever that is configured as. */
+static bool read_last(const char *text, struct page *page)
+{
+	char *slash;
+	struct err err;
+
+	if (ref_parse(text, &page->last, &err))
+		return false;
+	slash = strchr(page->last.name, '/');
+	if (!slash)
+		return false;
+	*slash = '\0';
+	page->after = (struct image){.repository = {page->last.name, slash + 1}, .tag = page->last.tag};
+	return !page->last.digest[0] || digest_parse(page->last.digest, &page->after.digest) == 0;
+}
+
+/* What is wrong is answered. */
+static bool read_page(struct admin_visit *visit, struct page *page)
+{
+	char count[ADMIN_VALUE_MAX], last[ADMIN_VALUE_MAX];
+
+	if (!admin_parameter_optional(visit, "glob", page->glob) || !admin_parameter_optional(visit, "n", count) ||
+	    !admin_parameter_optional(visit, "last", last))
+		return false;
+	page->count = count[0] ? strtoul(count, NULL, 10) : IMAGES_MAX;
+	if (strspn(count, "0123456789") != strlen(count) || page->count < 1 || page->count > IMAGES_MAX) {
+		admin_reply_error(visit, 400, "invalid", "n is a number from 1 to 10000");
+		return false;
+	}
+	if (last[0] && !read_last(last, page)) {
+		admin_reply_error(visit, 400, "invalid", "last is the \"next\" of another answer");
+		return false;
+	}
+	return true;
+}
+
+static bool is_same_name(const json_t *described, const struct image *image)
+{
+	char reference[IMAGE_REFERENCE_MAX];
+
+	return strcmp(json_string_value(json_object_get(described, "reference")),
+		      image_format_reference(image, false, reference)) == 0;
+}
+
+/* A tag that means one thing to one client and another to the next is never divided, as it is its name that the next
+ * page begins behind. `*more` is whether there is one. */
+static int list_page(struct store *store, const struct page *page, json_t *list, bool *more, struct err *err)
+{
+	struct images_filter filter = {.glob = page->glob[0] ? page->glob : NULL,
+				       .after = page->after.repository.upstream ? &page->after : NULL};
+	struct images *images = images_open(store, &filter);
+	struct image image;
+	int code;
+
+	*more = false;
+	while (!*more && (code = images_next(images, &image, err)) == 0) {
+		size_t count = json_array_size(list);
+
+		*more = count >= page->count && !is_same_name(json_array_get(list, count - 1), &image);
+		if (!*more)
+			json_array_append_new(list, describe_image(&image));
+	}
+	images_close(images);
+	return *more || code == ERR_NOT_FOUND ? 0 : code;
+}
+
 void admin_list_images(struct admin_visit *visit)
 {
-	char glob[ADMIN_VALUE_MAX];
-	struct images_filter filter = {0};
-	struct images *images;
-	struct image image;
+	struct page page = {0};
 	struct err err = {0};
-	json_t *list;
-	int code = 0;
+	json_t *list, *last;
+	bool more;
 
-	if (!admin_parameter_optional(visit, "glob", glob))
+	if (!read_page(visit, &page))
 		return;
-	filter.glob = glob[0] ? glob : NULL;
-	images = images_open(visit->admin->store, &filter);
 	list = json_array();
-	while (json_array_size(list) < IMAGES_STANDARD && (code = images_next(images, &image, &err)) == 0)
-		json_array_append_new(list, describe_image(&image));
-	images_close(images);
-	if (code && code != ERR_NOT_FOUND) {
+	if (list_page(visit->admin->store, &page, list, &more, &err)) {
 		json_decref(list);
 		admin_reply_err(visit, &err);
 		return;
 	}
-	admin_reply_json(visit, 200, json_pack("{s:o, s:b}", "images", list, "more", code == 0));
+	last = more ? json_object_get(json_array_get(list, json_array_size(list) - 1), "reference") : NULL;
+	admin_reply_json(visit, 200,
+			 json_pack("{s:o, s:b, s:o}", "images", list, "more", more, "next",
+				   last ? json_incref(last) : json_null()));
 }
 
 /* Checking. */

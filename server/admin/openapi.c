@@ -63,14 +63,15 @@ static const struct schema {
 			     TEXT) ", 'image_parallel': " COUNT ", 'layer_parallel': " COUNT ", 'pin': " TEXT
 				   ", 'referrers': " FLAG ", 'dry_run': " FLAG "}}"},
 	{"Started", "{'type': 'object', 'required': ['job'], 'properties': {'job': " TEXT "}}"},
-	{"Job", "{'type': 'object', 'required': [" JOB_REQUIRED ", 'errors', 'request'], 'properties': {" JOB_KEYS
-		", 'errors': " LIST("{'type': 'object', 'required': ['image', 'message'], 'properties': {'image': " TEXT
-				    ", 'message': " TEXT
-				    "}}") ", 'request': {'type': 'object'}, 'result': {'type': 'object'}}}"},
+	{"Job",
+	 "{'type': 'object', 'required': [" JOB_REQUIRED ", 'active', 'errors', 'request'], 'properties': {" JOB_KEYS
+	 ", 'active': " LIST(TEXT) ", 'errors': " LIST(
+		 "{'type': 'object', 'required': ['image', 'message'], 'properties': {'image': " TEXT
+		 ", 'message': " TEXT "}}") ", 'request': {'type': 'object'}, 'result': {'type': 'object'}}}"},
 	{"Jobs", "{'type': 'object', 'required': ['jobs'], 'properties': {'jobs': " LIST(
 			 "{'type': 'object', 'required': [" JOB_REQUIRED "], 'properties': {" JOB_KEYS "}}") "}}"},
-	{"Images", "{'type': 'object', 'required': ['images', 'more'], 'properties': {'more': " FLAG
-		   ", 'images': " LIST("{'$ref': '#/components/schemas/Image'}") "}}"},
+	{"Images", "{'type': 'object', 'required': ['images', 'more', 'next'], 'properties': {'more': " FLAG
+		   ", 'next': " MAYBE("string") ", 'images': " LIST("{'$ref': '#/components/schemas/Image'}") "}}"},
 	{"Image",
 	 "{'type': 'object', 'required': ['reference', 'upstream', 'repository', 'tag', 'digest', "
 	 "'media_type', 'held', 'size', 'unique_size', 'blobs', 'fetched', 'checked', 'last_use', "

@@ -24,6 +24,7 @@ static const struct table_column columns[] = {
 	{"PINS", .rank = 3},
 	{"DIGEST", .rank = 5},
 };
+#define PAGE                "1000"
 #define PLATFORMS_SHOWN_MAX 3
 #define COLUMN_COUNT        (sizeof(columns) / sizeof(columns[0]))
 
@@ -117,6 +118,33 @@ static void print_references(const json_t *images, bool with_digest)
 	}
 }
 
+/* Page by page, as one document. */
+static int ask(const struct admin_session *session, const char *glob, json_t **all)
+{
+	_cleanup_free_ char *escaped = url_escape(glob), *last = mem_strdup("");
+	int status = EXIT_DONE;
+
+	*all = NULL;
+	do {
+		_cleanup_free_ char *target =
+			mem_printf("/api/v1/images?glob=%s&n=" PAGE "%s%s", escaped, *last ? "&last=" : "", last);
+		json_t *page;
+
+		status = admin_session_ask(session, "GET", target, NULL, &page);
+		free(last);
+		last = status == EXIT_DONE ? url_escape(show_text(page, "next")) : mem_strdup("");
+		if (!*all) {
+			*all = page;
+		} else {
+			json_array_extend(json_object_get(*all, "images"), json_object_get(page, "images"));
+			json_decref(page);
+		}
+	} while (status == EXIT_DONE && *last);
+	json_object_del(*all, "more");
+	json_object_del(*all, "next");
+	return status;
+}
+
 /* Takes out what was not used since. */
 static void keep_used_since(json_t *images, int64_t since)
 {
@@ -128,8 +156,6 @@ static void keep_used_since(json_t *images, int64_t since)
 int cmd_ls(const struct command_line *line)
 {
 	_cleanup_(admin_session_close) struct admin_session session = {0};
-	_cleanup_free_ char *glob = url_escape(line->argument_count ? line->arguments[0] : "");
-	_cleanup_free_ char *target = mem_printf("/api/v1/images?glob=%s", glob);
 	const char *since_text = command_value(line, "pulled-since");
 	json_t *answer = NULL;
 	int64_t since = 0;
@@ -138,9 +164,11 @@ int cmd_ls(const struct command_line *line)
 	if (status == EXIT_DONE)
 		status = admin_session_open(&session, line);
 	if (status == EXIT_DONE)
-		status = admin_session_ask(&session, "GET", target, NULL, &answer);
-	if (status != EXIT_DONE)
+		status = ask(&session, line->argument_count ? line->arguments[0] : "", &answer);
+	if (status != EXIT_DONE) {
+		json_decref(answer);
 		return status;
+	}
 	keep_used_since(json_object_get(answer, "images"), since);
 	if (command_has(line, "json"))
 		show_json(answer);
@@ -148,10 +176,6 @@ int cmd_ls(const struct command_line *line)
 		print_references(json_object_get(answer, "images"), command_has(line, "lock"));
 	else
 		print_images(json_object_get(answer, "images"));
-	if (show_is(answer, "more")) {
-		fprintf(stderr, "larder ls: there are more; narrow them down with a GLOB\n");
-		status = EXIT_SOME_FAILED;
-	}
 	json_decref(answer);
 	return status;
 }

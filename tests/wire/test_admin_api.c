@@ -244,6 +244,51 @@ WIRE_TEST(images_are_listed_with_what_they_hold)
 	json_decref(answer);
 }
 
+/* All references, page by page with so many on each. */
+static void list_by_pages(const struct bed *bed, const char *n, struct buf *all)
+{
+	_cleanup_free_ char *last = NULL;
+
+	buf_append_text(all, "");
+	for (bool more = true; more;) {
+		_cleanup_free_ char *target =
+			mem_printf("/api/v1/images?n=%s%s%s", n, last ? "&last=" : "", last ? last : "");
+		json_t *answer = ask_api(bed, "GET", "/api/v1/images", target, NULL, 200), *image;
+		const char *next = json_string_value(json_object_get(answer, "next"));
+		size_t i;
+
+		json_array_foreach(json_object_get(answer, "images"), i, image)
+			buf_printf(all, "%s\n", json_string_value(json_object_get(image, "reference")));
+		buf_append_text(all, "--\n");
+		more = json_is_true(json_object_get(answer, "more"));
+		assert_int_equal(next != NULL, more);
+		free(last);
+		last = next ? mem_strdup(next) : NULL;
+		json_decref(answer);
+	}
+}
+
+WIRE_TEST(images_are_listed_in_pages)
+{
+	static const char *const wrong[] = {"n=0",          "n=10001",  "n=x",    "n=-1", "n=99999999999999999999",
+					    "last=nowhere", "last=a/B", "last=%2"};
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_(buf_dispose) struct buf whole = {0}, paged = {0};
+
+	list_by_pages(&bed, "2", &whole);
+	assert_string_equal(whole.data, "registry.test/team/app:1\nregistry.test/team/other:2\n--\n");
+	list_by_pages(&bed, "1", &paged);
+	assert_string_equal(paged.data, "registry.test/team/app:1\n--\nregistry.test/team/other:2\n--\n");
+	/* Behind what has been forgotten meanwhile, and in an upstream that nobody configured. */
+	json_decref(ask_api(&bed, "GET", "/api/v1/images", "/api/v1/images?last=registry.test/none:1", NULL, 200));
+	json_decref(ask_api(&bed, "GET", "/api/v1/images", "/api/v1/images?last=no.where/none:1", NULL, 200));
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		_cleanup_free_ char *target = mem_printf("/api/v1/images?%s", wrong[i]);
+
+		json_decref(ask_api(&bed, "GET", "/api/v1/images", target, NULL, 400));
+	}
+}
+
 WIRE_TEST(check_names_what_is_missing_and_forgetting_makes_it_so)
 {
 	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
@@ -345,6 +390,7 @@ int main(void)
 		WIRE_CASE(every_described_route_says_which_methods_it_has),
 		WIRE_CASE(who_watches_is_told_of_each_change),
 		WIRE_CASE(images_are_listed_with_what_they_hold),
+		WIRE_CASE(images_are_listed_in_pages),
 		WIRE_CASE(check_names_what_is_missing_and_forgetting_makes_it_so),
 		WIRE_CASE(pins_are_made_shown_and_taken_away),
 		WIRE_CASE(cleaning_up_and_verifying_are_jobs),
