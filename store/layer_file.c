@@ -36,6 +36,13 @@ static uint64_t bytes_on_disk(struct store *store, const char *path)
 	return (uint64_t)found.st_blocks * 512 + ROOM_FILE_BYTES;
 }
 
+bool layer_file_exists(struct store *store, const struct digest *digest)
+{
+	char path[STORE_PATH_MAX];
+
+	return bytes_on_disk(store, layer_path(digest, path)) > 0;
+}
+
 int layer_file_read(struct store *store, const struct digest *digest, struct buf *out, struct err *err)
 {
 	char path[STORE_PATH_MAX], text[DIGEST_TEXT_MAX], piece[1 << 16];
@@ -159,12 +166,22 @@ static bool note_parent(void *arg, const struct digest *parent, bool is_manifest
 	return false;
 }
 
+/* Whether the blob is on its way into the index: a layer may have been indexed as it came. It goes from the one place
+ * to the other, so they are looked at in this order. */
+static bool is_coming(struct store *store, const struct digest *digest)
+{
+	char partial[STORE_PATH_MAX], blob[STORE_PATH_MAX];
+
+	return bytes_on_disk(store, store_partial_path(digest, "", partial)) > 0 ||
+	       bytes_on_disk(store, store_blob_path(digest, blob)) > 0;
+}
+
 static void sweep_one(struct store *store, const struct digest *digest)
 {
 	struct index_blob blob;
 	bool named = false;
 
-	if (index_get_blob(store->index, digest, &blob, NULL) == ERR_NOT_FOUND &&
+	if (index_get_blob(store->index, digest, &blob, NULL) == ERR_NOT_FOUND && !is_coming(store, digest) &&
 	    index_list_parents(store->index, digest, note_parent, &named, NULL) == 0 && !named)
 		layer_file_remove(store, digest);
 }

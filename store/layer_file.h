@@ -17,6 +17,8 @@
 
 struct store;
 
+/* Whether anything is kept. */
+bool layer_file_exists(struct store *store, const struct digest *digest);
 /* Appends what is kept to `out`. Blocks. ERR_NOT_FOUND, ERR_LIMIT (more than out->max), ERR_IO. */
 int layer_file_read(struct store *store, const struct digest *digest, struct buf *out, struct err *err);
 /* Keeps it, in the place of what was there. Blocks, also until there is room. ERR_NO_SPACE, ERR_IO. */
