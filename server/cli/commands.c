@@ -84,6 +84,7 @@ static const struct command_option serve_options[] = {
 	{"upstream", 0, "[NAME=]URL",
 	 "add or override an upstream (repeatable); the first becomes the default upstream"},
 	{"offline", 0, NULL, "serve what is held and never ask an upstream"},
+	{"checkpoint", 0, "1MiB…8MiB", "how far from one another reading inside layers can begin (2MiB)"},
 	{"log-level", 0, "error|warn|info|debug", "the least important lines that are logged"},
 	{"log-format", 0, "text|json", "log lines as words or as JSON objects"},
 	{NULL},

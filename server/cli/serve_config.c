@@ -14,7 +14,7 @@ static const struct {
 	const char *key;
 } overrides[] = {
 	{"admin", "admin.listen"},  {"store", "store.path"},      {"max-size", "store.max_size"},
-	{"log-level", "log.level"}, {"log-format", "log.format"},
+	{"log-level", "log.level"}, {"log-format", "log.format"}, {"checkpoint", "layers.checkpoint"},
 };
 
 static int apply_overrides(struct config *config, const struct command_line *line, struct err *err)
@@ -96,6 +96,8 @@ void serve_config_tell_fixed(const struct config *running, const struct config *
 				  text_differs(running->admin.token_file, wanted->admin.token_file)},
 		{"store.path", text_differs(running->store.path, wanted->store.path)},
 		{"access.htpasswd (whether there is any)", !running->access.htpasswd != !wanted->access.htpasswd},
+		{"layers", running->layers.index != wanted->layers.index ||
+				   running->layers.checkpoint != wanted->layers.checkpoint},
 		{"log.format", running->log.format != wanted->log.format},
 		{"offline", running->offline != wanted->offline},
 		{"sandbox", running->sandbox != wanted->sandbox},

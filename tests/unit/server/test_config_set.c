@@ -18,6 +18,11 @@ static void the_command_line_sets_keys_by_their_path(void **state)
 	assert_string_equal(config->store.path, "/${x}");
 	assert_int_equal(config_set(config, "log.level", (const char *const[]){"warn"}, 1, &err), 0);
 	assert_int_equal(config->log.level, LOG_WARN);
+	assert_int_equal(config_set(config, "layers.checkpoint", (const char *const[]){"8MiB"}, 1, &err), 0);
+	assert_int_equal(config->layers.checkpoint, 8 << 20);
+	assert_int_equal(config_set(config, "layers.checkpoint", (const char *const[]){"9MiB"}, 1, &err), ERR_INVALID);
+	assert_int_equal(config_set(config, "layers.checkpoint", (const char *const[]){"1023KiB"}, 1, &err),
+			 ERR_INVALID);
 	static const char *const bad[] = {"store", "store.", "x.path", "", "upstreams", "listen.x"};
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		assert_int_equal(config_set(config, bad[i], (const char *const[]){"x"}, 1, &err), ERR_INVALID);
