@@ -14,6 +14,14 @@ void layer_index_free(struct layer_index *index)
 	free(index);
 }
 
+size_t layer_index_memory(const struct layer_index *index)
+{
+	const struct layer_table *table = &index->table;
+
+	return sizeof(*index) + index->cap * sizeof(*index->checkpoints) + index->windows.cap +
+	       table->cap * sizeof(*table->entries) + table->text_bytes;
+}
+
 const struct layer_checkpoint *layer_index_find(const struct layer_index *index, uint64_t out)
 {
 	size_t low = 0, high = index->count;

@@ -58,6 +58,9 @@ static inline void layer_index_freep(struct layer_index **index)
 	layer_index_free(*index);
 }
 
+/* What it takes of memory, about. */
+size_t layer_index_memory(const struct layer_index *index);
+
 /* The last checkpoint at or before an offset of the uncompressed stream. */
 const struct layer_checkpoint *layer_index_find(const struct layer_index *index, uint64_t out);
 /* The bytes of the layer between a checkpoint and the next, that its check is over. */

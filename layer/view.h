@@ -38,6 +38,9 @@ int layer_view_add(struct layer_view *view, const struct layer_table *table, str
 /* No more are to come: brings names into order. */
 void layer_view_finish(struct layer_view *view);
 
+/* What it takes of memory, about, besides the tables. */
+size_t layer_view_memory(const struct layer_view *view);
+
 const struct layer_node *layer_view_root(const struct layer_view *view);
 enum layer_type layer_node_type(const struct layer_node *node);
 

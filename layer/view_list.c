@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define NAME_BYTES 32 /* of most names, with what the allocator and the hash add */
+
 static struct view_node *own(const struct layer_node *node)
 {
 	return (struct view_node *)(uintptr_t)node;
@@ -15,6 +17,11 @@ enum layer_type layer_node_type(const struct layer_node *node)
 	const struct layer_entry *entry = node->content ? node->content : node->entry;
 
 	return entry ? entry->type : LAYER_DIRECTORY;
+}
+
+size_t layer_view_memory(const struct layer_view *view)
+{
+	return view->count * (sizeof(struct view_node) + NAME_BYTES);
 }
 
 const struct layer_node *layer_view_root(const struct layer_view *view)

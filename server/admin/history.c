@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/count.h"
+#include "server/files/files.h"
 #include "server/pull/look.h"
 #include "server/registry/traffic.h"
 #include "store/evict.h"
@@ -118,6 +119,9 @@ static void *history_main(void *arg)
 			break;
 		pthread_mutex_unlock(&history->lock);
 		look(history->admin, &now);
+		/* Nobody else comes by when nobody asks. */
+		if (history->admin->files)
+			files_tidy(history->admin->files);
 		pthread_mutex_lock(&history->lock);
 		add(&history->hour, &now);
 		if (++steps % STEPS_A_WEEK == 0)

@@ -9,15 +9,6 @@
 
 #include <string.h>
 
-/* Whether an index of the layer is kept, without reading it: 16 bytes are enough to see that. */
-static bool is_indexed(struct store *store, const struct digest *digest)
-{
-	char some[17];
-	struct buf head = {.data = some, .cap = sizeof(some), .max = sizeof(some) - 1};
-
-	return layer_file_read(store, digest, &head, NULL) == ERR_LIMIT;
-}
-
 /* What made the next layer, of those steps of the history that made one. */
 static const char *next_step(const json_t *history, size_t *at)
 {
@@ -51,7 +42,7 @@ static json_t *describe_layers(struct admin_visit *visit, const struct files_ima
 								: json_integer((json_int_t)layer->size),
 							"created_by", admin_words(next_step(history, &step)), "held",
 							store_find_blob(store, &layer->digest, &held, NULL) == 0,
-							"indexed", is_indexed(store, &layer->digest)));
+							"indexed", layer_file_exists(store, &layer->digest)));
 	}
 	return layers;
 }

@@ -205,6 +205,12 @@ static void show_part_bytes(struct buf *out, const struct scrape *scrape, const 
 	show_number(out, name, count_read(&counts_of(scrape)->sparse_bytes));
 }
 
+static void show_views(struct buf *out, const struct scrape *scrape, const char *name)
+{
+	buf_printf(out, "%s{outcome=\"made\"} %" PRIu64 "\n", name, count_read(&counts_of(scrape)->views_made));
+	buf_printf(out, "%s{outcome=\"kept\"} %" PRIu64 "\n", name, count_read(&counts_of(scrape)->views_kept));
+}
+
 static void show_store_bytes(struct buf *out, const struct scrape *scrape, const char *name)
 {
 	show_number(out, name, scrape->totals.bytes);
@@ -272,6 +278,8 @@ static const struct metric metrics[] = {
 	{"larder_layer_index_bytes_total", "counter", "Bytes of the indexes that were made.", show_index_bytes},
 	{"larder_layer_parts_total", "counter", "Parts read of layers that are not held.", show_parts},
 	{"larder_layer_part_bytes_total", "counter", "Bytes of these parts.", show_part_bytes},
+	{"larder_image_views_total", "counter", "Looks into images: made for it, or kept from a look before.",
+	 show_views},
 	{"larder_up_since_seconds", "gauge", "When this process started, in seconds since 1970.", show_up_since},
 	{"larder_build_info", "gauge", "1, with the version as a label.", show_build},
 };

@@ -27,6 +27,7 @@ void files_free(struct files *files)
 		return;
 	filling_stop(files->filling);
 	assert(!files->building);
+	contents_free_all(files);
 	pthread_cond_destroy(&files->built);
 	pthread_mutex_destroy(&files->lock);
 	free(files);

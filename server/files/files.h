@@ -5,6 +5,7 @@
  *
  * A layer is indexed once: when somebody first looks into it, or while it streams in (files_options.while_filling). An
  * image is opened with its layers' indexes, which makes one view of them, and files of it are read through a reader.
+ * Both are kept in memory for a while, within bounds: who looks into an image looks again.
  * The functions here block, on the network too, unless they say otherwise: they belong on threads that may.
  *
  * Lifetime: files_new(), any number of images and readers, pull_close() (from now on everything fails with
@@ -39,6 +40,9 @@ struct files *files_new(const struct files_options *options);
 /* Takes NULL. pull_close() was called; no image or reader is left. */
 void files_free(struct files *files);
 
+/* Forgets what was kept of images that nobody has looked into for a while. To be called now and then. Any thread. */
+void files_tidy(struct files *files);
+
 /* Counted since the start; read with count_read(). */
 struct files_counts {
 	uint64_t indexed;      /* layers */
@@ -46,6 +50,8 @@ struct files_counts {
 	uint64_t index_bytes;  /* stored, of indexes that were made */
 	uint64_t sparse_bytes; /* read of layers that were not held */
 	uint64_t sparse_reads; /* parts that were read so */
+	uint64_t views_made;   /* of images */
+	uint64_t views_kept;   /* looked into as they were kept */
 };
 const struct files_counts *files_counts(const struct files *files);
 
@@ -61,7 +67,7 @@ struct files_layer {
 	struct digest digest;
 	uint64_t size; /* MANIFEST_SIZE_UNKNOWN */
 	char *media_type;
-	struct layer_index *index; /* NULL until the image's files are looked into */
+	const struct layer_index *index; /* NULL until the image's files are looked into */
 };
 
 struct files_image {
@@ -75,7 +81,8 @@ struct files_image {
 	uint64_t config_size;
 	struct files_layer *layers; /* the lowest first */
 	size_t layer_count;
-	struct layer_view *view; /* NULL until the image's files are looked into */
+	struct contents *contents;     /* indexes and view, which are its own: */
+	const struct layer_view *view; /* NULL until the image's files are looked into */
 };
 
 /* Opens what the reference means, for one platform: manifest and layers are known then. ERR_NOT_FOUND, ERR_UNSUPPORTED

@@ -27,7 +27,31 @@ struct files {
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t built;
 	struct building *building;
+	struct contents *contents; /* the last used first */
 };
+
+/* What is in an image (contents.c): shared by all who look into it, and kept a while. Once made it does not change, but
+ * for what is under files->lock. */
+struct contents {
+	struct digest manifest;
+	struct layer_view *view;
+	struct digest *layers;
+	struct layer_index **indexes; /* one a layer */
+	size_t layer_count;
+	size_t bytes; /* of memory, about */
+
+	/* Under the lock. */
+	unsigned users;
+	uint64_t used_ms; /* when the last of them left */
+	struct contents *prev, *next;
+};
+
+/* Those of an image whose layers are known: kept, or made now. An error names the layer. */
+int contents_open(const struct files_image *image, struct contents **contents, struct err *err);
+/* Takes NULL. */
+void contents_close(struct files *files, struct contents *contents);
+/* The end of all; nobody uses them. */
+void contents_free_all(struct files *files);
 
 /* A blob as it is read: from the store, or while it flies. */
 struct files_blob {

@@ -19,11 +19,9 @@ void files_close_image(struct files_image *image)
 {
 	if (!image)
 		return;
-	layer_view_free(image->view);
-	for (size_t i = 0; i < image->layer_count; i++) {
-		layer_index_free(image->layers[i].index);
+	contents_close(image->files, image->contents);
+	for (size_t i = 0; i < image->layer_count; i++)
 		free(image->layers[i].media_type);
-	}
 	free(image->layers);
 	free(image->media_type);
 	free(image->repository);
@@ -182,21 +180,14 @@ int files_open_image(struct files *files, const struct files_place *place, struc
 
 int files_look_into(struct files_image *image, struct err *err)
 {
-	int code = 0;
+	int code = image->contents ? 0 : contents_open(image, &image->contents, err);
 
-	if (image->view)
-		return 0;
-	image->view = layer_view_new();
-	for (size_t i = 0; i < image->layer_count && !code; i++) {
-		struct files_layer *layer = &image->layers[i];
-
-		code = files_get_index(image->files, image->upstream, image->repository, &layer->digest, FILES_FETCH,
-				       &layer->index, err);
-		if (!code)
-			code = layer_view_add(image->view, &layer->index->table, err);
-	}
-	layer_view_finish(image->view);
-	return code;
+	if (code)
+		return code;
+	for (size_t i = 0; i < image->layer_count; i++)
+		image->layers[i].index = image->contents->indexes[i];
+	image->view = image->contents->view;
+	return 0;
 }
 
 int files_read_config(const struct files_image *image, char **config, size_t *len, struct err *err)
