@@ -137,6 +137,15 @@ size_t buf_utf8_length(const char *text)
 	return len;
 }
 
+bool buf_is_utf8(const char *text)
+{
+	size_t len;
+
+	while ((len = buf_utf8_length(text)) > 0)
+		text += len;
+	return !*text;
+}
+
 /* Appends the escape of the byte at `text`, which cannot stand in a JSON string as it is. */
 static int append_json_escape(struct buf *buf, unsigned char byte)
 {

@@ -4,6 +4,7 @@
  * disposed of. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct buf {
@@ -25,6 +26,8 @@ int buf_append_json(struct buf *buf, const char *text);
 
 /* The length of the valid UTF-8 sequence at the start of `text`; 0 when there is none, or at the end of the text. */
 size_t buf_utf8_length(const char *text);
+/* Whether all of it is. */
+bool buf_is_utf8(const char *text);
 
 /* Empties the buffer and keeps its memory. */
 void buf_clear(struct buf *buf);

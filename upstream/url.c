@@ -6,7 +6,9 @@
 #include "base/err.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -358,6 +360,27 @@ char *url_escape(const char *text)
 		}
 	}
 	return escaped;
+}
+
+char *url_unescape(const char *text)
+{
+	_cleanup_free_ char *bytes = mem_alloc(strlen(text) + 1);
+	char *at = bytes;
+
+	for (; *text; text++) {
+		unsigned byte;
+
+		if (*text != '%') {
+			*at++ = *text;
+			continue;
+		}
+		if (!isxdigit((unsigned char)text[1]) || !isxdigit((unsigned char)text[2]) ||
+		    sscanf(text + 1, "%2x", &byte) != 1 || byte == 0)
+			return NULL;
+		*at++ = (char)byte;
+		text += 2;
+	}
+	return take_pointer(bytes);
 }
 
 /* Moves past a quoted string or anything else up to one of the separators. */

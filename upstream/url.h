@@ -35,6 +35,8 @@ char *url_join(const char *base, const char *reference);
 
 /* Percent-encodes for use in a query value. Caller frees. */
 char *url_escape(const char *text);
+/* The bytes that it was made of. Caller frees; NULL when it is not percent-encoded, or holds a NUL. */
+char *url_unescape(const char *text);
 
 /* The target of the first Link header part with rel="next" (RFC 8288), resolved against `base` and of the same origin.
  * Caller frees; NULL when there is none or it leads elsewhere. */

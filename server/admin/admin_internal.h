@@ -124,6 +124,8 @@ json_t *admin_words(const char *text);
 bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
 /* The same of one that may be absent: "" then. */
 bool admin_parameter_optional(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX]);
+/* The same of what may have any bytes but NUL: names of files. */
+bool admin_parameter_bytes(struct admin_visit *visit, const char *name, bool needed, char *value, size_t size);
 /* The JSON object that was sent, an empty one where nothing was sent; the caller's to free.
  * NULL when it is none, or too large, which is then answered. */
 json_t *admin_body(struct admin_visit *visit);

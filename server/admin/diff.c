@@ -154,9 +154,8 @@ static void put_change(struct files_writer *writer, const char *change, const st
 	if (!named)
 		return;
 	files_writer_next(writer);
-	buf_printf(out, "{\"change\":\"%s\",\"path\":\"/", change);
-	buf_append_json(out, named->path);
-	buf_append_text(out, "\"");
+	buf_printf(out, "{\"change\":\"%s\",", change);
+	files_put_name(out, "path", "/", named->path);
 	if (words)
 		buf_printf(out, ",\"what\":[%s]", words);
 	if (from)

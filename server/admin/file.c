@@ -78,11 +78,12 @@ void admin_file(struct admin_visit *visit)
 	_cleanup_(files_close_imagep) struct files_image *image = NULL;
 	_cleanup_(files_close_readerp) struct files_reader *reader = NULL;
 	const struct layer_node *node;
-	char path[ADMIN_VALUE_MAX];
+	char path[LAYER_PATH_MAX + 1];
 	struct err err = {0};
 	int code;
 
-	if (!admin_parameter(visit, "path", path) || !(image = files_visit_open(visit, "ref", true)))
+	if (!admin_parameter_bytes(visit, "path", true, path, sizeof(path)) ||
+	    !(image = files_visit_open(visit, "ref", true)))
 		return;
 	code = layer_view_find(image->view, path, true, &node, &err);
 	if (!code && layer_node_type(node) != LAYER_FILE)

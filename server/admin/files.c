@@ -5,6 +5,7 @@
 #include "base/cleanup.h"
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
+#include "upstream/url.h"
 
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -83,6 +84,20 @@ void files_put_text(struct buf *out, const char *name, const char *text)
 	buf_append_text(out, "\"");
 }
 
+void files_put_name(struct buf *out, const char *name, const char *lead, const char *text)
+{
+	_cleanup_free_ char *escaped = NULL, *escaped_lead = NULL;
+
+	buf_printf(out, "\"%s\":\"%s", name, lead);
+	buf_append_json(out, text);
+	buf_append_text(out, "\"");
+	if (buf_is_utf8(text))
+		return;
+	escaped_lead = url_escape(lead);
+	escaped = url_escape(text);
+	buf_printf(out, ",\"%s_escaped\":\"%s%s\"", name, escaped_lead, escaped);
+}
+
 const char *files_type_name(const struct layer_node *node)
 {
 	switch (layer_node_type(node)) {
@@ -124,9 +139,8 @@ void files_put_node(struct buf *out, const struct layer_node *node, const char *
 {
 	const struct layer_entry *entry = node->content ? node->content : node->entry;
 
-	buf_append_text(out, "\"path\":\"/");
-	buf_append_json(out, path);
-	buf_printf(out, "\",\"type\":\"%s\"", files_type_name(node));
+	files_put_name(out, "path", "/", path);
+	buf_printf(out, ",\"type\":\"%s\"", files_type_name(node));
 	if (!entry) {
 		/* A directory that no layer tells of: what unpacking makes of it. */
 		buf_append_text(out, ",\"mode\":\"0755\",\"uid\":0,\"gid\":0,\"size\":0");
@@ -142,11 +156,11 @@ void files_put_node(struct buf *out, const struct layer_node *node, const char *
 		buf_printf(out, ",\"mtime_ns\":%" PRIu32, entry->mtime_ns);
 	if (entry->type == LAYER_SYMLINK) {
 		buf_append_text(out, ",");
-		files_put_text(out, "target", entry->link);
+		files_put_name(out, "target", "", entry->link);
 	}
 	if (node->entry->type == LAYER_HARDLINK) {
 		buf_append_text(out, ",");
-		files_put_text(out, "hard_link_to", node->entry->link);
+		files_put_name(out, "hard_link_to", "", node->entry->link);
 	}
 	if (entry->type == LAYER_CHAR || entry->type == LAYER_BLOCK)
 		buf_printf(out, ",\"device\":[%" PRIu32 ",%" PRIu32 "]", entry->major, entry->minor);
@@ -256,10 +270,11 @@ static void list_visit(struct admin_visit *visit, const char *path, const struct
 
 void admin_files(struct admin_visit *visit)
 {
-	char path[ADMIN_VALUE_MAX], recursive[ADMIN_VALUE_MAX];
+	char path[LAYER_PATH_MAX + 1], recursive[ADMIN_VALUE_MAX];
 	struct listing listing = {0};
 
-	if (!admin_parameter_optional(visit, "path", path) || !admin_parameter_optional(visit, "recursive", recursive))
+	if (!admin_parameter_bytes(visit, "path", false, path, sizeof(path)) ||
+	    !admin_parameter_optional(visit, "recursive", recursive))
 		return;
 	listing.recursive = strcmp(recursive, "1") == 0 || strcmp(recursive, "true") == 0;
 	list_visit(visit, path, &listing);
@@ -267,9 +282,10 @@ void admin_files(struct admin_visit *visit)
 
 void admin_find(struct admin_visit *visit)
 {
-	char glob[ADMIN_VALUE_MAX], path[ADMIN_VALUE_MAX];
+	char glob[LAYER_PATH_MAX + 1], path[LAYER_PATH_MAX + 1];
 	struct listing listing = {.glob = glob, .recursive = true};
 
-	if (admin_parameter(visit, "glob", glob) && admin_parameter_optional(visit, "path", path))
+	if (admin_parameter_bytes(visit, "glob", true, glob, sizeof(glob)) &&
+	    admin_parameter_bytes(visit, "path", false, path, sizeof(path)))
 		list_visit(visit, path, &listing);
 }

@@ -27,6 +27,9 @@ void files_writer_next(struct files_writer *writer);
 
 /* Appends `"name":"text"`, text being whatever a stranger wrote. */
 void files_put_text(struct buf *out, const char *name, const char *text);
+/* Likewise a name, which is any bytes, behind `lead`; with `"name_escaped"`, its bytes as a URL has them, where it is
+ * not UTF-8. */
+void files_put_name(struct buf *out, const char *name, const char *lead, const char *text);
 /* Appends the members of an object that describes a file. */
 void files_put_node(struct buf *out, const struct layer_node *node, const char *path);
 /* "file", "directory", … */

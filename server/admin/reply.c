@@ -86,10 +86,10 @@ void admin_reply_err(struct admin_visit *visit, const struct err *err)
 	}
 }
 
-static bool take_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX], bool needed)
+/* `code` is what reading it came to. An empty value is as good as none. */
+static bool take_parameter(struct admin_visit *visit, const char *name, char *value, int code, bool needed)
 {
 	_cleanup_free_ char *message = NULL;
-	int code = http_query_value(visit->query, name, value, ADMIN_VALUE_MAX);
 
 	if (code == ERR_NOT_FOUND)
 		value[0] = '\0';
@@ -102,12 +102,17 @@ static bool take_parameter(struct admin_visit *visit, const char *name, char val
 
 bool admin_parameter(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX])
 {
-	return take_parameter(visit, name, value, true);
+	return take_parameter(visit, name, value, http_query_value(visit->query, name, value, ADMIN_VALUE_MAX), true);
 }
 
 bool admin_parameter_optional(struct admin_visit *visit, const char *name, char value[ADMIN_VALUE_MAX])
 {
-	return take_parameter(visit, name, value, false);
+	return take_parameter(visit, name, value, http_query_value(visit->query, name, value, ADMIN_VALUE_MAX), false);
+}
+
+bool admin_parameter_bytes(struct admin_visit *visit, const char *name, bool needed, char *value, size_t size)
+{
+	return take_parameter(visit, name, value, http_query_bytes(visit->query, name, value, size), needed);
 }
 
 json_t *admin_body(struct admin_visit *visit)

@@ -44,6 +44,16 @@ static void print_name(const char *name)
 	}
 }
 
+/* A file's path, or what it links to. A name that is not UTF-8, which JSON cannot say, is there with its bytes escaped.
+ */
+static void print_name_of(const json_t *file, const char *key)
+{
+	_cleanup_free_ char *escaped_key = mem_printf("%s_escaped", key);
+	_cleanup_free_ char *bytes = url_unescape(show_text(file, escaped_key));
+
+	print_name(bytes && *bytes ? bytes : show_text(file, key));
+}
+
 /* "-rwsr-xr-x" */
 static void format_mode(const json_t *file, char text[11])
 {
@@ -78,14 +88,14 @@ static void print_long(const json_t *file)
 		strcpy(when, "?");
 	snprintf(owner, sizeof(owner), "%" PRIu64 "/%" PRIu64, show_number(file, "uid"), show_number(file, "gid"));
 	printf("%s %-9s %10" PRIu64 " %s ", mode, owner, show_number(file, "size"), when);
-	print_name(show_text(file, "path"));
+	print_name_of(file, "path");
 	if (*show_text(file, "target")) {
 		printf(" -> ");
-		print_name(show_text(file, "target"));
+		print_name_of(file, "target");
 	}
 	if (*show_text(file, "hard_link_to")) {
 		printf(" link to ");
-		print_name(show_text(file, "hard_link_to"));
+		print_name_of(file, "hard_link_to");
 	}
 	printf("\n");
 }
@@ -101,7 +111,7 @@ static void print_files(const json_t *answer, bool in_full)
 			print_long(file);
 			continue;
 		}
-		print_name(show_text(file, "path"));
+		print_name_of(file, "path");
 		printf("%s\n", strcmp(show_text(file, "type"), "directory") == 0 ? "/" : "");
 	}
 }
@@ -199,7 +209,7 @@ static void print_change(const json_t *change)
 	_cleanup_free_ char *what = show_list(change, "what");
 
 	printf("%c ", strcmp(kind, "added") == 0 ? 'A' : strcmp(kind, "removed") == 0 ? 'D' : 'M');
-	print_name(show_text(change, "path"));
+	print_name_of(change, "path");
 	if (what && *what)
 		printf(" (%s)", what);
 	printf("\n");

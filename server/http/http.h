@@ -165,6 +165,8 @@ bool http_reply_prepared(struct http_request *request, struct http_prepared *pre
 /* Reads a parameter of the query, percent-decoded, into `value`. ERR_NOT_FOUND; ERR_INVALID (bad escapes, control
  * characters or too long). */
 int http_query_value(const char *query, const char *name, char *value, size_t size);
+/* The same of what is no text but bytes, a file's name: all are taken but NUL. */
+int http_query_bytes(const char *query, const char *name, char *value, size_t size);
 /* The query behind the first parameter of this name, where its next value may be; NULL when there is none. */
 const char *http_query_behind(const char *query, const char *name);
 /* Percent-decodes a path into `out`. ERR_INVALID (bad escapes, control characters or too long). */

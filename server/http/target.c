@@ -23,7 +23,9 @@ static int hex_value(char c)
 	return -1;
 }
 
-static int decode(const char *text, size_t len, bool plus_is_space, char *out, size_t size)
+enum decoding { DECODE_PATH, DECODE_QUERY, DECODE_BYTES /* of a query, control characters too */ };
+
+static int decode(const char *text, size_t len, enum decoding how, char *out, size_t size)
 {
 	size_t used = 0;
 
@@ -35,10 +37,10 @@ static int decode(const char *text, size_t len, bool plus_is_space, char *out, s
 				return ERR_INVALID;
 			c = (unsigned char)(hex_value(text[i + 1]) * 16 + hex_value(text[i + 2]));
 			i += 2;
-		} else if (c == '+' && plus_is_space) {
+		} else if (c == '+' && how != DECODE_PATH) {
 			c = ' ';
 		}
-		if (c < 0x20 || c == 0x7f || used + 1 >= size)
+		if (c == '\0' || (how != DECODE_BYTES && (c < 0x20 || c == 0x7f)) || used + 1 >= size)
 			return ERR_INVALID;
 		out[used++] = (char)c;
 	}
@@ -48,7 +50,7 @@ static int decode(const char *text, size_t len, bool plus_is_space, char *out, s
 
 int http_path_decode(const char *path, char *out, size_t size)
 {
-	return decode(path, strlen(path), false, out, size);
+	return decode(path, strlen(path), DECODE_PATH, out, size);
 }
 
 /* The first parameter of this name: its text with name and "=", and how long that is; NULL when there is none. */
@@ -66,12 +68,22 @@ static const char *find_parameter(const char *query, const char *name, size_t *l
 	return NULL;
 }
 
-int http_query_value(const char *query, const char *name, char *value, size_t size)
+static int read_value(const char *query, const char *name, enum decoding how, char *value, size_t size)
 {
 	size_t len, skip = strlen(name) + 1;
 	const char *found = find_parameter(query, name, &len);
 
-	return found ? decode(found + skip, len - skip, true, value, size) : ERR_NOT_FOUND;
+	return found ? decode(found + skip, len - skip, how, value, size) : ERR_NOT_FOUND;
+}
+
+int http_query_value(const char *query, const char *name, char *value, size_t size)
+{
+	return read_value(query, name, DECODE_QUERY, value, size);
+}
+
+int http_query_bytes(const char *query, const char *name, char *value, size_t size)
+{
+	return read_value(query, name, DECODE_BYTES, value, size);
 }
 
 const char *http_query_behind(const char *query, const char *name)

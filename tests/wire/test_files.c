@@ -294,6 +294,163 @@ WIRE_TEST(damaged_layer_is_named_and_still_served)
 	}
 }
 
+/* A layer, not compressed, of small files with these names; each holds its own name. */
+static void make_names(const char *const *names, struct buf *layer)
+{
+	layer->max = 1 << 20;
+	for (size_t i = 0; names[i]; i++)
+		tars_file(layer, names[i], names[i]);
+	tars_end(layer);
+}
+
+/* With whose name a file is found that way. */
+static void expect_text(struct larder *larder, const char *escaped, const char *text)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *target = mem_printf("/api/v1/file?ref=team/app:v1&path=%s", escaped);
+
+	admin_ask(larder, "GET", target, NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_string_equal(reply.body, text);
+}
+
+WIRE_TEST(file_is_found_by_any_bytes_in_its_name)
+{
+	static const char *const names[] = {"a\nb", "\033[31m", "d/\xff\xfe", "d/\xef\xbf\xbd", "a+b&c=%41", NULL};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	_cleanup_(buf_dispose) struct buf layer = {0};
+	_cleanup_free_ char *admin = NULL, *listed = NULL, *printed = NULL;
+	char digest[SCRIPTED_DIGEST_MAX];
+	struct larder *larder;
+
+	make_names(names, &layer);
+	add_image(upstream, "v1", &layer, 1, digest);
+	larder = start(wire, upstream, NULL);
+	expect_text(larder, "a%0Ab", "a\nb");
+	expect_text(larder, "%2F%1b%5b31m", "\033[31m");
+	expect_text(larder, "d/%FF%fe", "d/\xff\xfe");
+	expect_text(larder, "d/%EF%BF%BD", "d/\xef\xbf\xbd");
+	expect_text(larder, "a%2Bb%26c%3D%2541", "a+b&c=%41");
+	admin_ask(larder, "GET", "/api/v1/file?ref=team/app:v1&path=a%00b", NULL, &reply);
+	assert_int_equal(reply.status, 400);
+	/* Where the two are shown alike, the bytes stand beside. */
+	admin_ask(larder, "GET", "/api/v1/files?ref=team/app:v1&path=d", NULL, &reply);
+	assert_non_null(strstr(reply.body, "\"path\":\"/d/\\ufffd\\ufffd\",\"path_escaped\":\"%2Fd%2F%FF%FE\","));
+	assert_non_null(strstr(reply.body, "\"path\":\"/d/\xef\xbf\xbd\",\"type\""));
+
+	admin = mem_printf("http://127.0.0.1:%u", admin_port(larder));
+	assert_int_equal(
+		wire_run(wire, (const char *[]){"files", "--admin", admin, "-r", "team/app:v1", NULL}, &listed), 0);
+	assert_string_equal(listed, "/\\033[31m\n/a\\012b\n/a+b&c=%41\n/d/\n/d/\xef\xbf\xbd\n/d/\\377\\376\n");
+	assert_int_equal(
+		wire_run(wire, (const char *[]){"cat", "--admin", admin, "team/app:v1", "/d/\xff\xfe", NULL}, &printed),
+		0);
+	assert_string_equal(printed, "d/\xff\xfe");
+}
+
+WIRE_TEST(file_is_found_by_a_path_as_long_as_they_may_be)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	_cleanup_(buf_dispose) struct buf layer = {.max = 1 << 20}, record = {0}, target = {0};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	char digest[SCRIPTED_DIGEST_MAX], path[LAYER_PATH_MAX + 1] = "";
+	struct larder *larder;
+
+	/* Parts of 8 bytes, of which a URL has 24. */
+	for (size_t i = 0; i < LAYER_PATH_MAX; i++)
+		path[i] = (i + 1) % 8 ? '\x80' : '/';
+	path[LAYER_PATH_MAX - 1] = 'x';
+	buf_printf(&record, "%zu path=%s\n", LAYER_PATH_MAX + 11, path);
+	tars_pax(&layer, record.data, record.len);
+	tars_file(&layer, "short", "found");
+	tars_end(&layer);
+	add_image(upstream, "v1", &layer, 1, digest);
+	larder = start(wire, upstream, NULL);
+	buf_append_text(&target, "/api/v1/file?ref=team/app:v1&path=");
+	for (const char *at = path; *at; at++)
+		buf_printf(&target, "%%%02X", (unsigned char)*at);
+	admin_ask(larder, "GET", target.data, NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_string_equal(reply.body, "found");
+}
+
+static double views(struct larder *larder, const char *outcome)
+{
+	_cleanup_free_ char *series = mem_printf("larder_image_views_total{outcome=\"%s\"}", outcome);
+	_cleanup_free_ char *metrics = admin_metrics(larder);
+
+	return metric_value(metrics, series);
+}
+
+WIRE_TEST(image_is_put_together_once_for_who_looks_again)
+{
+	static const char *const names[] = {"a", "b", NULL}, *const others[] = {"c", NULL};
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct buf layers[2] = {{0}, {0}};
+	_cleanup_free_ char *index = NULL, *name = NULL;
+	char digest[SCRIPTED_DIGEST_MAX];
+	struct larder *larder;
+
+	make_names(names, &layers[0]);
+	make_names(others, &layers[1]);
+	add_image(upstream, "v1", layers, 1, digest);
+	name = mem_printf("store/layers/sha256-%s", strchr(digest, ':') + 1);
+	add_image(upstream, "v2", layers, 2, digest);
+	larder = start(wire, upstream, NULL);
+	expect_text(larder, "a", "a");
+	expect_text(larder, "b", "b");
+	assert_true(views(larder, "made") == 1);
+	assert_true(views(larder, "kept") == 1);
+	admin_ask(larder, "GET", "/api/v1/diff?from=team/app:v1&to=team/app:v2", NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_non_null(strstr(reply.body, "\"change\":\"added\",\"path\":\"/c\""));
+	assert_true(views(larder, "made") == 2);
+	assert_true(views(larder, "kept") == 2);
+	/* What larder has forgotten of the layer is not answered out of memory. */
+	index = wire_path(wire, name);
+	assert_return_code(unlink(index), 0);
+	expect_text(larder, "a", "a");
+	assert_true(views(larder, "made") == 3);
+	assert_true(indexed(larder) == 3);
+	buf_dispose(&layers[0]);
+	buf_dispose(&layers[1]);
+}
+
+WIRE_TEST(checkpoints_are_as_far_apart_as_the_option_says)
+{
+	static const char *const few[] = {"--admin", "127.0.0.1:0", "--checkpoint", "8MiB", NULL};
+	static const char *const many[] = {"--admin", "127.0.0.1:0", "--checkpoint", "1MiB", NULL};
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	_cleanup_free_ char *option = mem_printf("registry.test=%s", scripted_url(upstream, 0));
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_(buf_dispose) struct buf layer = {0};
+	_cleanup_free_ char *said = NULL;
+	char digest[SCRIPTED_DIGEST_MAX];
+	struct larder *larder;
+
+	make_layer(16, &layer);
+	add_image(upstream, "v1", &layer, 1, digest);
+	larder = wire_larder(wire, &(struct larder_options){.upstream = option, .arguments = few});
+	admin_ask(larder, "GET", "/api/v1/files?ref=team/app:v1", NULL, &reply);
+	assert_non_null(strstr(reply.body, "\"checkpoints\":3,"));
+	larder_stop(larder);
+	larder_restart(larder);
+	admin_ask(larder, "GET", "/api/v1/files?ref=team/app:v1", NULL, &reply);
+	assert_non_null(strstr(reply.body, "\"checkpoints\":3,"));
+	assert_true(indexed(larder) == 0);
+	larder_stop(larder);
+	/* Another interval wants another index. */
+	larder = wire_larder(wire, &(struct larder_options){.upstream = option, .arguments = many});
+	admin_ask(larder, "GET", "/api/v1/files?ref=team/app:v1", NULL, &reply);
+	assert_non_null(strstr(reply.body, "\"checkpoints\":17,"));
+	assert_true(indexed(larder) == 1);
+	expect_file(larder, "v1", 9);
+	assert_int_equal(wire_run(wire, (const char *[]){"serve", "--checkpoint", "9MiB", NULL}, &said), 2);
+	assert_non_null(strstr(said, "layers.checkpoint"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -303,6 +460,10 @@ int main(void)
 		WIRE_CASE(bytes_that_were_not_indexed_are_not_given),
 		WIRE_CASE(layers_are_indexed_while_they_stream_in),
 		WIRE_CASE(damaged_layer_is_named_and_still_served),
+		WIRE_CASE(file_is_found_by_any_bytes_in_its_name),
+		WIRE_CASE(file_is_found_by_a_path_as_long_as_they_may_be),
+		WIRE_CASE(image_is_put_together_once_for_who_looks_again),
+		WIRE_CASE(checkpoints_are_as_far_apart_as_the_option_says),
 	};
 	return cmocka_run_group_tests_name("files", tests, NULL, NULL);
 }

@@ -417,15 +417,16 @@ async function toggleInside(reference) {
   }), "");
 }
 
-// An image's files, a directory at a time.
+// An image's files, a directory at a time. A name is any bytes: `path` shows them, `place` has them percent-encoded.
 function browser(reference) {
   const box = make("div", {});
-  const go = (path) => ask("GET", "files?" + query("ref", reference) + "&" + query("path", path)).then(
+  const parent = (path, slash) => path.slice(0, path.lastIndexOf(slash)) || slash;
+  const go = (path, place) => ask("GET", "files?" + query("ref", reference) + "&path=" + place).then(
     (answer) => fill(box, make("div", {class: "mono"}, path), make("table", {}, make("tbody", {},
-      ...(path === "/" ? [] : [fileRow("..", () => go(path.replace(/\/[^/]*\/?$/, "") || "/"), "", "")]),
-      ...(answer.files || answer.entries || []).slice(0, 500).map((file) => entry(reference, path, file, go, box))))),
+      ...(path === "/" ? [] : [fileRow("..", () => go(parent(path, "/"), parent(place, "%2F")), "", "")]),
+      ...answer.files.slice(0, 500).map((file) => entry(reference, file, go, box))))),
     (error) => fill(box, make("p", {class: "problem"}, error.message)));
-  fill(box, button("Files", "of " + reference, () => go("/")));
+  fill(box, button("Files", "of " + reference, () => go("/", "%2F")));
   return box;
 }
 
@@ -434,19 +435,18 @@ function fileRow(name, click, size, mode) {
     make("td", {}, click ? button(name, "", click) : name));
 }
 
-function entry(reference, path, file, go, box) {
-  const name = (file.name || file.path || "").split("/").filter(Boolean).pop() || "/";
-  const whole = (path === "/" ? "" : path) + "/" + name;
-  const isFolder = file.type === "directory" || file.type === "dir";
-  const size = isFolder || file.size === undefined ? "" : bytes(file.size);
-  const click = isFolder ? () => go(whole) : file.type === "file" || file.type === "hardlink" ? () => view(reference, whole, box) : null;
-  return fileRow(name + (isFolder ? "/" : "") + (file.link ? " → " + file.link : ""), click, size, String(file.mode || ""));
+function entry(reference, file, go, box) {
+  const place = file.path_escaped || encodeURIComponent(file.path);
+  const isFolder = file.type === "directory";
+  const click = isFolder ? () => go(file.path, place) : file.type === "file" ? () => view(reference, file.path, place, box) : null;
+  return fileRow(file.path.split("/").pop() + (isFolder ? "/" : "") + (file.target ? " → " + file.target : ""), click,
+    isFolder ? "" : bytes(file.size), file.mode);
 }
 
 const VIEW_MAX = 65536;
 
-async function view(reference, path, box) {
-  const answer = await fetch("api/v1/file?" + query("ref", reference) + "&" + query("path", path),
+async function view(reference, path, place, box) {
+  const answer = await fetch("api/v1/file?" + query("ref", reference) + "&path=" + place,
     {headers: headers({Range: "bytes=0-" + (VIEW_MAX - 1)})});
   const text = answer.ok ? await answer.text() : (await failure(answer)).message;
   box.append(make("pre", {tabindex: "0", "aria-label": path}, text.includes("\u0000") ? path + " is no text" : text));

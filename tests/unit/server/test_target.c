@@ -88,6 +88,16 @@ static void target_does_not_take_one_name_for_another(void **state)
 	assert_int_equal(http_query_value("n=%&n=1", "n", out, sizeof(out)), ERR_INVALID);
 }
 
+static void target_reads_bytes_that_are_no_text(void **state)
+{
+	(void)state;
+	assert_int_equal(http_query_bytes("n=%0A%ff+%7f", "n", out, sizeof(out)), 0);
+	assert_string_equal(out, "\n\xff \x7f");
+	assert_int_equal(http_query_bytes("n=a%00b", "n", out, sizeof(out)), ERR_INVALID);
+	assert_int_equal(http_query_bytes("n=%4", "n", out, sizeof(out)), ERR_INVALID);
+	assert_int_equal(http_query_bytes("m=1", "n", out, sizeof(out)), ERR_NOT_FOUND);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -96,6 +106,7 @@ int main(void)
 		cmocka_unit_test(target_refuses_what_does_not_fit),
 		cmocka_unit_test(target_finds_a_query_s_value),
 		cmocka_unit_test(target_does_not_take_one_name_for_another),
+		cmocka_unit_test(target_reads_bytes_that_are_no_text),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

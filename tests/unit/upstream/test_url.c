@@ -347,6 +347,17 @@ static void url_escapes_query_values(void **state)
 	assert_string_equal(empty, "");
 }
 
+static void url_unescapes_what_was_escaped(void **state)
+{
+	static const char *const bad[] = {"%", "%4", "a%4g", "% 1", "%+1", "a%00b"};
+
+	(void)state;
+	_cleanup_free_ char *bytes = url_unescape("%2Fa+b%FF%0a~");
+	assert_string_equal(bytes, "/a+b\xff\n~");
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		assert_null(url_unescape(bad[i]));
+}
+
 static void url_finds_the_next_link(void **state)
 {
 	(void)state;
@@ -395,7 +406,8 @@ int main(void)
 		cmocka_unit_test(url_bounds_its_length),     cmocka_unit_test(url_compares_origins),
 		cmocka_unit_test(url_knows_private_hosts),   cmocka_unit_test(url_knows_public_hosts),
 		cmocka_unit_test(url_joins_references),      cmocka_unit_test(url_join_bounds_its_result),
-		cmocka_unit_test(url_escapes_query_values),  cmocka_unit_test(url_finds_the_next_link),
+		cmocka_unit_test(url_escapes_query_values),  cmocka_unit_test(url_unescapes_what_was_escaped),
+		cmocka_unit_test(url_finds_the_next_link),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
