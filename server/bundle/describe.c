@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const char *describe_blob_path(const struct digest *digest, char path[DESCRIBE_PATH_MAX])
@@ -28,13 +29,15 @@ static void put_descriptor(struct buf *text, const struct walk_item *item)
 	buf_printf(text, "\",\"digest\":\"%s\",\"size\":%" PRIu64, digest_format(&item->digest, digest), item->size);
 }
 
-/* The root as the walk found it, which knows its size. */
-static const struct walk_item *root_of(const struct plan *plan, const struct plan_image *image)
+/* A root as the walk found it, which knows its size. */
+static void put_root(struct buf *text, const struct plan *plan, const struct digest *root)
 {
 	for (size_t i = 0; i < plan->item_count; i++)
-		if (digest_equal(&plan->items[i].digest, &image->root.digest))
-			return &plan->items[i];
-	return &image->root;
+		if (digest_equal(&plan->items[i].digest, root)) {
+			put_descriptor(text, &plan->items[i]);
+			return;
+		}
+	abort(); /* what is planned was walked over */
 }
 
 void describe_index(const struct plan *plan, struct buf *text)
@@ -43,7 +46,7 @@ void describe_index(const struct plan *plan, struct buf *text)
 			      "\"manifests\":[");
 	for (size_t i = 0; i < plan->image_count; i++) {
 		buf_append_text(text, i ? ",{" : "{");
-		put_descriptor(text, root_of(plan, &plan->images[i]));
+		put_root(text, plan, &plan->images[i].root.digest);
 		buf_printf(text, ",\"annotations\":{\"" ANNOTATION_NAME "\":\"%s\",\"" ANNOTATION_REF "\":\"%s\"}}",
 			   plan->images[i].text, plan->images[i].text);
 	}
@@ -110,7 +113,7 @@ static void put_images(struct buf *text, const struct plan *plan)
 	buf_append_text(text, "\"images\":[");
 	for (size_t i = 0; i < plan->image_count; i++) {
 		buf_printf(text, "%s\n{\"name\":\"%s\",", i ? "," : "", plan->images[i].text);
-		put_descriptor(text, root_of(plan, &plan->images[i]));
+		put_root(text, plan, &plan->images[i].root.digest);
 		buf_append_text(text, "}");
 	}
 	buf_append_text(text, "],\n");
@@ -130,14 +133,37 @@ static void put_platforms(struct buf *text, const struct walk_platforms *platfor
 static void put_referrers(struct buf *text, const struct plan *plan)
 {
 	char subject[DIGEST_TEXT_MAX], list[DIGEST_TEXT_MAX];
+	const char *comma = "";
 
 	buf_append_text(text, "\"referrers\":[");
-	for (size_t i = 0; i < plan->referrers_count; i++) {
-		const struct plan_referrers *referrers = &plan->referrers[i];
+	for (size_t i = 0; i < plan->companion_count; i++) {
+		const struct plan_companion *companion = &plan->companions[i];
 
-		buf_printf(text, "%s\n{\"repository\":\"%s/%s\",\"subject\":\"%s\",\"list\":\"%s\"}", i ? "," : "",
-			   referrers->image->name.upstream, referrers->image->name.repository,
-			   digest_format(&referrers->subject, subject), digest_format(&referrers->list, list));
+		if (companion->tag[0])
+			continue;
+		buf_printf(text, "%s\n{\"repository\":\"%s/%s\",\"subject\":\"%s\",\"list\":\"%s\"}", comma,
+			   companion->image->name.upstream, companion->image->name.repository,
+			   digest_format(&companion->subject, subject), digest_format(&companion->digest, list));
+		comma = ",";
+	}
+	buf_append_text(text, "],\n");
+}
+
+static void put_tags(struct buf *text, const struct plan *plan)
+{
+	const char *comma = "";
+
+	buf_append_text(text, "\"tags\":[");
+	for (size_t i = 0; i < plan->companion_count; i++) {
+		const struct plan_companion *companion = &plan->companions[i];
+
+		if (!companion->tag[0])
+			continue;
+		buf_printf(text, "%s\n{\"repository\":\"%s/%s\",\"tag\":\"%s\",", comma,
+			   companion->image->name.upstream, companion->image->name.repository, companion->tag);
+		put_root(text, plan, &companion->digest);
+		buf_append_text(text, "}");
+		comma = ",";
 	}
 	buf_append_text(text, "],\n");
 }
@@ -187,6 +213,7 @@ int describe_self(const struct plan *plan, const struct plan_options *options, c
 	put_images(text, plan);
 	put_platforms(text, &options->platforms);
 	put_referrers(text, plan);
+	put_tags(text, plan);
 	put_files(text, files, file_count);
 	put_blobs(text, plan, "blobs", PLAN_CARRIED);
 	put_blobs(text, plan, "leftOut", PLAN_LEFT_OUT);

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "server/bundle/describe.h"
 #include "server/pull/accept.h"
+#include "server/pull/referrers_list.h"
 #include "store/index.h"
 #include "store/manifest.h"
 
@@ -238,7 +239,7 @@ static int read_root(const json_t *descriptor, struct walk_item *root, struct er
 	memset(root, 0, sizeof(*root));
 	if (!digest || digest_parse(digest, &root->digest) || !type || strlen(type) > WALK_TYPE_MAX ||
 	    !json_is_integer(size) || json_integer_value(size) < 0)
-		return err_set(err, ERR_INVALID, "the archive's " LAYOUT_INDEX " has a malformed descriptor");
+		return err_set(err, ERR_INVALID, "the archive has a malformed descriptor");
 	memcpy(root->media_type, type, strlen(type) + 1);
 	root->size = (uint64_t)json_integer_value(size);
 	return 0;
@@ -257,10 +258,41 @@ static int link_descriptor(struct import *import, const json_t *descriptor, stru
 	return code ? code : import_link_image(import, &name, &root, err);
 }
 
+/* Links what goes along with an image, in the repository where that is. It is told of only when it is not whole. */
+static int link_companion(struct import *import, const json_t *entry, const char *tag, const struct walk_item *root,
+			  struct bundle_name *name, struct err *err)
+{
+	const char *repository = json_string_value(json_object_get(entry, "repository"));
+	const char *as = import->options->as;
+	struct import_report *report = import->report;
+	int code;
+
+	if (!repository || (*tag && !ref_tag_valid(tag, strlen(tag))))
+		return err_set(err, ERR_INVALID, "the bundle's list of referrers, or of tags, is malformed");
+	code = bundle_name_parse(&import->options->locator, as ? as : repository, name, err);
+	if (code)
+		return code;
+	strcpy(name->tag, tag);
+	name->digest = root->digest;
+	code = import_link_image(import, name, root, err);
+	if (code == 0 && report->images[report->image_count - 1].missing == 0)
+		report->image_count--;
+	return code;
+}
+
+static int link_tag(struct import *import, const json_t *entry, struct err *err)
+{
+	const char *tag = json_string_value(json_object_get(entry, "tag"));
+	struct bundle_name name;
+	struct walk_item root;
+	int code = read_root(entry, &root, err);
+
+	return code ? code : link_companion(import, entry, tag ? tag : "", &root, &name, err);
+}
+
 /* What refers to an image of the bundle, as the far side's upstream told it. */
 static int link_referrers(struct import *import, const json_t *entry, struct err *err)
 {
-	const char *repository = json_string_value(json_object_get(entry, "repository"));
 	const char *subject_text = json_string_value(json_object_get(entry, "subject"));
 	const char *list_text = json_string_value(json_object_get(entry, "list"));
 	struct index_tag list = {.fetched = clock_wall_s()};
@@ -270,16 +302,11 @@ static int link_referrers(struct import *import, const json_t *entry, struct err
 	struct index_change change = {.kind = INDEX_PUT_REFERRERS, .digest = &subject, .tag_record = &list};
 	int code;
 
-	if (!repository || !subject_text || !list_text || digest_parse(subject_text, &subject) ||
+	if (!subject_text || !list_text || digest_parse(subject_text, &subject) ||
 	    digest_parse(list_text, &root.digest))
 		return err_set(err, ERR_INVALID, "the bundle's list of referrers is malformed");
-	code = bundle_name_parse(&import->options->locator, repository, &name, err);
-	if (code)
-		return code;
-	name.tag[0] = '\0';
-	name.digest = root.digest;
-	strcpy(root.media_type, "application/vnd.oci.image.index.v1+json");
-	code = import_link_image(import, &name, &root, err);
+	strcpy(root.media_type, REFERRERS_TYPE);
+	code = link_companion(import, entry, "", &root, &name, err);
 	if (code || store_find_blob(import->store, &root.digest, &list.size, NULL))
 		return code;
 	list.digest = root.digest;
@@ -313,6 +340,8 @@ int import_link_layout(struct import *import, struct err *err)
 	json_array_foreach(manifests, i, entry) if (code == 0) code = link_descriptor(import, entry, err);
 	json_array_foreach(json_object_get(import->self, "referrers"), i, entry) if (code == 0) code =
 		link_referrers(import, entry, err);
+	json_array_foreach(json_object_get(import->self, "tags"), i, entry) if (code == 0) code =
+		link_tag(import, entry, err);
 	json_decref(index);
 	return code;
 }

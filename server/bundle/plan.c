@@ -25,7 +25,7 @@ void plan_free(struct plan *plan)
 	walk_free(plan->walk);
 	free(plan->images);
 	free(plan->states);
-	free(plan->referrers);
+	free(plan->companions);
 	free(plan);
 }
 
@@ -109,7 +109,7 @@ static int find_images(struct store *store, const struct plan_options *options, 
 	return code;
 }
 
-/* Referrers. */
+/* Companions. */
 
 /* Whether anything refers to the manifest, as far as is known here. */
 static bool has_entries(struct store *store, const struct digest *list)
@@ -124,44 +124,93 @@ static bool has_entries(struct store *store, const struct digest *list)
 	return found;
 }
 
-static int add_referrers(struct store *store, struct plan *plan, const struct plan_image *image,
-			 const struct digest *subject, struct err *err)
+static bool is_whole(struct store *store, const struct walk_item *root)
 {
-	struct index_repository repository = {image->name.upstream, image->name.repository};
-	struct walk_item root = {.size = UINT64_MAX};
-	struct index_tag list;
-	int code = index_get_referrers(store_index(store), &repository, subject, &list, err);
+	_cleanup_(free_walk) struct walk *walk = walk_new(store);
+	struct err err = {0};
+	bool whole = walk_image(walk, root, &every_platform, &err) == 0;
+	size_t count;
+	const struct walk_item *items = walk_items(walk, &count);
 
-	if (code == ERR_NOT_FOUND || (code == 0 && !has_entries(store, &list.digest)))
-		return 0;
-	if (code)
-		return code;
-	if ((plan->referrers_count & (plan->referrers_count + 1)) == 0)
-		plan->referrers =
-			mem_realloc(plan->referrers, (plan->referrers_count + 1) * 2 * sizeof(*plan->referrers));
-	plan->referrers[plan->referrers_count++] =
-		(struct plan_referrers){.image = image, .subject = *subject, .list = list.digest};
-	root.digest = list.digest;
-	memcpy(root.media_type, list.media_type, sizeof(list.media_type));
-	return walk_image(plan->walk, &root, &every_platform, err);
+	for (size_t i = 0; i < count; i++)
+		whole = whole && (items[i].held || items[i].optional);
+	return whole;
 }
 
-/* Of each manifest of the image; what refers to a referrer goes along too, as its manifest is one more. */
-static int find_referrers(struct store *store, struct plan *plan, const struct plan_image *image, size_t first,
+static bool is_planned(const struct plan *plan, const struct plan_companion *companion)
+{
+	for (size_t i = 0; i < plan->companion_count; i++) {
+		const struct plan_companion *other = &plan->companions[i];
+
+		if (digest_equal(&other->subject, &companion->subject) && strcmp(other->tag, companion->tag) == 0 &&
+		    strcmp(other->image->name.repository, companion->image->name.repository) == 0 &&
+		    strcmp(other->image->name.upstream, companion->image->name.upstream) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* `needed`: without it the image is not whole. */
+static int add_companion(struct store *store, struct plan *plan, struct walk *walk, struct plan_companion companion,
+			 const struct index_tag *found, bool needed, struct err *err)
+{
+	struct walk_item root = {.digest = found->digest, .size = UINT64_MAX};
+
+	memcpy(root.media_type, found->media_type, sizeof(found->media_type));
+	if (!needed && !is_whole(store, &root))
+		return 0;
+	companion.digest = found->digest;
+	if (!is_planned(plan, &companion)) {
+		if ((plan->companion_count & (plan->companion_count + 1)) == 0)
+			plan->companions = mem_realloc(plan->companions,
+						       (plan->companion_count + 1) * 2 * sizeof(*plan->companions));
+		plan->companions[plan->companion_count++] = companion;
+	}
+	return walk_image(walk, &root, &every_platform, err);
+}
+
+/*
+ * What belongs to the image itself is fetched with it, and is missing if it is not there. What belongs to one platform,
+ * or to a companion, is known since a client asked for it, and may have left it at that: it goes along when it is held.
+ */
+static int add_companions(struct store *store, struct plan *plan, struct walk *walk, struct plan_companion companion,
 			  struct err *err)
+{
+	struct index_repository repository = {companion.image->name.upstream, companion.image->name.repository};
+	bool of_image = digest_equal(&companion.subject, &companion.image->root.digest);
+	struct index *index = store_index(store);
+	struct index_tag found;
+	int code = index_get_referrers(index, &repository, &companion.subject, &found, err);
+
+	if (code == 0 && has_entries(store, &found.digest))
+		code = add_companion(store, plan, walk, companion, &found, of_image, err);
+	for (size_t i = 0; i < REFERRERS_SUFFIXES && (code == 0 || code == ERR_NOT_FOUND); i++) {
+		/* The tag in place of a list is not asked for where there is an API. */
+		bool needed = of_image && *referrers_suffixes[i];
+
+		referrers_tag(&companion.subject, referrers_suffixes[i], companion.tag);
+		code = index_get_tag_any(index, &repository, companion.tag, any_type, NULL, &found, err);
+		if (code == 0)
+			code = add_companion(store, plan, walk, companion, &found, needed, err);
+	}
+	return code == ERR_NOT_FOUND ? 0 : code;
+}
+
+/* Of each manifest of the image; what belongs to a companion goes along too, as its manifest is one more. */
+static int find_companions(struct store *store, struct plan *plan, struct walk *walk, const struct plan_image *image,
+			   struct err *err)
 {
 	int code = 0;
 
-	for (size_t i = first; !code; i++) {
+	for (size_t i = 0; !code; i++) {
 		size_t count;
-		const struct walk_item *items = walk_items(plan->walk, &count);
-		struct digest subject;
+		const struct walk_item *items = walk_items(walk, &count);
 
 		if (i >= count)
 			break;
-		subject = items[i].digest;
 		if (items[i].is_manifest)
-			code = add_referrers(store, plan, image, &subject, err);
+			code = add_companions(store, plan, walk,
+					      (struct plan_companion){.image = image, .subject = items[i].digest}, err);
 	}
 	return code;
 }
@@ -178,11 +227,8 @@ static bool is_index(const struct walk *walk, size_t at)
 }
 
 /* The format knows no indexes: of each image there must be one manifest left. */
-static int find_manifest(struct store *store, const struct walk_platforms *platforms, struct plan_image *image,
-			 struct err *err)
+static int find_manifest(const struct walk *walk, struct plan_image *image, struct err *err)
 {
-	_cleanup_(free_walk) struct walk *walk = walk_new(store);
-	int code = walk_image(walk, &image->root, platforms, err);
 	size_t count, manifests = 0;
 	const struct walk_item *items = walk_items(walk, &count);
 
@@ -192,10 +238,10 @@ static int find_manifest(struct store *store, const struct walk_platforms *platf
 		manifests++;
 		image->manifest = items[i].digest;
 	}
-	if (code == 0 && manifests != 1)
+	if (manifests != 1)
 		return err_set(err, ERR_INVALID,
 			       "%zu platforms, and a docker archive holds one: choose with --platform", manifests);
-	return code;
+	return 0;
 }
 
 static enum plan_state judge(const struct walk_item *item, const struct plan_options *options)
@@ -209,26 +255,29 @@ static enum plan_state judge(const struct walk_item *item, const struct plan_opt
 	return item->optional ? PLAN_SKIPPED : PLAN_MISSING;
 }
 
-static int walk_images(struct store *store, const struct plan_options *options, struct plan *plan, struct err *err)
+static int plan_image(struct store *store, const struct plan_options *options, struct plan *plan,
+		      struct plan_image *image, struct err *err)
 {
+	_cleanup_(free_walk) struct walk *walk = walk_new(store);
 	struct walk_platforms platforms = options->platforms;
-	struct err why = {0};
+	int code;
 
 	platforms.images_alone = options->format == BUNDLE_DOCKER;
-	for (size_t i = 0; i < plan->image_count; i++) {
-		struct plan_image *image = &plan->images[i];
-		size_t first;
-		int code;
+	code = walk_image(walk, &image->root, &platforms, err);
+	if (code == 0 && options->format == BUNDLE_DOCKER)
+		code = find_manifest(walk, image, err);
+	else if (code == 0 && !options->no_referrers)
+		code = find_companions(store, plan, walk, image, err);
+	return code ? code : walk_merge(plan->walk, walk, err);
+}
 
-		(void)walk_items(plan->walk, &first);
-		code = walk_image(plan->walk, &image->root, &platforms, &why);
-		if (code == 0 && options->format == BUNDLE_DOCKER)
-			code = find_manifest(store, &platforms, image, &why);
-		else if (code == 0 && !options->no_referrers)
-			code = find_referrers(store, plan, image, first, &why);
-		if (code)
-			return err_set(err, code, "%s: %s", image->text, why.text);
-	}
+static int plan_images(struct store *store, const struct plan_options *options, struct plan *plan, struct err *err)
+{
+	struct err why = {0};
+
+	for (size_t i = 0; i < plan->image_count; i++)
+		if (plan_image(store, options, plan, &plan->images[i], &why))
+			return err_set(err, why.code, "%s: %s", plan->images[i].text, why.text);
 	return 0;
 }
 
@@ -243,7 +292,7 @@ int plan_make(struct store *store, const struct plan_options *options, struct pl
 	if (code == 0)
 		code = find_images(store, options, plan, err);
 	if (code == 0)
-		code = walk_images(store, options, plan, err);
+		code = plan_images(store, options, plan, err);
 	if (code) {
 		plan_free(plan);
 		return code;

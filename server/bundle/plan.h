@@ -7,6 +7,7 @@
 
 #include "server/bundle/name.h"
 #include "server/bundle/walk.h"
+#include "server/pull/referrers_list.h"
 
 struct receipt;
 
@@ -32,11 +33,13 @@ struct plan_image {
 	struct digest manifest; /* BUNDLE_DOCKER: the one below the root */
 };
 
-/* A list of what refers to a manifest of one of the images. */
-struct plan_referrers {
+/* What goes along with a manifest of an image, in its repository: the list of what refers to it, or a tag that is made
+ * of its digest, such as cosign's. */
+struct plan_companion {
 	const struct plan_image *image;
 	struct digest subject;
-	struct digest list;
+	char tag[REFERRERS_TAG_MAX]; /* "": it is the list */
+	struct digest digest;
 };
 
 enum plan_state {
@@ -52,8 +55,8 @@ struct plan {
 	const struct walk_item *items; /* in the order in which they are carried */
 	enum plan_state *states;       /* of each */
 	size_t item_count;
-	struct plan_referrers *referrers;
-	size_t referrers_count;
+	struct plan_companion *companions;
+	size_t companion_count;
 	struct walk *walk;
 };
 

@@ -135,19 +135,13 @@ static int look(struct walk *walk, struct walk_item *item, struct err *err)
 	return 0;
 }
 
-/* Takes an item down, unless it is there already. ERR_AGAIN when it is. */
-static int add(struct walk *walk, struct walk_item *item, struct err *err)
+/* Takes an item down that is not there yet. */
+static int append(struct walk *walk, const struct walk_item *item, struct err *err)
 {
 	struct seen *seen;
-	int code;
 
-	if (find_seen(walk, &item->digest))
-		return ERR_AGAIN;
 	if (walk->count == WALK_ITEMS_MAX)
 		return err_set(err, ERR_LIMIT, "there are more than %d blobs", WALK_ITEMS_MAX);
-	code = look(walk, item, err);
-	if (code)
-		return code;
 	seen = mem_alloc(sizeof(*seen));
 	seen->digest = item->digest;
 	seen->index = walk->count;
@@ -158,6 +152,27 @@ static int add(struct walk *walk, struct walk_item *item, struct err *err)
 	}
 	walk->items[walk->count++] = *item;
 	return 0;
+}
+
+/* Looks at an item and takes it down. ERR_AGAIN when it is there already. */
+static int add(struct walk *walk, struct walk_item *item, struct err *err)
+{
+	int code;
+
+	if (find_seen(walk, &item->digest))
+		return ERR_AGAIN;
+	code = look(walk, item, err);
+	return code ? code : append(walk, item, err);
+}
+
+int walk_merge(struct walk *walk, const struct walk *from, struct err *err)
+{
+	int code = 0;
+
+	for (size_t i = 0; i < from->count && !code; i++)
+		if (!find_seen(walk, &from->items[i].digest))
+			code = append(walk, &from->items[i], err);
+	return code;
 }
 
 /* It becomes a header of answers. */

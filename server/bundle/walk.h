@@ -53,7 +53,10 @@ void walk_free(struct walk *walk);
 int walk_image(struct walk *walk, const struct walk_item *root, const struct walk_platforms *platforms,
 	       struct err *err);
 
-/* What was found so far, in order. Borrowed until the next call of walk_image(). */
+/* Takes down what another walk found, as far as this one has not. ERR_LIMIT. */
+int walk_merge(struct walk *walk, const struct walk *from, struct err *err);
+
+/* What was found so far, in order. Borrowed until more is found. */
 const struct walk_item *walk_items(const struct walk *walk, size_t *count);
 
 /* A manifest's bytes, with a NUL behind, for the caller to free; NULL with *err set. */

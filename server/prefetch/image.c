@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "server/pull/referrers_list.h"
 #include "store/pins.h"
 #include "store/store.h"
 
@@ -90,16 +91,23 @@ static void count_arrived(struct fetch *fetch, struct slot *slot, uint64_t arriv
 
 /* Manifests. */
 
+/* The list of what refers to the image; and what cosign keeps beside it instead, under tags made of the digest. */
 static void add_companions(struct fetch *fetch)
 {
 	struct part part = {.kind = PART_REFERRERS, .digest = fetch->digest, .optional = true};
+	char tag[REFERRERS_TAG_MAX];
 	struct err err;
 
 	if (!fetch->run->wanted.referrers)
 		return;
 	parts_add(&fetch->parts, &part, &err);
 	part.kind = PART_SIGNATURE;
-	parts_add(&fetch->parts, &part, &err);
+	for (size_t i = 1; i < REFERRERS_SUFFIXES; i++) {
+		referrers_tag(&part.digest, referrers_suffixes[i], tag);
+		part.reference = mem_strdup(tag);
+		if (parts_add(&fetch->parts, &part, &err))
+			free(part.reference);
+	}
 }
 
 /* Before what is pinned comes, so that nothing of it is evicted again. */
@@ -139,22 +147,14 @@ static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err
 				   slot->part->depth, err);
 }
 
-/* There is a signature the way cosign keeps it: a tag made of the digest. Then there may be others of its kind. */
+/* There is one: HEAD said so. */
 static int take_signature(struct fetch *fetch, struct slot *slot, struct err *err)
 {
-	static const char *const suffixes[] = {"sig", "att", "sbom"};
-	char hex[DIGEST_TEXT_MAX];
-	int code = 0;
+	struct part part = {.kind = PART_MANIFEST, .reference = mem_strdup(slot->part->reference), .depth = 1};
+	int code = parts_add(&fetch->parts, &part, err);
 
-	for (size_t i = 0; code == 0 && i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
-		struct part part = {.kind = PART_MANIFEST, .depth = 1, .optional = i > 0};
-
-		part.reference = mem_printf("%s-%s.%s", digest_algorithm_name(slot->part->digest.algorithm),
-					    digest_hex(&slot->part->digest, hex), suffixes[i]);
-		code = parts_add(&fetch->parts, &part, err);
-		if (code)
-			free(part.reference);
-	}
+	if (code)
+		free(part.reference);
 	return code;
 }
 
@@ -171,20 +171,12 @@ static int take_referrers(struct fetch *fetch, struct slot *slot, struct err *er
 static void open_manifest(struct fetch *fetch, struct slot *slot)
 {
 	const struct image *image = fetch->image;
-	char text[DIGEST_TEXT_MAX + 8];
-	const char *reference = slot->part->reference ? slot->part->reference : text;
-	bool head = slot->part->kind == PART_SIGNATURE;
+	const struct part *part = slot->part;
+	char digest[DIGEST_TEXT_MAX];
 
-	if (head) {
-		char hex[DIGEST_TEXT_MAX];
-
-		snprintf(text, sizeof(text), "%s-%s.sig", digest_algorithm_name(slot->part->digest.algorithm),
-			 digest_hex(&slot->part->digest, hex));
-	} else if (!slot->part->reference) {
-		digest_format(&slot->part->digest, text);
-	}
-	slot->manifest =
-		pull_manifest_open(fetch->run->pull, image->upstream, image->repository, reference, NULL, head);
+	slot->manifest = pull_manifest_open(fetch->run->pull, image->upstream, image->repository,
+					    part->reference ? part->reference : digest_format(&part->digest, digest),
+					    NULL, part->kind == PART_SIGNATURE);
 	pull_manifest_defer(slot->manifest);
 }
 

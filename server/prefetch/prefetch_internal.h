@@ -82,7 +82,13 @@ char *image_name(const struct image *image);
 void image_fetch(struct run *run, struct baton *baton, const struct image *image);
 
 /* parts.c: what a manifest names. */
-enum part_kind { PART_MANIFEST, PART_CONFIG, PART_LAYER, PART_REFERRERS, PART_SIGNATURE };
+enum part_kind {
+	PART_MANIFEST,
+	PART_CONFIG,
+	PART_LAYER,
+	PART_REFERRERS,
+	PART_SIGNATURE, /* whether there is a manifest under that tag */
+};
 struct part {
 	enum part_kind kind;
 	struct digest digest; /* of PART_REFERRERS and PART_SIGNATURE: the subject's */

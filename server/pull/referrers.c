@@ -104,7 +104,7 @@ static void look_into_index(struct pull_referrers *referrers, bool tag_too)
 	if (index_get_referrers(index, &repository, &referrers->subject, &referrers->known, &err) == 0)
 		return;
 	memset(&referrers->known, 0, sizeof(referrers->known));
-	referrers_tag(&referrers->subject, tag);
+	referrers_tag(&referrers->subject, "", tag);
 	if (tag_too && index_get_tag_any(index, &repository, tag, is_index, NULL, &referrers->known, &err))
 		memset(&referrers->known, 0, sizeof(referrers->known));
 }

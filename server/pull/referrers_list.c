@@ -18,12 +18,14 @@ struct referrers_list {
 	json_t *manifests;
 };
 
-void referrers_tag(const struct digest *subject, char tag[REFERRERS_TAG_MAX])
+const char *const referrers_suffixes[REFERRERS_SUFFIXES] = {"", ".sig", ".att", ".sbom"};
+
+void referrers_tag(const struct digest *subject, const char *suffix, char tag[REFERRERS_TAG_MAX])
 {
 	char hex[DIGEST_TEXT_MAX];
 
-	snprintf(tag, REFERRERS_TAG_MAX, "%s-%.64s", digest_algorithm_name(subject->algorithm),
-		 digest_hex(subject, hex));
+	snprintf(tag, REFERRERS_TAG_MAX, "%s-%.64s%s", digest_algorithm_name(subject->algorithm),
+		 digest_hex(subject, hex), suffix);
 }
 
 struct referrers_list *referrers_list_new(const struct digest *subject)
@@ -60,7 +62,7 @@ static int ask_for_tag(struct referrers_list *list)
 {
 	char tag[REFERRERS_TAG_MAX];
 
-	referrers_tag(&list->subject, tag);
+	referrers_tag(&list->subject, "", tag);
 	list->from_tag = true;
 	free(list->reference);
 	list->reference = mem_strdup(tag);

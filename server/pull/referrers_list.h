@@ -10,7 +10,7 @@
 
 #define REFERRERS_TYPE      "application/vnd.oci.image.index.v1+json"
 #define REFERRERS_PAGES_MAX 64
-#define REFERRERS_TAG_MAX   (sizeof("sha256-") + 64) /* with the NUL */
+#define REFERRERS_TAG_MAX   (sizeof("sha256-.sbom") + 64) /* with the NUL */
 
 struct referrers_list;
 
@@ -34,5 +34,9 @@ int referrers_list_write(const struct referrers_list *list, struct buf *body, st
 /* The index with the descriptors of one artifact type alone, for the caller to free; NULL when it is none. */
 char *referrers_filter(const void *index, size_t len, const char *artifact_type);
 
-/* "sha256-<hex>"; of longer digests, as much as fits a tag. */
-void referrers_tag(const struct digest *subject, char tag[REFERRERS_TAG_MAX]);
+/* The tags that stand for what belongs to a manifest end so: the list's in nothing, and cosign's, who keeps a
+ * signature, attestations or an SBOM under one each instead, in the others. */
+#define REFERRERS_SUFFIXES 4
+extern const char *const referrers_suffixes[REFERRERS_SUFFIXES];
+/* "sha256-<hex>" with a suffix; of longer digests, as much as fits a tag. */
+void referrers_tag(const struct digest *subject, const char *suffix, char tag[REFERRERS_TAG_MAX]);

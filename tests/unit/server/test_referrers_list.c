@@ -188,10 +188,10 @@ static void referrers_tag_fits_a_tag(void **state)
 
 	(void)state;
 	digest_of(DIGEST_SHA256, "", 0, &digest);
-	referrers_tag(&digest, tag);
+	referrers_tag(&digest, "", tag);
 	assert_string_equal(tag, "sha256-" HEX);
 	digest_of(DIGEST_SHA512, "", 0, &digest);
-	referrers_tag(&digest, tag);
+	referrers_tag(&digest, "", tag);
 	assert_string_equal(tag, "sha512-cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce");
 	assert_true(ref_tag_valid(tag, strlen(tag)));
 }

@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Two larders with an air gap between: what the first exports of images that an upstream serves, the second imports,
+ * offline, and serves. */
+#include "tests/wire/jobs.h"
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct sides {
+	struct wire *wire;
+	struct scripted *upstream;
+	struct larder *near, *far;
+	char *bundle; /* the archive's path */
+	char *said;   /* by the last command */
+};
+
+static void sides_dispose(struct sides *sides)
+{
+	free(sides->bundle);
+	free(sides->said);
+}
+
+static struct sides sides_new(struct wire *wire)
+{
+	const char *far[] = {"--admin", "127.0.0.1:0", "--offline", NULL};
+	struct sides sides = {
+		.wire = wire, .upstream = wire_upstream(wire, NULL), .bundle = wire_path(wire, "bundle.tar")};
+	_cleanup_free_ char *url = mem_printf("registry.test=%s", scripted_url(sides.upstream, 0));
+
+	sides.near = larder_with_admin(wire, "127.0.0.1:0", url, NULL);
+	sides.far = wire_larder(wire, &(struct larder_options){.upstream = url, .store = "far", .arguments = far});
+	return sides;
+}
+
+/* A command to a larder: its exit status. */
+static int run(struct sides *sides, struct larder *larder, const char *const *words)
+{
+	const char *given[WIRE_ARGUMENTS_MAX] = {words[0], "--admin"};
+	_cleanup_free_ char *admin = mem_printf("http://127.0.0.1:%u", admin_port(larder));
+	size_t count = 3;
+
+	given[2] = admin;
+	for (size_t i = 1; words[i]; i++)
+		given[count++] = words[i];
+	free(sides->said);
+	sides->said = NULL;
+	return wire_run(sides->wire, given, &sides->said);
+}
+
+#define RUN(sides, larder, status, ...)                                                                                \
+	do {                                                                                                           \
+		if (run(sides, larder, (const char *const[]){__VA_ARGS__, NULL}) != (status))                          \
+			fail_msg("%s", (sides)->said);                                                                 \
+	} while (0)
+
+/* From one side to the other. */
+static void cross(struct sides *sides, const char *reference, const char *option)
+{
+	(void)remove(sides->bundle);
+	RUN(sides, sides->near, 0, "export", "-o", sides->bundle, reference, option);
+	RUN(sides, sides->far, 0, "import", sides->bundle);
+}
+
+/* An artifact of one blob of 100 bytes, made from the seed, under a tag. */
+static void add_artifact(struct sides *sides, const char *tag, uint64_t seed, char blob[SCRIPTED_DIGEST_MAX],
+			 char digest[SCRIPTED_DIGEST_MAX])
+{
+	_cleanup_free_ char *text = NULL;
+
+	scripted_add_blob(sides->upstream, "team/app", seed, 100, blob);
+	text = mem_printf("{\"schemaVersion\":2,\"mediaType\":\"" SCRIPTED_TYPE_MANIFEST "\",\"config\":{"
+			  "\"mediaType\":\"x/y\",\"digest\":\"%s\",\"size\":100},\"layers\":[]}",
+			  blob);
+	scripted_add_manifest(sides->upstream, "team/app", tag, SCRIPTED_TYPE_MANIFEST, text, strlen(text), digest);
+}
+
+/* For the caller to free. */
+static char *cosign_tag(const char *digest, const char *suffix)
+{
+	return mem_printf("sha256-%s.%s", digest + strlen("sha256:"), suffix);
+}
+
+static int far_status(struct sides *sides, const char *kind, const char *what)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(ask(sides->far, NULL, NULL, &reply, "/v2/team/app/%s/%s", kind, what));
+	return reply.status;
+}
+
+WIRE_TEST(what_cosign_keeps_beside_an_image_crosses_unless_it_is_told_to_stay)
+{
+	static const char *const suffixes[] = {"sig", "att", "sbom"};
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	char blobs[3][SCRIPTED_DIGEST_MAX], digests[3][SCRIPTED_DIGEST_MAX];
+	struct scripted_image image;
+	char *tags[3];
+
+	scripted_add_image(sides.upstream, "team/app", "1", &(struct scripted_image_options){.layer_size = 1000},
+			   &image);
+	for (int i = 0; i < 3; i++) {
+		tags[i] = cosign_tag(image.manifest, suffixes[i]);
+		add_artifact(&sides, tags[i], 10 + (unsigned)i, blobs[i], digests[i]);
+	}
+	cross(&sides, "registry.test/team/app:1", "--no-referrers");
+	assert_int_equal(far_status(&sides, "manifests", tags[0]), 404);
+	cross(&sides, "registry.test/team/app:1", NULL);
+	/* They belong to the image, and are no images. */
+	assert_non_null(strstr(sides.said, "1 images: 6 blobs"));
+	scripted_set_state(sides.upstream, 0, SCRIPTED_DOWN, true);
+	for (int i = 0; i < 3; i++) {
+		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+		assert_true(ask(sides.far, NULL, NULL, &reply, "/v2/team/app/manifests/%s", tags[i]));
+		expect_content(&reply, digests[i]);
+		assert_true(ask(sides.far, NULL, NULL, &reply, "/v2/team/app/blobs/%s", blobs[i]));
+		expect_content(&reply, blobs[i]);
+		free(tags[i]);
+	}
+}
+
+/* Two repositories hold the same image: each has what belongs to it there. */
+WIRE_TEST(what_belongs_to_an_image_crosses_for_each_repository_that_has_it)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	char blob[SCRIPTED_DIGEST_MAX], digest[SCRIPTED_DIGEST_MAX];
+	struct scripted_image image;
+	_cleanup_free_ char *tag = NULL;
+
+	for (int i = 0; i < 2; i++)
+		scripted_add_image(sides.upstream, i ? "team/app" : "a/copy", "1",
+				   &(struct scripted_image_options){.layer_size = 1000}, &image);
+	tag = cosign_tag(image.manifest, "att");
+	add_artifact(&sides, tag, 10, blob, digest);
+	cross(&sides, "registry.test/a/copy:1", "registry.test/team/app:1");
+	assert_int_equal(far_status(&sides, "manifests", tag), 200);
+	assert_int_equal(far_status(&sides, "blobs", blob), 200);
+}
+
+/* A client asked for a platform's signature, and for nothing that it consists of: no reason to fail. */
+WIRE_TEST(what_belongs_to_one_platform_crosses_once_it_is_held)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	char blob[SCRIPTED_DIGEST_MAX], digest[SCRIPTED_DIGEST_MAX], index[SCRIPTED_DIGEST_MAX];
+	struct scripted_image image;
+	_cleanup_free_ char *text = NULL, *tag = NULL, *signature = NULL;
+	uint64_t size;
+
+	scripted_add_image(sides.upstream, "team/app", NULL, &(struct scripted_image_options){.layer_size = 1000},
+			   &image);
+	assert_non_null(scripted_manifest_type(sides.upstream, "team/app", image.manifest, &size));
+	text = mem_printf("{\"schemaVersion\":2,\"mediaType\":\"" SCRIPTED_TYPE_INDEX
+			  "\",\"manifests\":[{\"mediaType\":\"" SCRIPTED_TYPE_MANIFEST
+			  "\",\"digest\":\"%s\",\"size\":%llu}]}",
+			  image.manifest, (unsigned long long)size);
+	scripted_add_manifest(sides.upstream, "team/app", "1", SCRIPTED_TYPE_INDEX, text, strlen(text), index);
+	tag = cosign_tag(image.manifest, "sig");
+	add_artifact(&sides, tag, 10, blob, digest);
+	assert_true(ask(sides.near, NULL, NULL, &reply, "/v2/team/app/manifests/%s", tag));
+	expect_content(&reply, digest);
+	cross(&sides, "registry.test/team/app:1", NULL);
+	assert_int_equal(far_status(&sides, "manifests", tag), 404);
+	assert_true(ask(sides.near, NULL, NULL, &reply, "/v2/team/app/blobs/%s", blob));
+	signature = mem_printf("/v2/team/app/blobs/%s", blob);
+	expect_hit_soon(sides.near, signature);
+	cross(&sides, "registry.test/team/app:1", NULL);
+	assert_int_equal(far_status(&sides, "manifests", tag), 200);
+	assert_int_equal(far_status(&sides, "blobs", blob), 200);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WIRE_CASE(what_cosign_keeps_beside_an_image_crosses_unless_it_is_told_to_stay),
+		WIRE_CASE(what_belongs_to_an_image_crosses_for_each_repository_that_has_it),
+		WIRE_CASE(what_belongs_to_one_platform_crosses_once_it_is_held),
+	};
+	return cmocka_run_group_tests_name("airgap", tests, NULL, NULL);
+}
