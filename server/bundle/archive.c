@@ -177,6 +177,9 @@ int archive_next(struct archive_reader *reader, struct archive_file *file, struc
 	if (!reader->opened && archive_read_open(reader->archive, reader, NULL, on_read, NULL) != ARCHIVE_OK)
 		return broken(reader, err);
 	reader->opened = true;
+	/* Packed in itself, a few bytes would be no end of work. */
+	if (archive_filter_count(reader->archive) > 2)
+		return err_set(err, ERR_INVALID, "the archive is packed more than once");
 	do {
 		code = archive_read_next_header(reader->archive, &entry);
 		if (code == ARCHIVE_EOF)

@@ -30,6 +30,11 @@ static struct import_file *add_file(struct import *import, const struct archive_
 		err_set(err, ERR_LIMIT, "the archive has more than %d files", IMPORT_FILES_MAX);
 		return NULL;
 	}
+	import->path_bytes += strlen(file->path) + strlen(file->link);
+	if (import->path_bytes > IMPORT_PATHS_MAX) {
+		err_set(err, ERR_LIMIT, "the archive's paths are longer than %lu bytes", IMPORT_PATHS_MAX);
+		return NULL;
+	}
 	added = mem_alloc(sizeof(*added));
 	added->path = mem_strdup(file->path);
 	added->link = file->link[0] ? mem_strdup(file->link) : NULL;
@@ -174,10 +179,11 @@ static int take_text(struct import *import, struct import_text *text, const stru
 	buf_append_text(&text->data, "");
 	while ((code = archive_data(import->reader, &data, &len, err)) == 0 && len > 0)
 		buf_append(&text->data, data, len);
-	if (code == 0 && text == &import->texts[TEXT_SELF])
-		code = import_read_self(import, err);
 	if (code == 0 && text == &import->texts[TEXT_SIGNATURE])
 		code = import_check_signature(import, err);
+	/* With a key, it is not even parsed before it was proved. */
+	if (code == 0 && text == &import->texts[import->options->keys[0] ? TEXT_SIGNATURE : TEXT_SELF])
+		code = import_read_self(import, err);
 	return code ? code : import_check_text(import, text, err);
 }
 
@@ -228,13 +234,23 @@ static int take_files(struct import *import, struct err *err)
 	return 0;
 }
 
-static int link_images(struct import *import, struct err *err)
+static int go_through_images(struct import *import, bool judging, struct err *err)
 {
+	import->judging = judging;
+	import->report->image_count = import->report->missing_count = import->walked = 0;
 	if (import->texts[TEXT_LAYOUT].came || import->texts[TEXT_INDEX].came)
 		return import_link_layout(import, err);
 	if (import->texts[TEXT_DOCKER].came)
 		return import_link_docker(import, err);
 	return err_set(err, ERR_INVALID, "the archive is neither an OCI image layout nor a docker archive");
+}
+
+/* All are judged before the first is named: what is refused has not moved a tag that worked before. */
+static int link_images(struct import *import, struct err *err)
+{
+	int code = go_through_images(import, true, err);
+
+	return code ? code : go_through_images(import, false, err);
 }
 
 static bool is_refusal(int code)

@@ -15,8 +15,11 @@
 #include "server/bundle/sign.h"
 
 #define IMPORT_KEYS_MAX  2
-#define IMPORT_FILES_MAX 100000      /* of one archive */
-#define IMPORT_TEXT_MAX  (4UL << 20) /* of index.json and manifest.json */
+#define IMPORT_FILES_MAX 100000       /* of one archive */
+#define IMPORT_PATHS_MAX (16UL << 20) /* bytes of all their paths, and of where links lead */
+#define IMPORT_NAMES_MAX 10000        /* of images */
+#define IMPORT_ITEMS_MAX 500000       /* manifests and blobs of all images, under each of their names */
+#define IMPORT_TEXT_MAX  (4UL << 20)  /* of index.json and manifest.json */
 
 struct store;
 

@@ -52,10 +52,13 @@ struct import {
 	struct archive_reader *reader;
 	struct import_text texts[TEXTS];
 	struct import_file *files; /* by path */
+	size_t path_bytes;         /* of all of them */
 	json_t *self;              /* what a bundle says of itself; NULL: there is no such text */
 	struct import_promise *promises;
 	struct digest *came; /* blobs that were not held before */
 	size_t came_count;
+	bool judging;  /* images are looked at, and nothing is named yet */
+	size_t walked; /* items of all images, so far */
 };
 
 /* Counts a blob that was not held before, and is removed again should the archive be refused. */
@@ -77,7 +80,8 @@ void import_forget_self(struct import *import);
  * does not say it. */
 int import_name(const struct import *import, const char *text, const struct digest *digest, struct bundle_name *name,
 		struct err *err);
-/* Links what is held of an image, and sets its tag when it is whole; else the report says what is missing. */
+/* Links what is held of an image, and sets its tag when it is whole; else the report says what is missing. While images
+ * are judged, it does no more than that. */
 int import_link_image(struct import *import, const struct bundle_name *name, const struct walk_item *root,
 		      struct err *err);
 /* The images of index.json, and the referrers of a bundle. */

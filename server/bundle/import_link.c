@@ -123,8 +123,6 @@ static int link_items(struct batch *batch, const struct walk *walk, struct err *
 			continue;
 		if (items[i].is_manifest)
 			memcpy(link.link.media_type, items[i].media_type, sizeof(items[i].media_type));
-		if (items[i].is_manifest && !items[i].media_type[0])
-			return err_set(err, ERR_INVALID, "a manifest does not say its type");
 		if (items[i].is_manifest)
 			code = record_manifest(batch->import, &items[i].digest, err);
 		if (code == 0)
@@ -175,6 +173,21 @@ static void find_missing(struct import *import, size_t image, const struct walk 
 
 /* Images. */
 
+static int check_items(struct import *import, const struct walk *walk, struct err *err)
+{
+	size_t count;
+	const struct walk_item *items = walk_items(walk, &count);
+
+	for (size_t i = 0; i < count; i++)
+		if (items[i].held && items[i].is_manifest && !items[i].media_type[0])
+			return err_set(err, ERR_INVALID, "a manifest does not say its type");
+	import->walked += count;
+	if (import->walked > IMPORT_ITEMS_MAX || import->report->image_count == IMPORT_NAMES_MAX)
+		return err_set(err, ERR_LIMIT, "the archive has more than %d images, or %d parts of them",
+			       IMPORT_NAMES_MAX, IMPORT_ITEMS_MAX);
+	return 0;
+}
+
 static size_t add_image(struct import *import, const struct bundle_name *name, const struct digest *digest)
 {
 	struct import_report *report = import->report;
@@ -213,10 +226,14 @@ int import_link_image(struct import *import, const struct bundle_name *name, con
 	int code = walk_image(walk, root, &every_platform, err);
 	size_t image, count;
 
+	if (code == 0)
+		code = check_items(import, walk, err);
 	if (code)
 		return code;
 	image = add_image(import, name, &root->digest);
 	find_missing(import, image, walk);
+	if (import->judging)
+		return 0;
 	code = link_items(&batch, walk, err);
 	if (code == 0 && name->tag[0] && import->report->images[image].missing == 0)
 		code = put_tag(&batch, name, walk_items(walk, &count), err);
@@ -230,27 +247,12 @@ static const char *annotation(const json_t *descriptor, const char *name)
 	return json_string_value(json_object_get(json_object_get(descriptor, "annotations"), name));
 }
 
-static int read_root(const json_t *descriptor, struct walk_item *root, struct err *err)
-{
-	const char *digest = json_string_value(json_object_get(descriptor, "digest"));
-	const char *type = json_string_value(json_object_get(descriptor, "mediaType"));
-	const json_t *size = json_object_get(descriptor, "size");
-
-	memset(root, 0, sizeof(*root));
-	if (!digest || digest_parse(digest, &root->digest) || !type || strlen(type) > WALK_TYPE_MAX ||
-	    !json_is_integer(size) || json_integer_value(size) < 0)
-		return err_set(err, ERR_INVALID, "the archive has a malformed descriptor");
-	memcpy(root->media_type, type, strlen(type) + 1);
-	root->size = (uint64_t)json_integer_value(size);
-	return 0;
-}
-
 static int link_descriptor(struct import *import, const json_t *descriptor, struct err *err)
 {
 	const char *text = annotation(descriptor, ANNOTATION_NAME);
 	struct bundle_name name;
 	struct walk_item root;
-	int code = read_root(descriptor, &root, err);
+	int code = walk_read_descriptor(descriptor, &root, err);
 
 	if (code == 0)
 		code = import_name(import, text ? text : annotation(descriptor, ANNOTATION_REF), &root.digest, &name,
@@ -285,7 +287,7 @@ static int link_tag(struct import *import, const json_t *entry, struct err *err)
 	const char *tag = json_string_value(json_object_get(entry, "tag"));
 	struct bundle_name name;
 	struct walk_item root;
-	int code = read_root(entry, &root, err);
+	int code = walk_read_descriptor(entry, &root, err);
 
 	return code ? code : link_companion(import, entry, tag ? tag : "", &root, &name, err);
 }
@@ -307,7 +309,7 @@ static int link_referrers(struct import *import, const json_t *entry, struct err
 		return err_set(err, ERR_INVALID, "the bundle's list of referrers is malformed");
 	strcpy(root.media_type, REFERRERS_TYPE);
 	code = link_companion(import, entry, "", &root, &name, err);
-	if (code || store_find_blob(import->store, &root.digest, &list.size, NULL))
+	if (code || import->judging || store_find_blob(import->store, &root.digest, &list.size, NULL))
 		return code;
 	list.digest = root.digest;
 	list.checked = list.fetched;

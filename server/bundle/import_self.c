@@ -61,7 +61,7 @@ int import_check_signature(struct import *import, struct err *err)
 	const struct buf *self = &import->texts[TEXT_SELF].data, *signature = &import->texts[TEXT_SIGNATURE].data;
 	int code = 0;
 
-	if (!import->self)
+	if (!import->texts[TEXT_SELF].came)
 		return err_set(err, ERR_INVALID, "the archive has a signature of nothing");
 	for (size_t i = 0; i < IMPORT_KEYS_MAX && !code; i++) {
 		if (!import->options->keys[i])

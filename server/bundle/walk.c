@@ -184,7 +184,7 @@ static bool type_valid(const char *type)
 	return strlen(type) <= WALK_TYPE_MAX;
 }
 
-static int read_descriptor(const json_t *descriptor, struct walk_item *item, struct err *err)
+int walk_read_descriptor(const json_t *descriptor, struct walk_item *item, struct err *err)
 {
 	const json_t *size = json_object_get(descriptor, "size");
 	const char *type = text_of(descriptor, "mediaType");
@@ -192,10 +192,9 @@ static int read_descriptor(const json_t *descriptor, struct walk_item *item, str
 	memset(item, 0, sizeof(*item));
 	if (digest_parse(text_of(descriptor, "digest"), &item->digest) || !type_valid(type) || !json_is_integer(size) ||
 	    json_integer_value(size) < 0)
-		return err_set(err, ERR_INVALID, "a manifest has a malformed descriptor");
+		return err_set(err, ERR_INVALID, "there is a malformed descriptor");
 	item->size = (uint64_t)json_integer_value(size);
 	memcpy(item->media_type, type, strlen(type) + 1);
-	item->optional = json_array_size(json_object_get(descriptor, "urls")) > 0;
 	return 0;
 }
 
@@ -205,10 +204,11 @@ static int walk_descriptor(struct walk *walk, const json_t *descriptor, const st
 			   bool is_manifest, bool is_layer, struct err *err)
 {
 	struct walk_item item;
-	int code = read_descriptor(descriptor, &item, err);
+	int code = walk_read_descriptor(descriptor, &item, err);
 
 	item.is_manifest = is_manifest;
 	item.is_layer = is_layer;
+	item.optional = is_layer && json_array_size(json_object_get(descriptor, "urls")) > 0;
 	item.depth = parent->depth + 1;
 	if (code == 0)
 		code = add(walk, &item, err);

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -58,6 +59,9 @@ int walk_merge(struct walk *walk, const struct walk *from, struct err *err);
 
 /* What was found so far, in order. Borrowed until more is found. */
 const struct walk_item *walk_items(const struct walk *walk, size_t *count);
+
+/* What a descriptor of a manifest or an index says. ERR_INVALID. */
+int walk_read_descriptor(const json_t *descriptor, struct walk_item *item, struct err *err);
 
 /* A manifest's bytes, with a NUL behind, for the caller to free; NULL with *err set. */
 char *walk_read_manifest(struct store *store, const struct digest *digest, size_t *len, struct err *err);

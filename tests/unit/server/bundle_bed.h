@@ -13,6 +13,7 @@
 #define MANIFEST_TYPE "application/vnd.oci.image.manifest.v1+json"
 #define CONFIG_TYPE   "application/vnd.oci.image.config.v1+json"
 #define LAYER_TYPE    "application/vnd.oci.image.layer.v1.tar+gzip"
+#define LAYOUT        "{\"imageLayoutVersion\":\"1.0.0\"}"
 
 static const struct bundle_locator plainly = {.locate = bundle_locate_plainly};
 
@@ -216,6 +217,28 @@ static inline void tarball_add_blob(struct tarball *tarball, const char *data)
 	tarball_add(tarball, path, data);
 }
 
+/* A layout of one image, of one platform: `layer_size` is what its manifest says of its layer. */
+static inline void tarball_add_layout(struct tarball *tarball, const char *layer, size_t layer_size)
+{
+	struct digest config = scratch_digest("{}", 2), digest = scratch_digest(layer, strlen(layer)), manifest;
+	_cleanup_free_ char *c = bed_descriptor(CONFIG_TYPE, &config, 2, "");
+	_cleanup_free_ char *l = bed_descriptor(LAYER_TYPE, &digest, layer_size, "");
+	_cleanup_free_ char *text =
+		mem_printf("{\"mediaType\":\"" MANIFEST_TYPE "\",\"config\":%s,\"layers\":[%s]}", c, l);
+	_cleanup_free_ char *root = NULL, *index = NULL;
+
+	manifest = scratch_digest(text, strlen(text));
+	root = bed_descriptor(
+		MANIFEST_TYPE, &manifest, strlen(text),
+		",\"annotations\":{\"org.opencontainers.image.ref.name\":\"docker.io/library/alpine:3\"}");
+	index = mem_printf("{\"schemaVersion\":2,\"manifests\":[%s]}", root);
+	tarball_add(tarball, "oci-layout", LAYOUT);
+	tarball_add(tarball, "index.json", index);
+	tarball_add_blob(tarball, text);
+	tarball_add_blob(tarball, "{}");
+	tarball_add_blob(tarball, layer);
+}
+
 static inline void tarball_of(struct tarball *tarball, struct bundle *bundle)
 {
 	char block[700]; /* so that nothing falls together with tar's blocks */
@@ -254,5 +277,40 @@ static inline int bed_import(struct scratch *scratch, struct tarball *tarball, c
 static inline void bed_expect_nothing(struct scratch *scratch)
 {
 	assert_int_equal(scratch_totals(scratch).blobs, 0);
+	assert_int_equal(scratch_count_files(scratch, "partial"), 0);
+}
+
+/* Such an archive, up to its end. */
+static inline void bed_expect_refused(struct bed *bed, struct tarball *tarball, int code)
+{
+	struct import_report report;
+
+	tarball_pad(tarball, TAR_END);
+	assert_int_equal(bed_import(&bed->there, tarball, NULL, &report), code);
+	import_report_dispose(&report);
+	bed_expect_nothing(&bed->there);
+}
+
+/* Every blob is what its digest says. */
+
+static inline bool bed_blob_is_sound(void *arg, const struct digest *digest, const struct index_blob *blob)
+{
+	struct scratch *scratch = arg;
+	_cleanup_close_ int fd = -1;
+	_cleanup_free_ char *data = mem_alloc(blob->size + 1);
+	struct digest found;
+	uint64_t size;
+
+	assert_int_equal(store_open_blob(scratch->store, digest, &fd, &size, NULL), 0);
+	assert_int_equal(size, blob->size);
+	assert_int_equal(pread(fd, data, size, 0), (ssize_t)size);
+	digest_of(digest->algorithm, data, size, &found);
+	assert_true(digest_equal(&found, digest));
+	return true;
+}
+
+static inline void bed_expect_sound(struct scratch *scratch)
+{
+	assert_int_equal(index_list_blobs(scratch_index(scratch), NULL, bed_blob_is_sound, scratch, NULL), 0);
 	assert_int_equal(scratch_count_files(scratch, "partial"), 0);
 }

@@ -6,40 +6,7 @@
 
 #include <zlib.h>
 
-#define LAYOUT     "{\"imageLayoutVersion\":\"1.0.0\"}"
 #define EMPTY_BLOB "blobs/sha256/e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-
-/* A layout of one image, of one platform: `layer_size` is what its manifest says of its layer. */
-static void add_layout(struct tarball *tarball, const char *layer, size_t layer_size)
-{
-	struct digest config = scratch_digest("{}", 2), digest = scratch_digest(layer, strlen(layer)), manifest;
-	_cleanup_free_ char *c = bed_descriptor(CONFIG_TYPE, &config, 2, "");
-	_cleanup_free_ char *l = bed_descriptor(LAYER_TYPE, &digest, layer_size, "");
-	_cleanup_free_ char *text =
-		mem_printf("{\"mediaType\":\"" MANIFEST_TYPE "\",\"config\":%s,\"layers\":[%s]}", c, l);
-	_cleanup_free_ char *root = NULL, *index = NULL;
-
-	manifest = scratch_digest(text, strlen(text));
-	root = bed_descriptor(
-		MANIFEST_TYPE, &manifest, strlen(text),
-		",\"annotations\":{\"org.opencontainers.image.ref.name\":\"docker.io/library/alpine:3\"}");
-	index = mem_printf("{\"schemaVersion\":2,\"manifests\":[%s]}", root);
-	tarball_add(tarball, "oci-layout", LAYOUT);
-	tarball_add(tarball, "index.json", index);
-	tarball_add_blob(tarball, text);
-	tarball_add_blob(tarball, "{}");
-	tarball_add_blob(tarball, layer);
-}
-
-static void expect_refused(struct bed *bed, struct tarball *tarball, int code)
-{
-	struct import_report report;
-
-	tarball_pad(tarball, TAR_END);
-	assert_int_equal(bed_import(&bed->there, tarball, NULL, &report), code);
-	import_report_dispose(&report);
-	bed_expect_nothing(&bed->there);
-}
 
 /* The same layout is spoiled by the tests below. */
 static void a_layout_that_is_sound_is_taken(void **state)
@@ -48,7 +15,7 @@ static void a_layout_that_is_sound_is_taken(void **state)
 	_cleanup_(tarball_end) struct tarball tarball = {0};
 	struct import_report report;
 
-	add_layout(&tarball, "a layer", 7);
+	tarball_add_layout(&tarball, "a layer", 7);
 	tarball_pad(&tarball, TAR_END);
 	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), 0);
 	assert_int_equal(report.blobs_new, 3);
@@ -62,9 +29,9 @@ static void a_layout_that_is_sound_is_taken(void **state)
 	{                                                                                                              \
 		_cleanup_(tarball_end) struct tarball tarball = {0};                                                   \
                                                                                                                        \
-		add_layout(&tarball, "a layer", 7);                                                                    \
+		tarball_add_layout(&tarball, "a layer", 7);                                                            \
 		added;                                                                                                 \
-		expect_refused(*state, &tarball, code);                                                                \
+		bed_expect_refused(*state, &tarball, code);                                                            \
 	}
 
 REFUSES(a_path_with_dots_is_refused, ERR_INVALID, tarball_add(&tarball, "blobs/../../etc/passwd", "x"))
@@ -89,8 +56,8 @@ static void a_manifest_that_lies_about_a_size_is_refused(void **state)
 {
 	_cleanup_(tarball_end) struct tarball tarball = {0};
 
-	add_layout(&tarball, "a layer", 8);
-	expect_refused(*state, &tarball, ERR_INVALID);
+	tarball_add_layout(&tarball, "a layer", 8);
+	bed_expect_refused(*state, &tarball, ERR_INVALID);
 }
 
 static void an_archive_that_is_no_layout_is_refused(void **state)
@@ -101,7 +68,7 @@ static void an_archive_that_is_no_layout_is_refused(void **state)
 		_cleanup_(tarball_end) struct tarball tarball = {0};
 
 		tarball_add(&tarball, "oci-layout", layouts[i]); /* and no index.json */
-		expect_refused(*state, &tarball, ERR_INVALID);
+		bed_expect_refused(*state, &tarball, ERR_INVALID);
 	}
 }
 
@@ -118,7 +85,7 @@ static void a_manifest_of_another_type_than_said_is_refused(void **state)
 	tarball_add(&tarball, "oci-layout", LAYOUT);
 	tarball_add(&tarball, "index.json", index);
 	tarball_add_blob(&tarball, text);
-	expect_refused(*state, &tarball, ERR_INVALID);
+	bed_expect_refused(*state, &tarball, ERR_INVALID);
 }
 
 static void a_text_that_is_too_long_is_refused(void **state)
@@ -126,7 +93,7 @@ static void a_text_that_is_too_long_is_refused(void **state)
 	_cleanup_(tarball_end) struct tarball tarball = {0};
 
 	tarball_add_claiming(&tarball, "index.json", "{", IMPORT_TEXT_MAX + 1);
-	expect_refused(*state, &tarball, ERR_LIMIT);
+	bed_expect_refused(*state, &tarball, ERR_LIMIT);
 }
 
 static void a_file_with_holes_is_refused(void **state)
@@ -144,7 +111,7 @@ static void a_file_with_holes_is_refused(void **state)
 	buf_append(&tarball.data, header, TAR_BLOCK);
 	buf_append(&tarball.data, "x", 1);
 	tarball_pad(&tarball, TAR_BLOCK - 1);
-	expect_refused(*state, &tarball, ERR_INVALID);
+	bed_expect_refused(*state, &tarball, ERR_INVALID);
 }
 
 /* Bombs. */
@@ -162,7 +129,7 @@ static void a_size_that_the_store_has_no_room_for_is_refused_before_a_byte_is_wr
 
 	limit_store(*state);
 	tarball_add_claiming(&tarball, EMPTY_BLOB, "x", (size_t)1 << 50);
-	expect_refused(*state, &tarball, ERR_NO_SPACE);
+	bed_expect_refused(*state, &tarball, ERR_NO_SPACE);
 }
 
 /* A gigabyte of zeroes in a megabyte. */
@@ -184,7 +151,7 @@ static void a_packed_bomb_is_refused_by_the_room_that_it_wants(void **state)
 	buf_append(&tarball.data, packed, stream.total_out);
 	deflateEnd(&stream);
 	limit_store(*state);
-	expect_refused(*state, &tarball, ERR_NO_SPACE);
+	bed_expect_refused(*state, &tarball, ERR_NO_SPACE);
 }
 
 /* What is no lie. */
@@ -196,7 +163,7 @@ static void what_an_archive_that_breaks_off_had_is_kept_for_the_next_time(void *
 	struct import_report report;
 	size_t whole;
 
-	add_layout(&tarball, "a layer", 7);
+	tarball_add_layout(&tarball, "a layer", 7);
 	whole = tarball.data.len;
 	tarball.data.len -= TAR_BLOCK + 100; /* within the header of the layer */
 	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), ERR_UPSTREAM);
@@ -289,7 +256,7 @@ static void a_docker_archive_that_names_what_it_lacks_is_refused(void **state)
 	tarball_add_special(&tarball, "a/ring", '2', "ring");
 	tarball_add(&tarball, "manifest.json",
 		    "[{\"Config\":\"ccc.json\",\"RepoTags\":[\"alpine:3\"],\"Layers\":[\"a/ring\"]}]");
-	expect_refused(*state, &tarball, ERR_INVALID);
+	bed_expect_refused(*state, &tarball, ERR_INVALID);
 }
 
 int main(void)
