@@ -38,6 +38,7 @@ static void call_free(struct registry_call *call)
 	free(call->reference);
 	free(call->accept);
 	free(call->scope);
+	client_login_release(call->query.login);
 	free(call->redirect_url);
 	forget_authorization(call);
 	free(call->etag);
@@ -85,7 +86,8 @@ void call_count_retry(struct registry_call *call, enum registry_retry reason)
 
 bool call_next_endpoint(struct registry_call *call)
 {
-	if (call->endpoint + 1 >= call->registry->endpoint_count || call_beside_registry(call))
+	if (call->endpoint + 1 >= call->registry->endpoint_count || call_beside_registry(call) ||
+	    call->query.registry_only)
 		return false;
 	call->endpoint++;
 	call->attempt = 0;
@@ -189,7 +191,7 @@ void call_begin(struct registry_call *call)
 		call->state = CALL_TOKEN;
 		call->token_waiter.ready = on_token;
 		token_get(endpoint->tokens, &endpoint->challenge, call_scope(call), endpoint->is_private,
-			  &call->token_waiter);
+			  call_login(call), &call->token_waiter);
 		return;
 	}
 	forget_authorization(call);

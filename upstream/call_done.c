@@ -34,7 +34,8 @@ static bool try_other_authorization(struct registry_call *call)
 {
 	struct endpoint *endpoint = call_endpoint(call);
 
-	if (!token_drop(endpoint->tokens, &endpoint->challenge, call_scope(call), call->authorization) ||
+	if (!token_drop(endpoint->tokens, &endpoint->challenge, call_scope(call), call_login(call),
+			call->authorization) ||
 	    call->token_renewed)
 		return false;
 	call->token_renewed = true;

@@ -50,6 +50,7 @@ struct registry *registry_new(struct loop *loop, const struct registry_options *
 	registry->name = mem_strdup(options->name);
 	pthread_mutex_init(&registry->counts.lock, NULL);
 	registry->retries = options->retries;
+	registry->clients_decide = options->clients_decide;
 	registry->max_connections = options->max_connections;
 	registry->limits = options->transfer_limits ? *options->transfer_limits : TRANSFER_LIMITS_STANDARD;
 	registry->pool = fetch_pool_new(loop, &pool);
@@ -108,6 +109,13 @@ const char *registry_name(const struct registry *registry)
 
 /* Calls. */
 
+/* Larder's own work, where it has no way in. */
+static bool nobody_asks(const struct registry_call *call)
+{
+	return call->registry->clients_decide && !call->query.login && call->query.kind != REGISTRY_PING &&
+	       !tokens_have_credentials(call->registry->endpoints[0].tokens);
+}
+
 static void start_task(struct loop_task *task)
 {
 	struct registry_call *call =
@@ -119,9 +127,13 @@ static void start_task(struct loop_task *task)
 	if (call->registry->closed) {
 		err_set(&err, ERR_CANCELLED, "larder is shutting down");
 		call_end(call, &err);
-		return;
+	} else if (nobody_asks(call)) {
+		err_set(&err, ERR_DENIED, "%s lets its clients' credentials decide, and larder has none of its own",
+			call->registry->name);
+		call_end(call, &err);
+	} else {
+		call_begin(call);
 	}
-	call_begin(call);
 }
 
 struct registry_call *registry_call(struct registry *registry, const struct registry_query *query,
@@ -140,7 +152,8 @@ struct registry_call *registry_call(struct registry *registry, const struct regi
 	call->etag = mem_strdup(query->etag);
 	call->query.etag = NULL;
 	call->size = REGISTRY_LENGTH_UNKNOWN;
-	call->scope = mem_printf("repository:%s:pull", query->repository);
+	call->query.login = client_login_hold(query->login);
+	call->scope = query->repository[0] ? mem_printf("repository:%s:pull", query->repository) : mem_strdup("");
 	call->permit.priority = query->priority;
 	call->start_task.run = start_task;
 	loop_post(registry->loop, &call->start_task);

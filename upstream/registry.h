@@ -18,6 +18,7 @@
 
 #include "base/err.h"
 #include "base/units.h"
+#include "upstream/client_login.h"
 #include "upstream/loop.h"
 #include "upstream/pace.h"
 
@@ -42,6 +43,7 @@ struct registry_options {
 	const char *docker_config;         /* where there is no username, and for the mirrors (credentials.h) */
 	const char *const *token_services; /* trusted besides the upstream's own, "HOST[:PORT]" (token.h) */
 	size_t token_service_count;
+	bool clients_decide; /* its calls need a client's login, where larder has no credentials of its own */
 	const char *ca;
 	bool insecure;
 	const char *client_cert;
@@ -99,7 +101,9 @@ struct registry_query {
 	bool own_connection;   /* over a connection that it shares with no other call while it runs */
 	const char *etag;      /* with offset: the validator of the bytes before it, or NULL */
 	enum pace_priority priority;
-	bool impatient; /* one attempt on each endpoint: the caller has something to fall back on */
+	bool impatient;             /* one attempt on each endpoint: the caller has something to fall back on */
+	struct client_login *login; /* whose credentials the registry itself is shown; NULL: larder's own */
+	bool registry_only;         /* what a mirror would say is of no interest */
 };
 
 /* The head of a good answer (200 or 206). Strings are borrowed during the call. */

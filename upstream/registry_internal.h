@@ -56,6 +56,7 @@ struct registry {
 	unsigned max_connections;
 	struct registry_call *calls;
 	bool closed;
+	bool clients_decide;
 	struct transfer_limits limits;
 	unsigned lanes_hint;          /* how many lanes proved best for a large blob (transfer.h) … */
 	uint64_t lanes_hint_until_ms; /* … remembered until then */
@@ -125,6 +126,11 @@ void call_end(struct registry_call *call, const struct err *err);
 static inline struct endpoint *call_endpoint(const struct registry_call *call)
 {
 	return &call->registry->endpoints[call->endpoint];
+}
+/* A mirror never sees what was meant for the registry. */
+static inline struct client_login *call_login(const struct registry_call *call)
+{
+	return call->endpoint == 0 ? call->query.login : NULL;
 }
 /* Asks for what is wanted next, with the permit that is held. */
 void call_fetch(struct registry_call *call);

@@ -21,8 +21,10 @@
 
 struct token_entry {
 	UT_hash_handle hh;
-	char *key; /* realm, service and scope, by newlines */
+	char *key; /* realm, service, scope and whose it is, by newlines */
 	struct tokens *tokens;
+	bool of_client; /* of a client's login, which is held while it is asked with */
+	struct client_login *login;
 	char *authorization; /* "Bearer …"; NULL while none is held */
 	uint64_t fresh_until_ms;
 	struct token_waiter *waiters;
@@ -91,6 +93,7 @@ static void entry_free(struct token_entry *entry)
 	free(entry->key);
 	free(entry->realm);
 	free(entry->query);
+	client_login_release(entry->login);
 	buf_dispose(&entry->body);
 	free(entry);
 }
@@ -102,6 +105,8 @@ static void entry_tell(struct token_entry *entry, const struct err *err)
 
 	entry->asking = false;
 	wipe(&entry->shown);
+	client_login_release(entry->login);
+	entry->login = NULL;
 	/* ready() may ask again or cancel another: who comes now stands behind, and waits for the next answer. */
 	DL_COUNT(entry->waiters, waiter, count);
 	while (count-- > 0 && (waiter = entry->waiters)) {
@@ -233,7 +238,8 @@ static void entry_ask(struct token_entry *entry);
 /* 401 or 403. Credentials that may have changed since are read again, and a refusal of new ones is final. */
 static bool ask_again(struct token_entry *entry)
 {
-	if (!entry->shown || entry->shown_again || !credentials_refused(entry->tokens->credentials, entry->shown))
+	if (!entry->shown || entry->shown_again || entry->login ||
+	    !credentials_refused(entry->tokens->credentials, entry->shown))
 		return false;
 	entry->shown_again = true;
 	entry_ask(entry);
@@ -344,9 +350,14 @@ static void on_credentials(struct credentials_waiter *waiter, const struct crede
 		entry_fetch(entry, credential);
 }
 
+bool tokens_have_credentials(const struct tokens *tokens)
+{
+	return credentials_configured(tokens->credentials);
+}
+
 static void tell_untrusted(struct tokens *tokens, const struct url *service)
 {
-	if (tokens->told_untrusted || !credentials_configured(tokens->credentials))
+	if (tokens->told_untrusted)
 		return;
 	tokens->told_untrusted = true;
 	log_warn("upstream %s: its challenge names a token service at %s:%u, which does not get the credentials; if it "
@@ -356,12 +367,14 @@ static void tell_untrusted(struct tokens *tokens, const struct url *service)
 
 static void entry_ask(struct token_entry *entry)
 {
-	static const struct credential nobody = {0};
 	struct tokens *tokens = entry->tokens;
+	struct credential shown = {0};
 
 	entry->asking = true;
-	if (entry->stranger) {
-		entry_fetch(entry, &nobody);
+	if (entry->login && !entry->stranger)
+		shown.basic = client_login_basic(entry->login);
+	if (entry->login || entry->stranger) {
+		entry_fetch(entry, &shown);
 		return;
 	}
 	entry->credentials.ready = on_credentials;
@@ -369,40 +382,50 @@ static void entry_ask(struct token_entry *entry)
 }
 
 static struct token_entry *entry_new(struct tokens *tokens, const struct challenge *challenge, const char *scope,
-				     char *key)
+				     struct client_login *login, char *key)
 {
 	_cleanup_free_ char *service_value = url_escape(challenge->service);
 	_cleanup_free_ char *scope_value = url_escape(scope);
+	bool both = challenge->service[0] && scope[0];
 	struct token_entry *entry = mem_alloc(sizeof(*entry));
 
 	entry->tokens = tokens;
 	entry->key = key;
+	entry->of_client = login != NULL;
 	entry->realm = mem_strdup(challenge->realm);
-	entry->query = challenge->service[0] ? mem_printf("service=%s&scope=%s", service_value, scope_value)
-					     : mem_printf("scope=%s", scope_value);
+	entry->query = mem_printf("%s%s%s%s%s", challenge->service[0] ? "service=" : "", service_value, both ? "&" : "",
+				  scope[0] ? "scope=" : "", scope_value);
 	HASH_ADD_KEYPTR(hh, tokens->entries, entry->key, strlen(entry->key), entry);
 	return entry;
 }
 
-/* Forgets the entry that ends first, among those nobody waits for. */
+static void entry_forget(struct token_entry *entry)
+{
+	HASH_DEL(entry->tokens->entries, entry);
+	entry_free(entry);
+}
+
+/* Forgets the entry that ends first, among those nobody waits for; and what clients showed, once it is of no use. */
 static void make_room(struct tokens *tokens)
 {
 	struct token_entry *entry, *next, *victim = NULL;
+	uint64_t now = clock_ms();
 
-	if (HASH_COUNT(tokens->entries) < TOKEN_SCOPES_MAX)
-		return;
-	HASH_ITER (hh, tokens->entries, entry, next)
-		if (!entry->asking && !entry->waiters && (!victim || entry->fresh_until_ms < victim->fresh_until_ms))
+	HASH_ITER (hh, tokens->entries, entry, next) {
+		if (entry->asking || entry->waiters)
+			continue;
+		if (entry->of_client && now >= entry->fresh_until_ms)
+			entry_forget(entry);
+		else if (!victim || entry->fresh_until_ms < victim->fresh_until_ms)
 			victim = entry;
-	if (victim) {
-		HASH_DEL(tokens->entries, victim);
-		entry_free(victim);
 	}
+	if (victim && HASH_COUNT(tokens->entries) >= TOKEN_SCOPES_MAX)
+		entry_forget(victim);
 }
 
-static char *key_make(const struct challenge *challenge, const char *scope)
+static char *key_make(const struct challenge *challenge, const char *scope, const struct client_login *login)
 {
-	return mem_printf("%s\n%s\n%s", challenge->realm, challenge->service, scope);
+	return mem_printf("%s\n%s\n%s\n%s", challenge->realm, challenge->service, scope, client_login_key(login));
 }
 
 /* For Basic. */
@@ -434,13 +457,17 @@ static int service_check(const struct tokens *tokens, const struct challenge *ch
 }
 
 void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, bool upstream_private,
-	       struct token_waiter *waiter)
+	       struct client_login *login, struct token_waiter *waiter)
 {
-	_cleanup_free_ char *key = key_make(challenge, scope);
+	_cleanup_free_ char *key = key_make(challenge, scope, login);
 	struct token_entry *entry;
 	struct url service;
 	struct err err;
 
+	if (challenge->scheme == CHALLENGE_BASIC && login) {
+		waiter->ready(waiter, client_login_basic(login), NULL);
+		return;
+	}
 	if (challenge->scheme == CHALLENGE_BASIC) {
 		waiter->credentials.ready = on_basic;
 		credentials_get(tokens->credentials, &waiter->credentials);
@@ -457,7 +484,7 @@ void token_get(struct tokens *tokens, const struct challenge *challenge, const c
 	}
 	if (!entry) {
 		make_room(tokens);
-		entry = entry_new(tokens, challenge, scope, take_pointer(key));
+		entry = entry_new(tokens, challenge, scope, login, take_pointer(key));
 	}
 	waiter->entry = entry;
 	DL_APPEND(entry->waiters, waiter);
@@ -467,7 +494,8 @@ void token_get(struct tokens *tokens, const struct challenge *challenge, const c
 	entry->stranger = !token_service_trusted(&tokens->upstream, &service, (const char *const *)tokens->services,
 						 tokens->service_count);
 	entry->shown_again = false;
-	if (entry->stranger)
+	entry->login = client_login_hold(login);
+	if (entry->stranger && (login ? client_login_basic(login) != NULL : tokens_have_credentials(tokens)))
 		tell_untrusted(tokens, &service);
 	entry_ask(entry);
 }
@@ -481,13 +509,14 @@ void token_cancel(struct tokens *tokens, struct token_waiter *waiter)
 	waiter->entry = NULL;
 }
 
-bool token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope, const char *authorization)
+bool token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope,
+		const struct client_login *login, const char *authorization)
 {
-	_cleanup_free_ char *key = key_make(challenge, scope);
+	_cleanup_free_ char *key = key_make(challenge, scope, login);
 	struct token_entry *entry;
 
 	if (challenge->scheme == CHALLENGE_BASIC)
-		return credentials_refused(tokens->credentials, authorization);
+		return !login && credentials_refused(tokens->credentials, authorization);
 	HASH_FIND_STR(tokens->entries, key, entry);
 	if (entry && entry->authorization && strcmp(entry->authorization, authorization) == 0)
 		wipe(&entry->authorization);

@@ -10,12 +10,16 @@
  * the upstream itself is there. An identity token (`docker login`'s OAuth2 refresh token) is posted, as
  * docs/spec/auth/oauth says.
  *
+ * A client's own credentials (client_login.h) stand in the place of larder's where a call was made for that client:
+ * their tokens are kept apart, one client's from another's, and from larder's own.
+ *
  * Loop thread only.
  */
 #pragma once
 
 #include "base/err.h"
 #include "upstream/challenge.h"
+#include "upstream/client_login.h"
 #include "upstream/credentials.h"
 #include "upstream/fetch.h"
 #include "upstream/url.h"
@@ -50,14 +54,18 @@ struct tokens *tokens_new(struct loop *loop, struct fetch_pool *pool, const stru
 void tokens_free(struct tokens *tokens);
 
 /* Gets what answers the challenge: for Bearer a token for its realm and service and this scope. ready() may be called
- * before this returns. `upstream_private`: the upstream was seen at a private address, so its service may be at one. */
+ * before this returns. `upstream_private`: the upstream was seen at a private address, so its service may be at one.
+ * `login`: whose credentials are shown; NULL: larder's own. */
 void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, bool upstream_private,
-	       struct token_waiter *waiter);
+	       struct client_login *login, struct token_waiter *waiter);
 /* Gives up waiting. */
 void token_cancel(struct tokens *tokens, struct token_waiter *waiter);
 /* The upstream refused what ready() gave: it is dropped, unless a newer one took its place. True when another may be
  * had. */
-bool token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope, const char *authorization);
+bool token_drop(struct tokens *tokens, const struct challenge *challenge, const char *scope,
+		const struct client_login *login, const char *authorization);
+/* Whether the configuration names credentials of larder's own. */
+bool tokens_have_credentials(const struct tokens *tokens);
 
 /* Whether credentials may go to `service` on behalf of `upstream`; `allowed` are the configured ones. */
 bool token_service_trusted(const struct url *upstream, const struct url *service, const char *const *allowed,

@@ -26,6 +26,7 @@ void transfer_unref(struct transfer *transfer)
 	if (__atomic_sub_fetch(&transfer->refs, 1, __ATOMIC_ACQ_REL) > 0)
 		return;
 	free(transfer->repository);
+	client_login_release(transfer->login);
 	free(transfer->digest);
 	free(transfer->etag);
 	free(transfer);
@@ -276,6 +277,7 @@ void transfer_lane_start(struct lane *lane)
 		.offset = lane->at,
 		.etag = transfer->etag,
 		.priority = transfer->priority,
+		.login = transfer->login,
 	};
 
 	lane->open = lane->end == UINT64_MAX;
@@ -418,6 +420,7 @@ void transfer_start(struct registry *registry, const struct transfer_query *quer
 	transfer->sink = sink;
 	transfer->arg = arg;
 	transfer->repository = mem_strdup(query->repository);
+	transfer->login = client_login_hold(query->login);
 	transfer->digest = mem_strdup(query->digest);
 	transfer->etag = mem_strdup(query->etag);
 	transfer->priority = query->priority;

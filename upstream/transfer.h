@@ -67,6 +67,7 @@ struct transfer_query {
 	uint64_t size;    /* of the blob, where something is there already; 0: not known */
 	bool in_order;    /* one lane, for a sink that takes no other bytes than the first that are missing */
 	enum pace_priority priority;
+	struct client_login *login; /* as registry_query's */
 };
 
 /* Any thread. The transfer ends itself with on_done(), which is called once, when nothing is missing any more or it

@@ -25,6 +25,7 @@ struct transfer {
 	const struct transfer_sink *sink;
 	void *arg;
 	char *repository, *digest, *etag;
+	struct client_login *login;
 	enum pace_priority priority;
 
 	enum { TRANSFER_SINGLE, TRANSFER_TRYING, TRANSFER_SETTLED } state;

@@ -39,6 +39,9 @@ struct config_lists {
 	size_t count;
 };
 
+/* Whose credentials decide what may be pulled from an upstream. */
+enum config_auth { CONFIG_AUTH_CONFIGURED, CONFIG_AUTH_CLIENT };
+
 struct config_upstream {
 	char *name; /* "docker.io", "registry.local:5000" */
 	char *url;  /* "https://registry-1.docker.io", no slash at the end */
@@ -49,8 +52,11 @@ struct config_upstream {
 	char *password;                    /* from password_file or LARDER_PASSWORD_<NAME>; never printed */
 	char *docker_config;               /* config.json of `docker login` */
 	struct config_list token_services; /* "HOST[:PORT]" */
-	char *ca;                          /* extra CA bundle */
-	char *client_cert;                 /* certificate shown to the upstream, with its key */
+	enum config_auth auth;
+	uint64_t auth_ttl_ms;
+	uint64_t auth_grace_ms;
+	char *ca;          /* extra CA bundle */
+	char *client_cert; /* certificate shown to the upstream, with its key */
 	char *client_key;
 	bool insecure; /* no TLS verification */
 	uint64_t tag_ttl_ms;

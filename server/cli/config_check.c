@@ -173,6 +173,17 @@ static void check_upstream(const struct config_upstream *upstream, const struct 
 		tell(teller, upstream->name, "client_key", "has no certificate; set client_cert too");
 }
 
+/* A request has one Authorization header. */
+static void check_auth(const struct config *config, const struct teller *teller)
+{
+	for (size_t i = 0; i < config->upstream_count; i++)
+		if (config->upstreams[i].auth == CONFIG_AUTH_CLIENT && config->access.htpasswd)
+			tell(teller, config->upstreams[i].name, "auth",
+			     "'client' passes on what clients log in with, which access.htpasswd wants for larder "
+			     "itself; "
+			     "leave out one of the two");
+}
+
 /* One name or alias; sorted, equal ones lie side by side. */
 struct claim {
 	const char *name;
@@ -246,5 +257,6 @@ void config_check(const struct config *config, config_report_fn *report, void *c
 		check_prefetch(&config->prefetches[i], i, &teller);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		check_upstream(&config->upstreams[i], &teller);
+	check_auth(config, &teller);
 	check_names(config, &teller);
 }

@@ -110,6 +110,10 @@ static const struct config_key log_keys[] = {
 	{NULL},
 };
 
+static const char *const auth_names[] = {"configured", "client", NULL};
+_Static_assert(CONFIG_AUTH_CONFIGURED == 0 && CONFIG_AUTH_CLIENT == 1 && sizeof(enum config_auth) == sizeof(unsigned),
+	       "auth_names follows enum config_auth");
+
 const struct config_key config_upstream_keys[] = {
 	{"url", CONFIG_STRING, AT_UPSTREAM(url), .min = 1, .take = config_take_url, .standard_words = "https://NAME",
 	 .help = "Where the registry's API is, without the /v2/."},
@@ -127,6 +131,14 @@ const struct config_key config_upstream_keys[] = {
 	 .help = "A config.json as docker login writes it, for the registry and its mirrors; username goes before it."},
 	{"token_services", CONFIG_LIST, AT_UPSTREAM(token_services), .take = config_take_name,
 	 .help = "HOST or HOST:PORT of token services that may get the credentials, besides the registry's own host."},
+	{"auth", CONFIG_CHOICE, AT_UPSTREAM(auth), .choices = auth_names, .standard = "configured",
+	 .help = "Whose credentials decide what may be pulled: those configured here, for all clients, or each "
+		 "client's "
+		 "own, which the registry is asked about."},
+	{"auth_ttl", CONFIG_DURATION, AT_UPSTREAM(auth_ttl_ms), .max = DAY, .standard = "5m",
+	 .help = "With auth: client, how long the registry's yes to a client holds for a repository."},
+	{"auth_grace", CONFIG_DURATION, AT_UPSTREAM(auth_grace_ms), .max = 365 * DAY, .standard = "1h",
+	 .help = "With auth: client, how much longer it holds while the registry cannot be asked."},
 	{"ca", CONFIG_STRING, AT_UPSTREAM(ca), .take = config_take_path, .file = true,
 	 .help = "CA bundle (PEM) to trust beside the system's."},
 	{"client_cert", CONFIG_STRING, AT_UPSTREAM(client_cert), .take = config_take_path, .file = true,

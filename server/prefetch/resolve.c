@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "server/http/http.h"
 #include "server/prefetch/spec.h"
+#include "server/pull/permit.h"
 #include "server/pull/quay.h"
 #include "server/registry/route.h"
 
@@ -23,11 +24,19 @@ static int find_route(struct pull *pull, const struct spec *spec, struct route *
 {
 	int code = 0;
 
-	if (spec->kind != SPEC_QUAY)
-		return route_find(pull, &spec->ref, NULL, route, err);
-	route->upstream = pull_find_upstream(pull, spec->upstream, strlen(spec->upstream));
-	if (!route->upstream)
-		code = err_set(err, ERR_NOT_FOUND, "no upstream %.100s is configured", spec->upstream);
+	if (spec->kind != SPEC_QUAY) {
+		code = route_find(pull, &spec->ref, NULL, route, err);
+	} else {
+		route->upstream = pull_find_upstream(pull, spec->upstream, strlen(spec->upstream));
+		if (!route->upstream)
+			code = err_set(err, ERR_NOT_FOUND, "no upstream %.100s is configured", spec->upstream);
+	}
+	if (code == 0 && !pull_upstream_serves_larder(route->upstream))
+		code = err_set(
+			err, ERR_DENIED,
+			"%s lets its clients' credentials decide (auth: client): to prefetch from it, larder needs a "
+			"username of its own",
+			pull_upstream_name(route->upstream));
 	return code;
 }
 

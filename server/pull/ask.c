@@ -20,6 +20,7 @@ static void ask_free(struct ask *ask)
 {
 	free(ask->key);
 	free(ask->repository);
+	client_login_release(ask->login);
 	free(ask->reference);
 	buf_dispose(&ask->result.body);
 	free(ask->result.next);
@@ -71,7 +72,8 @@ static void run_job(struct work_job *job)
 	struct pull *pull = ask->pull;
 	bool last;
 
-	learn_keep(ask);
+	if (!ask->whether)
+		learn_keep(ask);
 	pthread_mutex_lock(&pull->lock);
 	leave_table(ask);
 	last = ask_unref(ask);
@@ -174,6 +176,7 @@ static bool goes_on(struct ask *ask)
 		.accept = REFERRERS_TYPE,
 		.priority = ask->priority,
 		.impatient = ask->impatient,
+		.login = ask->login,
 	};
 
 	if (!ask->list || referrers_list_take(ask->list, &ask->result, &ask->err) != ERR_AGAIN)
@@ -183,6 +186,14 @@ static bool goes_on(struct ask *ask)
 	buf_clear(&ask->result.body);
 	ask_call(ask, &query);
 	return true;
+}
+
+/* What a client asks for in vain is the client's affair. */
+static bool is_worth_a_line(const struct ask *ask)
+{
+	int code = ask->err.code;
+
+	return code && code != ERR_NOT_FOUND && code != ERR_CANCELLED && !(ask->whether && code == ERR_DENIED);
 }
 
 static void on_done(void *arg, const struct err *err)
@@ -199,10 +210,10 @@ static void on_done(void *arg, const struct err *err)
 	if (goes_on(ask))
 		return;
 	ask->over = true;
-	if (!ask->err.code)
+	if (!ask->err.code && !ask->whether)
 		learn_check(ask);
 	log_set_request(ask->request);
-	if (ask->err.code && ask->err.code != ERR_NOT_FOUND && ask->err.code != ERR_CANCELLED)
+	if (is_worth_a_line(ask))
 		log_warn("upstream %s: %s %s: %s", ask->upstream->name, ask->repository, ask->reference, ask->err.text);
 	log_set_request(NULL);
 	pthread_mutex_lock(&pull->lock);
@@ -224,8 +235,9 @@ static const struct registry_sink sink = {.on_answer = on_answer, .on_body = on_
 
 char *ask_key(const struct ask_request *request)
 {
-	return mem_printf("%s\n%s\n%d%d\n%" PRIx64 "\n%s", request->upstream->name, request->repository, request->kind,
-			  request->head, request->accept_key, request->reference);
+	return mem_printf("%s\n%s\n%d%d\n%" PRIx64 "\n%s\n%s", request->upstream->name, request->repository,
+			  request->kind, request->head, request->accept_key, request->reference,
+			  request->whether ? client_login_key(request->login) : "");
 }
 
 static void ask_call(struct ask *ask, const struct registry_query *query)
@@ -251,7 +263,7 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 	ask->reference = mem_strdup(request->reference);
 	ask->accept_key = request->accept_key;
 	ask->result.body.max = request->kind == REGISTRY_TAGS ? PULL_TAGS_MAX : PULL_MANIFEST_MAX;
-	if (request->kind != REGISTRY_TAGS)
+	if (request->kind == REGISTRY_MANIFEST || request->kind == REGISTRY_BLOB || request->kind == REGISTRY_REFERRERS)
 		digest_parse(request->reference, &ask->wanted);
 	if (request->page)
 		ask->page = (struct pull_page){.count = request->page->count,
@@ -259,6 +271,8 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 					       .token = mem_strdup(request->page->token)};
 	if (request->kind == REGISTRY_REFERRERS)
 		ask->list = referrers_list_new(&ask->wanted);
+	ask->login = client_login_hold(request->login);
+	ask->whether = request->whether;
 	ask->impatient = request->impatient;
 	ask->priority = request->priority;
 	strcpy(ask->request, log_request_id());
@@ -275,6 +289,8 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 		.accept = request->accept,
 		.priority = request->priority,
 		.impatient = request->impatient,
+		.login = request->login,
+		.registry_only = request->whether,
 	};
 
 	ask_call(ask, &query);

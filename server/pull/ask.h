@@ -26,6 +26,8 @@ struct ask_request {
 	enum pace_priority priority;
 	const struct pull_page *page; /* REGISTRY_TAGS: which one */
 	unsigned landings;            /* pull_landings() before the store was looked into */
+	struct client_login *login;   /* with whose credentials; NULL: larder's own */
+	bool whether; /* the question is whether the login may: asked of the registry alone, and nothing is learnt */
 };
 
 struct ask_result {

@@ -17,6 +17,8 @@ struct ask {
 	enum registry_kind kind;
 	bool head;
 	char *repository, *reference;
+	struct client_login *login;
+	bool whether;
 	uint64_t accept_key;
 	struct digest wanted; /* when the reference is a digest */
 

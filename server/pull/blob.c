@@ -23,6 +23,7 @@ struct pull_blob {
 	struct pull *pull;
 	struct pull_upstream *upstream;
 	char *repository;
+	struct client_login *login;
 	struct digest digest;
 	bool head;
 	bool ahead;   /* nobody reads it */
@@ -73,6 +74,11 @@ struct pull_blob *pull_blob_open_present(struct pull *pull, struct pull_upstream
 	return blob;
 }
 
+void pull_blob_login(struct pull_blob *blob, struct client_login *login)
+{
+	blob->login = client_login_hold(login);
+}
+
 static enum pace_priority priority_of(const struct pull_blob *blob)
 {
 	return blob->ahead ? PACE_PREFETCH : PACE_CLIENT;
@@ -105,6 +111,7 @@ static struct ask_request ask_about(const struct pull_blob *blob, bool head, cha
 		.reference = digest_format(&blob->digest, reference),
 		.landings = blob->landings,
 		.priority = priority_of(blob),
+		.login = blob->login,
 	};
 }
 
@@ -146,7 +153,7 @@ static char *get_key(const struct pull_blob *blob)
  * linking, what it fetched looks like another's. */
 static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 {
-	struct flight_key key = {blob->upstream, blob->repository, &blob->digest, priority_of(blob)};
+	struct flight_key key = {blob->upstream, blob->repository, &blob->digest, priority_of(blob), blob->login};
 	_cleanup_free_ char *question = get_key(blob);
 	struct pull *pull = blob->pull;
 	struct flight_reader *reader = blob->ahead ? NULL : &blob->reader;
@@ -347,5 +354,6 @@ void pull_blob_close(struct pull_blob *blob)
 	if (blob->fd >= 0)
 		close(blob->fd);
 	free(blob->repository);
+	client_login_release(blob->login);
 	free(blob);
 }

@@ -33,6 +33,7 @@ static void flight_free(struct flight *flight)
 	pthread_cond_destroy(&flight->nobody_inside);
 	pthread_mutex_destroy(&flight->lock);
 	free(flight->repository);
+	client_login_release(flight->login);
 	free(flight);
 }
 
@@ -455,8 +456,9 @@ void flight_ask_upstream(struct flight *flight)
 	struct registry_query head = {.kind = REGISTRY_BLOB,
 				      .head = true,
 				      .repository = flight->repository,
-				      .reference = name_of(flight, digest)};
-	struct transfer_query transfer = {.repository = flight->repository, .digest = digest};
+				      .reference = name_of(flight, digest),
+				      .login = flight->login};
+	struct transfer_query transfer = {.repository = flight->repository, .digest = digest, .login = flight->login};
 	uint64_t start, end;
 
 	if (ingest_next_gap(flight->ingest, 0, &start, &end)) {
@@ -578,6 +580,7 @@ struct flight *flight_start(struct pull *pull, const struct flight_key *key, str
 	flight->digest = *key->digest;
 	flight->upstream = key->upstream;
 	flight->repository = mem_strdup(key->repository);
+	flight->login = client_login_hold(key->login);
 	flight->size = INGEST_SIZE_UNKNOWN;
 	flight->priority = key->priority;
 	strcpy(flight->request, log_request_id());

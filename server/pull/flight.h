@@ -28,6 +28,7 @@ struct flight_key {
 	const char *repository;
 	const struct digest *digest;
 	enum pace_priority priority;
+	struct client_login *login; /* whose credentials it is fetched with; NULL: larder's own */
 };
 
 /* One who reads a flight, kept by the caller from flight_find() or flight_start() to flight_release(): a flight that is

@@ -23,6 +23,7 @@ struct flight {
 
 	struct pull_upstream *upstream;
 	char *repository;
+	struct client_login *login;
 	char request[LOG_REQUEST_MAX]; /* whom it was begun for */
 	struct work_job open_job, hash_job, room_job, window_job, end_job;
 	/* Not 0: the transfer ended since there was no room for so many bytes; it goes on once there is. The loop's,

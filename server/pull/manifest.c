@@ -24,6 +24,7 @@ struct pull_manifest {
 	struct pull *pull;
 	struct pull_upstream *upstream;
 	char *repository;
+	struct client_login *login;
 	char *reference;
 	struct accept accept;
 	bool head;
@@ -67,6 +68,11 @@ struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream
 	return manifest;
 }
 
+void pull_manifest_login(struct pull_manifest *manifest, struct client_login *login)
+{
+	manifest->login = client_login_hold(login);
+}
+
 void pull_manifest_defer(struct pull_manifest *manifest)
 {
 	manifest->priority = PACE_PREFETCH;
@@ -92,6 +98,7 @@ static struct ask_request ask_about(const struct pull_manifest *manifest, const 
 		.impatient = impatient && manifest->priority == PACE_CLIENT,
 		.priority = manifest->priority,
 		.landings = manifest->landings,
+		.login = manifest->login,
 	};
 }
 
@@ -473,6 +480,7 @@ void pull_manifest_close(struct pull_manifest *manifest)
 	ask_release(manifest->ask, manifest->waiter);
 	free(manifest->own_data);
 	free(manifest->repository);
+	client_login_release(manifest->login);
 	free(manifest->reference);
 	free(manifest);
 }

@@ -37,6 +37,7 @@
 #define PULL_ACCEPT_MAX     4096
 
 struct pull;
+struct pull_blob;
 struct pull_manifest;
 struct pull_referrers;
 struct pull_tags;
@@ -51,7 +52,8 @@ struct pull_upstream_options {
 	uint64_t tag_ttl_ms;
 	uint64_t stale_for_ms; /* UNITS_FOREVER */
 	uint64_t missing_ttl_ms;
-	const char *const *immutable_tags; /* globs */
+	uint64_t auth_ttl_ms, auth_grace_ms; /* where registry.clients_decide (permit.h) */
+	const char *const *immutable_tags;   /* globs */
 	size_t immutable_tag_count;
 	const char *const *allow; /* globs on repositories; none: everything */
 	size_t allow_count;
@@ -93,6 +95,13 @@ void pull_manifest_defer(struct pull_manifest *manifest);
 void pull_tags_defer(struct pull_tags *tags);
 void pull_referrers_defer(struct pull_referrers *referrers);
 
+/* Whatever has to be asked is asked with a client's own credentials, that the client was permitted with (permit.h).
+ * Likewise before the first poll(); the login is held as long as the interest, and by what it began. */
+void pull_blob_login(struct pull_blob *blob, struct client_login *login);
+void pull_manifest_login(struct pull_manifest *manifest, struct client_login *login);
+void pull_tags_login(struct pull_tags *tags, struct client_login *login);
+void pull_referrers_login(struct pull_referrers *referrers, struct client_login *login);
+
 /* How an answer came about: Cache-Status and the access log say it. */
 enum pull_outcome {
 	PULL_HIT,       /* from the store */
@@ -116,8 +125,6 @@ typedef void pull_watch_fn(void *arg, struct pull_upstream *upstream, const char
 void pull_watch(struct pull *pull, pull_watch_fn *watch, void *arg);
 
 /* Blobs. */
-
-struct pull_blob;
 
 struct pull_blob *pull_blob_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
 				 const struct digest *digest, bool head);

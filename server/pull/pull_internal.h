@@ -16,6 +16,7 @@ struct ask;
 struct flight;
 struct missing;
 struct page_cache;
+struct permits;
 struct sizes;
 struct sparse;
 
@@ -26,6 +27,8 @@ struct pull_upstream {
 	char *name;
 	struct pull_upstream_options options; /* lists are the upstream's own */
 	struct registry *registry;
+	struct permits *permits; /* NULL: clients do not decide */
+	bool has_credentials;    /* larder's own */
 	struct health health;
 };
 
@@ -83,6 +86,10 @@ void upstreams_dispose(struct pull *pull);
 uint64_t pull_generation(const struct pull *pull);
 /* Those in force. Any thread. */
 const struct upstreams *upstreams_now(const struct pull *pull);
+
+/* permit.c, for upstreams.c. */
+struct permits *permits_new(void);
+void permits_free(struct permits *permits); /* takes NULL */
 
 /* Something runs that must end before pull_free() goes on. */
 void pull_job_begin(struct pull *pull);

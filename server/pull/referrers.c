@@ -20,6 +20,7 @@ struct pull_referrers {
 	struct pull *pull;
 	struct pull_upstream *upstream;
 	char *repository;
+	struct client_login *login;
 	struct digest subject;
 	char *artifact_type;
 	enum pace_priority priority;
@@ -48,6 +49,11 @@ struct pull_referrers *pull_referrers_open(struct pull *pull, struct pull_upstre
 	referrers->subject = *subject;
 	referrers->artifact_type = mem_strdup(artifact_type);
 	return referrers;
+}
+
+void pull_referrers_login(struct pull_referrers *referrers, struct client_login *login)
+{
+	referrers->login = client_login_hold(login);
 }
 
 void pull_referrers_defer(struct pull_referrers *referrers)
@@ -176,6 +182,7 @@ static enum referrers_state look(struct pull_referrers *referrers)
 		.repository = referrers->repository,
 		.reference = digest_format(&referrers->subject, subject),
 		.accept = REFERRERS_TYPE,
+		.login = referrers->login,
 		.landings = pull_landings(referrers->pull),
 	};
 	_cleanup_free_ char *key = ask_key(&request);
@@ -264,6 +271,7 @@ void pull_referrers_close(struct pull_referrers *referrers)
 	free(referrers->stored);
 	free(referrers->filtered);
 	free(referrers->repository);
+	client_login_release(referrers->login);
 	free(referrers->artifact_type);
 	free(referrers);
 }

@@ -25,6 +25,7 @@ struct pull_tags {
 	struct pull *pull;
 	struct pull_upstream *upstream;
 	char *repository;
+	struct client_login *login;
 	size_t count;
 	char *last;
 	char *token;
@@ -58,6 +59,11 @@ struct pull_tags *pull_tags_open(struct pull *pull, struct pull_upstream *upstre
 	tags->token = mem_strdup(page->token);
 	tags->query = tags_page_query(page);
 	return tags;
+}
+
+void pull_tags_login(struct pull_tags *tags, struct client_login *login)
+{
+	tags->login = client_login_hold(login);
 }
 
 void pull_tags_defer(struct pull_tags *tags)
@@ -183,6 +189,7 @@ static enum tags_state look(struct pull_tags *tags)
 				      .kind = REGISTRY_TAGS,
 				      .repository = tags->repository,
 				      .reference = tags->query,
+				      .login = tags->login,
 				      .landings = pull_landings(tags->pull)};
 	_cleanup_free_ char *key = ask_key(&request);
 	struct err why;
@@ -279,6 +286,7 @@ void pull_tags_close(struct pull_tags *tags)
 	free(tags->own_data);
 	free(tags->own_next);
 	free(tags->repository);
+	client_login_release(tags->login);
 	free(tags->last);
 	free(tags->token);
 	free(tags->query);

@@ -74,6 +74,8 @@ static struct digest settings_of(const struct pull_upstream_options *options)
 	note_list(&notes, options->immutable_tags, options->immutable_tag_count);
 	note_list(&notes, options->allow, options->allow_count);
 	note_list(&notes, options->deny, options->deny_count);
+	buf_printf(&notes, "%d %" PRIu64 " %" PRIu64 ";", registry->clients_decide, options->auth_ttl_ms,
+		   options->auth_grace_ms);
 	buf_printf(&notes, "%d %" PRIu64 "/%" PRIu64 " %u %u %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64 " %" PRIu64,
 		   registry->insecure, registry->rate_limit.events, registry->rate_limit.period_ms,
 		   registry->max_connections, registry->retries, registry->connect_timeout_ms,
@@ -98,6 +100,8 @@ static struct pull_upstream *upstream_new(struct pull *pull, const struct pull_u
 	upstream->options.immutable_tags = list_copy(options->immutable_tags, options->immutable_tag_count);
 	upstream->options.allow = list_copy(options->allow, options->allow_count);
 	upstream->options.deny = list_copy(options->deny, options->deny_count);
+	upstream->permits = options->registry.clients_decide ? permits_new() : NULL;
+	upstream->has_credentials = options->registry.username || options->registry.docker_config;
 	upstream->registry = registry_new(pull->loop, &options->registry);
 	upstream->older = pull->all_upstreams;
 	__atomic_store_n(&pull->all_upstreams, upstream, __ATOMIC_RELEASE);
@@ -107,6 +111,7 @@ static struct pull_upstream *upstream_new(struct pull *pull, const struct pull_u
 static void upstream_free(struct pull_upstream *upstream)
 {
 	registry_free(upstream->registry);
+	permits_free(upstream->permits);
 	list_free(upstream->options.aliases, upstream->options.alias_count);
 	list_free(upstream->options.immutable_tags, upstream->options.immutable_tag_count);
 	list_free(upstream->options.allow, upstream->options.allow_count);

@@ -16,5 +16,9 @@ struct access;
  * itself speaks HTTPS. */
 bool admit_visit(struct visit *visit, struct access *access, bool tls);
 
+/* The registry's own check, where clients' credentials decide (login.c): as admit_visit(). From then on what is asked
+ * for the visit is asked with its login. */
+bool admit_login(struct visit *visit);
+
 /* Whether this is a client that was told to get a token, which is then given to it, or not. */
 bool admit_token_request(struct visit *visit, struct access *access, bool tls);

@@ -135,6 +135,7 @@ void visit_blob(struct visit *visit)
 		digest_parse(visit->route.reference, &digest);
 		visit->blob = pull_blob_open(visit->pull, visit->route.upstream, visit->route.repository, &digest,
 					     visit->head);
+		pull_blob_login(visit->blob, visit->login);
 	}
 	code = pull_blob_poll(visit->blob, &visit->request->waiter, &err);
 	if (code == ERR_AGAIN)

@@ -4,9 +4,11 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "server/pull/permit.h"
 #include "upstream/url.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define CATALOG_PAGE_MAX 1000
 
@@ -18,11 +20,22 @@ struct catalog {
 	bool more;
 };
 
+/* Where its credentials decide, what the client has lately been allowed. */
+static bool is_permitted(const struct visit *visit, const char *name)
+{
+	const char *slash = strchr(name, '/');
+	struct pull_upstream *upstream = pull_find_upstream(visit->pull, name, (size_t)(slash - name));
+
+	return upstream && (!pull_upstream_asks_clients(upstream) ||
+			    (visit->login && pull_permit_is_known(upstream, slash + 1, visit->login)));
+}
+
 static bool add_name(void *arg, const char *name)
 {
 	struct catalog *catalog = arg;
+	const struct visit *visit = catalog->visit;
 
-	if (catalog->visit->access && !access_allows(catalog->visit->access, catalog->visit->user, name))
+	if ((visit->access && !access_allows(visit->access, visit->user, name)) || !is_permitted(visit, name))
 		return true;
 	catalog->more = catalog->left == 0;
 	if (catalog->more)
@@ -56,6 +69,8 @@ void visit_catalog(struct visit *visit)
 
 	if (!page_read(visit, &request))
 		return;
+	/* Without a readable one it sees what no login is needed for. */
+	client_login_read(http_request_header(visit->request, "Authorization"), &visit->login);
 	catalog.left = request.page.count < CATALOG_PAGE_MAX ? request.page.count : CATALOG_PAGE_MAX;
 	if (pull_list_repositories(visit->pull, visit->route.upstream, request.page.last, add_name, &catalog, &err)) {
 		reply_error(visit, &err, "NAME_UNKNOWN");

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What may be given again is kept for those who ask the same. */
+/* What may be given again, to whoever asks the same, is kept. */
 static void keep_hot(struct visit *visit, const struct http_body *body)
 {
 	struct pull_ticket ticket;
 
-	if (!pull_manifest_ticket(visit->manifest, &ticket))
+	if (visit->login || !pull_manifest_ticket(visit->manifest, &ticket))
 		return;
 	hot_keep(visit->hot, visit->request, &visit->route, &ticket, visit->headers, visit->header_count, body);
 }
@@ -48,10 +48,12 @@ void visit_manifest(struct visit *visit)
 	struct err err = {0};
 	int code;
 
-	if (!visit->manifest)
+	if (!visit->manifest) {
 		visit->manifest = pull_manifest_open(visit->pull, visit->route.upstream, visit->route.repository,
 						     visit->route.reference,
 						     http_request_header(visit->request, "Accept"), visit->head);
+		pull_manifest_login(visit->manifest, visit->login);
+	}
 	code = pull_manifest_poll(visit->manifest, &visit->request->waiter, &err);
 	if (code == ERR_AGAIN)
 		return;

@@ -47,6 +47,7 @@ void visit_referrers(struct visit *visit)
 		digest_parse(visit->route.reference, &subject);
 		visit->referrers = pull_referrers_open(visit->pull, visit->route.upstream, visit->route.repository,
 						       &subject, type[0] ? type : NULL);
+		pull_referrers_login(visit->referrers, visit->login);
 	}
 	code = pull_referrers_poll(visit->referrers, &visit->request->waiter, &err);
 	if (code == ERR_AGAIN)

@@ -7,6 +7,7 @@
 #include "server/registry/admit.h"
 #include "server/registry/hot.h"
 #include "server/registry/multipart.h"
+#include "server/pull/permit.h"
 #include "server/registry/traffic.h"
 #include "server/registry/visit.h"
 
@@ -115,7 +116,7 @@ static void handle(void *arg, struct http_request *request)
 		return;
 	else if (request->method != HTTP_GET && request->method != HTTP_HEAD)
 		refuse_method(visit);
-	else
+	else if (visit->permitted || admit_login(visit))
 		answer(visit);
 }
 
@@ -199,6 +200,9 @@ static void ended_visit(const struct registry_api *api, struct visit *visit, boo
 			    .knows_users = visit->access != NULL,
 			    .user = visit->user};
 
+	/* It has been let in by what was remembered, and the registry thinks otherwise by now. */
+	if (visit->permitted && visit->err.code == ERR_DENIED)
+		pull_permit_forget(visit->route.upstream, visit->route.repository, visit->login);
 	if (visit->access)
 		access_forget(visit->access, &visit->request->waiter);
 	log_request(visit->request, &told);
@@ -208,6 +212,8 @@ static void ended_visit(const struct registry_api *api, struct visit *visit, boo
 	pull_manifest_close(visit->manifest);
 	pull_tags_close(visit->tags);
 	pull_referrers_close(visit->referrers);
+	pull_permit_close(visit->permit);
+	client_login_release(visit->login);
 	free(visit->text);
 	free(visit);
 }

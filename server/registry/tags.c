@@ -34,6 +34,7 @@ void visit_tags(struct visit *visit)
 			return;
 		visit->tags =
 			pull_tags_open(visit->pull, visit->route.upstream, visit->route.repository, &request.page);
+		pull_tags_login(visit->tags, visit->login);
 	}
 	code = pull_tags_poll(visit->tags, &visit->request->waiter, &err);
 	if (code == ERR_AGAIN)

@@ -8,8 +8,10 @@
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
 
+struct client_login;
 struct hot;
 struct multipart;
+struct pull_permit;
 
 #define VISIT_HEADERS_MAX 16
 #define VISIT_TEXT_MAX    8192 /* what peers may put in (names, links, warnings) is bounded far below */
@@ -23,6 +25,9 @@ struct visit {
 	bool admitted;                  /* by larder's own access check … */
 	char user[ACCESS_USER_MAX + 1]; /* … as this user; "" for nobody */
 	struct access *access;          /* NULL: whoever reaches the port may pull */
+	struct client_login *login;     /* what it shows, where the upstream's registry decides; NULL elsewhere … */
+	struct pull_permit *permit;     /* … by this question */
+	bool permitted;
 	/* What it waits for or sends from, by route.kind. */
 	struct pull_blob *blob;
 	struct pull_manifest *manifest;

@@ -132,6 +132,7 @@ static void auth_dispose(struct scripted_auth *auth)
 	free((char *)auth->username);
 	free((char *)auth->password);
 	free((char *)auth->realm);
+	free((char *)auth->grants);
 }
 
 static void auth_copy(struct scripted_auth *to, const struct scripted_auth *from)
@@ -140,6 +141,7 @@ static void auth_copy(struct scripted_auth *to, const struct scripted_auth *from
 	to->username = mem_strdup(from->username);
 	to->password = mem_strdup(from->password);
 	to->realm = mem_strdup(from->realm);
+	to->grants = mem_strdup(from->grants);
 }
 
 struct scripted *scripted_new(const struct scripted_options *options, struct err *err)

@@ -48,6 +48,9 @@ struct scripted_auth {
 	enum scripted_auth_kind kind;
 	const char *username; /* asked for by Basic, or by the token service; NULL: the token service serves anyone */
 	const char *password;
+	/* Instead of one who may have everything: lines "NAME:PASSWORD REPOSITORY" (a glob), and "* REPOSITORY" for
+	 * what anyone may have. */
+	const char *grants;
 	const char *realm;   /* of the Bearer challenge; NULL: /token at the listener that was asked */
 	unsigned expires_in; /* said with a token; 0: not said */
 	unsigned lives_ms;   /* how long a token is really good for; 0: as said, or 60 s */

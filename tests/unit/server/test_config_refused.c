@@ -100,6 +100,12 @@ static void an_upstream_is_checked(void **state)
 	refuse_in_upstream("aliases: [ a.example ]", "12: ~");
 	refuse_in_upstream("url: https://user:pass@host",
 			   "6: upstreams.a.example.url: 'https://*********@host' is not~");
+	_cleanup_free_ char *users = write_file("users", "", 0);
+	_cleanup_free_ char *both =
+		mem_printf("upstreams: {a.example: {auth: client}}\naccess: {htpasswd: %s}\n", users);
+	refuse(both, "t.yaml:1:31: upstreams.a.example.auth: 'client' passes on what clients log in with, which "
+		     "access.htpasswd wants for larder itself; leave out one of the two");
+	unlink(users);
 }
 
 static void only_good_addresses_urls_and_names_are_taken(void **state)

@@ -166,6 +166,7 @@ static struct {
 	struct token_waiter waiters[WAITERS];
 	size_t wanted;
 	const char *refused; /* what token_drop() is told */
+	struct client_login *login;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -224,7 +225,8 @@ static void get_on_loop(void *arg)
 	(void)arg;
 	for (size_t i = 0; i < test.wanted; i++) {
 		test.waiters[i] = (struct token_waiter){.ready = ready};
-		token_get(test.tokens, &test.challenge, "repository:a/b:pull", test.upstream_private, &test.waiters[i]);
+		token_get(test.tokens, &test.challenge, "repository:a/b:pull", test.upstream_private, test.login,
+			  &test.waiters[i]);
 	}
 }
 
@@ -244,7 +246,7 @@ static int get(size_t wanted)
 static void drop_on_loop(void *arg)
 {
 	(void)arg;
-	token_drop(test.tokens, &test.challenge, "repository:a/b:pull", test.refused);
+	token_drop(test.tokens, &test.challenge, "repository:a/b:pull", test.login, test.refused);
 }
 
 static void begin_with_service(const char *host, const char *body)
