@@ -223,6 +223,11 @@ int check_image(struct store *store, const struct index_repository *repository, 
 		const struct check_options *options, void (*each)(void *arg, const struct check_part *part), void *arg,
 		struct check_result *result, struct err *err)
 {
+	static const struct check_part what_the_tag_means = {.kind = MANIFEST_MANIFEST,
+							     .size = MANIFEST_SIZE_UNKNOWN,
+							     .media_type = "",
+							     .platform = "",
+							     .state = CHECK_MISSING};
 	struct checking checking = {.result = result, .each = each, .arg = arg};
 	struct index_tag tag;
 	int code;
@@ -232,8 +237,12 @@ int check_image(struct store *store, const struct index_repository *repository, 
 		if (!ref_tag_valid(reference, strlen(reference)))
 			return err_set(err, ERR_INVALID, "'%.150s' is neither a tag nor a digest", reference);
 		code = index_get_tag_any(store->index, repository, reference, any_type, NULL, &tag, err);
+		if (code == ERR_NOT_FOUND) {
+			count_part(&checking, &what_the_tag_means);
+			return 0;
+		}
 		if (code)
-			return code == ERR_NOT_FOUND ? 0 : code;
+			return code;
 		result->digest = tag.digest;
 	}
 	result->known = true;

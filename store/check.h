@@ -23,11 +23,11 @@ enum check_state {
 struct check_part {
 	enum manifest_part_kind kind; /* MANIFEST_MANIFEST for the image itself */
 	unsigned depth;               /* 0: the image itself, 1: what it names … */
-	struct digest digest;         /* of no algorithm for a platform that an index has not */
-	uint64_t size;                /* as told, or as held; MANIFEST_SIZE_UNKNOWN */
-	const char *media_type;       /* "" when it is not known */
-	const char *platform;         /* of the manifest in its index, also for all below; "" */
-	bool referrer;                /* it, or what it is part of, refers to the image */
+	struct digest digest;   /* of no algorithm for a platform that an index has not, or a tag that is not known */
+	uint64_t size;          /* as told, or as held; MANIFEST_SIZE_UNKNOWN */
+	const char *media_type; /* "" when it is not known */
+	const char *platform;   /* of the manifest in its index, also for all below; "" */
+	bool referrer;          /* it, or what it is part of, refers to the image */
 	enum check_state state;
 };
 

@@ -31,7 +31,7 @@ int admin_session_open(struct admin_session *session, const struct command_line 
 	if (store && (url || token_file))
 		return command_usage_error(session->name, "--store goes without --admin and --token-file");
 	if (store) {
-		status = local_start(store, line->command->bounded, &session->local);
+		status = local_start(store, line->command, &session->local);
 		session->url = status == EXIT_DONE ? local_url(session->local) : NULL;
 		return status;
 	}
@@ -46,23 +46,29 @@ void admin_session_close(struct admin_session *session)
 	*session = (struct admin_session){.name = session->name};
 }
 
-/* What an error says in {"error": {"message"}}, or its status alone. */
+static int say_no_larder(const struct admin_session *session)
+{
+	if (!session->silent)
+		fprintf(stderr, "larder %s: what answers at %s is no larder's admin API\n", session->name,
+			session->url);
+	return EXIT_NO_LARDER;
+}
+
+/* What an error says in {"error": {"message"}}; whatever has none is no larder's. */
 static int say_error(const struct admin_session *session, const struct admin_answer *answer)
 {
 	json_t *document = json_loadb(answer->body.data ? answer->body.data : "", answer->body.len, 0, NULL);
 	const char *message = show_text(json_object_get(document, "error"), "message");
+	int status = answer->status == 400 ? EXIT_USAGE : EXIT_SOME_FAILED;
 	char plain[SHOW_TEXT_MAX];
 
-	if (session->silent)
-		;
-	else if (*message)
-		fprintf(stderr, "larder %s: %s\n", session->name, show_plain(message, plain));
-	else
-		fprintf(stderr, "larder %s: %s answered HTTP %d\n", session->name, session->url, answer->status);
-	if (answer->status == 401 && !session->silent)
-		fprintf(stderr, "see --token-file\n");
+	if (!*message)
+		status = say_no_larder(session);
+	else if (!session->silent)
+		fprintf(stderr, "larder %s: %s\n%s", session->name, show_plain(message, plain),
+			answer->status == 401 ? "see --token-file\n" : "");
 	json_decref(document);
-	return answer->status == 400 ? EXIT_USAGE : EXIT_SOME_FAILED;
+	return status;
 }
 
 /* A good answer, or what was wrong is said. */
@@ -95,11 +101,8 @@ int admin_session_ask(const struct admin_session *session, const char *method, c
 	*document = NULL;
 	if (status == EXIT_DONE) {
 		*document = json_loadb(answer.body.data ? answer.body.data : "", answer.body.len, 0, NULL);
-		if (!*document) {
-			fprintf(stderr, "larder %s: what answers at %s is no larder's admin API\n", session->name,
-				session->url);
-			status = EXIT_NO_LARDER;
-		}
+		if (!*document)
+			status = say_no_larder(session);
 	}
 	buf_dispose(&answer.body);
 	return status;

@@ -54,9 +54,11 @@ static void print_missing(const json_t *part)
 		printf("  missing %s\n", show_plain(json_string_value(part), plain));
 		return;
 	}
-	printf("  missing %s", show_plain(show_text(part, "digest"), plain));
+	printf("  missing");
+	if (*show_text(part, "digest"))
+		printf(" %s ", show_plain(show_text(part, "digest"), plain));
 	if (*show_text(part, "kind"))
-		printf("  %s", show_plain(show_text(part, "kind"), plain));
+		printf(" %s", show_plain(show_text(part, "kind"), plain));
 	if (show_number(part, "size"))
 		printf(" %s", units_format_size(show_number(part, "size"), size));
 	if (*show_text(part, "platform"))

@@ -2,6 +2,7 @@
 /* `larder import PATH`: takes images from an archive, a layout's directory, or standard input. */
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/units.h"
 #include "server/bundle/sign.h"
 #include "server/cli/admin_session.h"
@@ -119,20 +120,21 @@ static void print_missing(const json_t *missing)
 	}
 }
 
-static void print_summary(const json_t *report)
+static void print_summary(const json_t *report, uint64_t began_ms)
 {
 	const json_t *came = json_object_get(report, "imported"), *held = json_object_get(report, "held");
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 
 	print_images(report);
-	printf("%zu images%s: %" PRIu64 " blobs, %s; held already %" PRIu64 ", %s; missing %zu\n",
+	printf("%zu images%s: %" PRIu64 " blobs, %s; held already %" PRIu64 ", %s; missing %zu; %.1f s\n",
 	       json_array_size(json_object_get(report, "images")),
 	       show_is(report, "signed") ? ", signature verified" : "", show_number(came, "blobs"),
 	       units_format_size(show_number(came, "bytes"), a), show_number(held, "blobs"),
-	       units_format_size(show_number(held, "bytes"), b), json_array_size(json_object_get(report, "missing")));
+	       units_format_size(show_number(held, "bytes"), b), json_array_size(json_object_get(report, "missing")),
+	       (double)(clock_ms() - began_ms) / 1000);
 }
 
-static int show(const struct command_line *line, const struct buf *text)
+static int show(const struct command_line *line, const struct buf *text, uint64_t began_ms)
 {
 	json_t *report = json_loadb(text->data ? text->data : "", text->len, 0, NULL);
 	int status = show_is(report, "complete") ? EXIT_DONE : EXIT_SOME_FAILED;
@@ -140,7 +142,7 @@ static int show(const struct command_line *line, const struct buf *text)
 	if (command_has(line, "json")) {
 		show_json(report);
 	} else {
-		print_summary(report);
+		print_summary(report, began_ms);
 		print_missing(json_object_get(report, "missing"));
 	}
 	json_decref(report);
@@ -174,6 +176,7 @@ int cmd_import(const struct command_line *line)
 	struct exchange exchange = {.input.fd = -1};
 	struct admin_request request = {
 		.method = "POST", .content_type = "application/x-tar", .give = give, .take = take, .arg = &exchange};
+	uint64_t began_ms = clock_ms();
 	int status = make_target(line, &target);
 
 	request.target = target.data;
@@ -184,7 +187,7 @@ int cmd_import(const struct command_line *line)
 	if (status == EXIT_DONE)
 		status = admin_session_stream(&session, &request);
 	if (status == EXIT_DONE)
-		status = show(line, &exchange.answer);
+		status = show(line, &exchange.answer, began_ms);
 	close_input(&exchange.input);
 	buf_dispose(&exchange.answer);
 	return status;

@@ -2,18 +2,24 @@
 /* `larder pin`, `unpin` and `pins`: named sets of references that eviction leaves alone. */
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/ref.h"
 #include "server/cli/admin_session.h"
 #include "server/cli/command.h"
 #include "server/cli/show.h"
-#include "upstream/url.h"
 
 #include <stdio.h>
+#include <string.h>
 
-static char *pin_target(const char *name)
+/* A name is part of a path, so it is looked at here. */
+static int check_name(const struct command_line *line)
 {
-	_cleanup_free_ char *escaped = url_escape(name);
+	char plain[SHOW_TEXT_MAX];
 
-	return mem_printf("/api/v1/pins/%s", escaped);
+	if (ref_tag_valid(line->arguments[0], strlen(line->arguments[0])))
+		return EXIT_DONE;
+	return command_usage_error(line->command->name,
+				   "'%s' is no name of a pin; it has letters, digits, dots, hyphens and underscores",
+				   show_plain(line->arguments[0], plain));
 }
 
 /* The references behind the name. NULL when one is no text, which is said. */
@@ -32,9 +38,10 @@ static json_t *make_body(const struct command_line *line)
 }
 
 /* Asks, and says in one line how the pin is now. */
-static int change(const struct command_line *line, const char *method, const char *target, const json_t *body)
+static int change(const struct command_line *line, const char *method, const json_t *body)
 {
 	_cleanup_(admin_session_close) struct admin_session session = {0};
+	_cleanup_free_ char *target = mem_printf("/api/v1/pins/%s", line->arguments[0]);
 	json_t *answer = NULL;
 	char plain[SHOW_TEXT_MAX];
 	int status = admin_session_open(&session, line);
@@ -52,9 +59,11 @@ static int change(const struct command_line *line, const char *method, const cha
 
 int cmd_pin(const struct command_line *line)
 {
-	_cleanup_free_ char *target = pin_target(line->arguments[0]);
-	json_t *body = make_body(line);
-	int status = body ? change(line, "PUT", target, body) : EXIT_USAGE;
+	int status = check_name(line);
+	json_t *body = status == EXIT_DONE ? make_body(line) : NULL;
+
+	if (status == EXIT_DONE)
+		status = body ? change(line, "PUT", body) : EXIT_USAGE;
 
 	json_decref(body);
 	return status;
@@ -62,9 +71,11 @@ int cmd_pin(const struct command_line *line)
 
 int cmd_unpin(const struct command_line *line)
 {
-	_cleanup_free_ char *target = pin_target(line->arguments[0]);
-	json_t *body = make_body(line);
-	int status = body ? change(line, "DELETE", target, line->argument_count > 1 ? body : NULL) : EXIT_USAGE;
+	int status = check_name(line);
+	json_t *body = status == EXIT_DONE ? make_body(line) : NULL;
+
+	if (status == EXIT_DONE)
+		status = body ? change(line, "DELETE", line->argument_count > 1 ? body : NULL) : EXIT_USAGE;
 
 	json_decref(body);
 	return status;

@@ -3,10 +3,13 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "server/cli/admin_session.h"
+#include "server/bundle/receipt.h"
 #include "server/cli/command.h"
+#include "server/cli/show.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,16 +30,37 @@ static int write_to(const struct command_line *line, int fd)
 	return status == EXIT_DONE ? admin_session_stream(&session, &request) : status;
 }
 
+/* It is read again, so that nobody carries one away that is not whole. */
+static int print_summary(const struct command_line *line, const char *path, int fd)
+{
+	struct receipt *receipt = NULL;
+	struct err err = {0};
+	char plain[SHOW_TEXT_MAX];
+
+	if (receipt_open(fd, &receipt, &err)) {
+		fprintf(stderr, "larder receipt: %s\n", err.text);
+		return EXIT_SOME_FAILED;
+	}
+	if (command_has(line, "json"))
+		printf("{\"blobs\":%" PRIu64 "}\n", receipt_count(receipt));
+	else
+		printf("%s: %" PRIu64 " blobs\n", show_plain(path, plain), receipt_count(receipt));
+	receipt_free(receipt);
+	return EXIT_DONE;
+}
+
 /* It gets its name when it is whole. */
 static int write_file(const struct command_line *line, const char *path)
 {
 	_cleanup_free_ char *part = mem_printf("%s.part", path);
-	int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	int fd = open(part, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
 	int status;
 
 	if (fd < 0)
 		return say(errno, part);
 	status = write_to(line, fd);
+	if (status == EXIT_DONE)
+		status = print_summary(line, path, fd);
 	if (close(fd) < 0 || (status == EXIT_DONE && rename(part, path) < 0))
 		status = say(errno, path);
 	if (status != EXIT_DONE)

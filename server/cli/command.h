@@ -61,6 +61,7 @@ struct command {
 	int (*run)(const struct command_line *line); /* returns an exit status */
 	bool hidden;                                 /* from help and completion */
 	bool bounded;                                /* with --store, the configured limits of the store hold */
+	bool makes_store;                            /* with --store, where there is none */
 };
 
 extern const struct command command_table[]; /* ended by one without a name */

@@ -101,7 +101,7 @@ static const struct command_action config_actions[] = {
 static const struct command_option config_options[] = {
 	{"config", 'c', "FILE",
 	 "read this configuration; else $LARDER_CONFIG, else /etc/larder/larder.yaml, else what is built in"},
-	{"json", 0, NULL, "(show) print one JSON document instead"},
+	{"json", 0, NULL, "(check, show) print one JSON document instead"},
 	{"markdown", 0, NULL, "(keys) print a Markdown table instead"},
 	{NULL},
 };
@@ -270,6 +270,7 @@ const struct command command_table[] = {
 		.sections = {{"Options", import_options}, ASKING, STORE},
 		.run = cmd_import,
 		.bounded = true,
+		.makes_store = true,
 	},
 	{
 		.name = "receipt",

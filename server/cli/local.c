@@ -69,7 +69,7 @@ static int make_directory(struct err *err)
 	return 0;
 }
 
-static int read_config(const char *store, bool bounded, struct config **config, struct err *err)
+static int read_config(const char *store, const struct command *command, struct config **config, struct err *err)
 {
 	const char *path = config_default_path();
 
@@ -82,12 +82,12 @@ static int read_config(const char *store, bool bounded, struct config **config, 
 	(*config)->offline = true;
 	free((*config)->admin.token_file); /* nobody else reaches the socket */
 	(*config)->admin.token_file = NULL;
-	if (!bounded)
+	if (!command->bounded)
 		(*config)->store.max_size = (*config)->store.min_free = 0;
 	return EXIT_DONE;
 }
 
-/* Only `serve` makes stores: a mistyped path must not become an empty one. */
+/* Who looks for something makes no store: a mistyped path must not become an empty one. */
 static int check_store(const char *path, struct err *err)
 {
 	_cleanup_free_ char *version = mem_printf("%s/VERSION", path);
@@ -139,14 +139,14 @@ static int start_http(struct local *local, struct err *err)
 	return EXIT_DONE;
 }
 
-int local_start(const char *store, bool bounded, struct local **out)
+int local_start(const char *store, const struct command *command, struct local **out)
 {
 	struct local *local = mem_alloc(sizeof(*local));
 	struct err err = {0};
-	int status = read_config(store, bounded, &local->config, &err);
+	int status = read_config(store, command, &local->config, &err);
 
 	log_start(LOG_WARN, LOG_TEXT);
-	if (status == EXIT_DONE)
+	if (status == EXIT_DONE && !command->makes_store)
 		status = check_store(local->config->store.path, &err);
 	if (status == EXIT_DONE)
 		status = larder_open(&local->larder, local->config, &err);

@@ -5,13 +5,13 @@
  */
 #pragma once
 
-#include <stdbool.h>
-
+struct command;
 struct local;
 
-/* Starts it. The configuration is the one that `serve` would read. `bounded`: the store's configured limits hold; else
- * nothing is evicted. Returns an exit status; what is wrong has been said then. */
-int local_start(const char *store, bool bounded, struct local **out);
+/* Starts it. The configuration is the one that `serve` would read. The command says whether the store's configured
+ * limits hold (else nothing is evicted), and whether one is made where there is none. Returns an exit status; what is
+ * wrong has been said then. */
+int local_start(const char *store, const struct command *command, struct local **out);
 /* "unix:/PATH" */
 const char *local_url(const struct local *local);
 /* Ends it and gives the store back. Takes NULL. */

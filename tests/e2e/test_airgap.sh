@@ -137,6 +137,9 @@ other_tools_write_it() {
   "$LARDER" export --store "$T/taken" -o "$T/back" docker.io/library/by-skopeo:1
   copy --all "oci:$T/back:docker.io/library/by-skopeo:1" "dir:$T/back.dir"
   diff -r "$T/multi.registry" "$T/back.dir"
+  say "into a store that is made for it"
+  "$LARDER" import --store "$T/made/for/it" "$T/back"
+  "$LARDER" check --store "$T/made/for/it" docker.io/library/by-skopeo:1
 }
 
 cp -r "$(image_layout)" "$T/layout"

@@ -168,7 +168,7 @@ check_names_what_is_missing() {
     expect 0 check "$IMAGE:multi" --platform linux/arm64 --platform linux/amd64 $ON
     expect 1 check "$IMAGE:multi" --platform windows/amd64 $ON
     expect 1 check "$IMAGE:other" "$IMAGE:multi" $ON
-    says "^$IMAGE:other: incomplete$" "^$IMAGE:multi: complete$"
+    says "^$IMAGE:other: incomplete$" '^  missing manifest$' "^$IMAGE:multi: complete$"
     expect 1 check --json "$IMAGE:other" "$IMAGE:multi" $ON
     gives false .complete
     gives true ".images[] | select(.ref == \"$IMAGE:multi\") | .complete"
@@ -195,6 +195,8 @@ pins_are_named_changed_and_listed() {
     expect 0 unpin night $ON
     expect 1 unpin night $ON
     expect 2 pin 'no name' "$IMAGE:plain" $ON
+    expect 2 pin no/name "$IMAGE:plain" $ON
+    expect 2 unpin ../no/name $ON
     expect 2 pin night $ON
   }
 }
@@ -239,6 +241,12 @@ rm_forgets() {
     expect 0 ls --quiet $ON
     [ ! -s "$T/out" ] || fail "a forgotten repository is listed"
   }
+}
+
+what_is_no_larder_is_told_apart() {
+  expect 4 status --admin "http://$REGISTRY"
+  says_error "what answers at http://$REGISTRY is no larder's admin API"
+  expect 4 ls --admin "http://$REGISTRY"
 }
 
 # begin_slow: a larder with an empty store, and 2 MiB/s from its registry; a prefetch runs in front of it as FOLLOWER.
@@ -292,7 +300,7 @@ push multi
 learn_truth multi
 begin
 for check in prefetch_fetches_follows_and_sums_up prefetch_says_what_failed_and_does_the_rest \
-  prefetch_on_a_terminal_draws_and_clears jobs_are_listed_watched_and_cancelled; do
+  prefetch_on_a_terminal_draws_and_clears what_is_no_larder_is_told_apart jobs_are_listed_watched_and_cancelled; do
   say "$check"
   "$check"
 done

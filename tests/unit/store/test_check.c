@@ -46,7 +46,7 @@ static void whole_image_is_complete_for_each_platform(void **state)
 	struct check_result result;
 	char text[DIGEST_TEXT_MAX];
 
-	assert_false(expect_missing(scratch, "1", NULL, "").known);
+	assert_false(expect_missing(scratch, "1", NULL, "manifest missing - -\n").known);
 	images[0] = shelf_put_image(scratch, &shelf_app, "one", "linux/amd64", "base");
 	images[1] = shelf_put_image(scratch, &shelf_app, "two", "linux/arm64", "base");
 	index = shelf_put_index(scratch, &shelf_app, images, platforms, 2);
