@@ -49,7 +49,8 @@ struct config_upstream {
 	struct config_list aliases;
 	char *username;
 	char *password_file;
-	char *password;                    /* from password_file or LARDER_PASSWORD_<NAME>; never printed */
+	char *password_variable;           /* of the environment: what `password` says */
+	char *password;                    /* from that, password_file or LARDER_PASSWORD_<NAME>; never printed */
 	char *docker_config;               /* config.json of `docker login` */
 	struct config_list token_services; /* "HOST[:PORT]" */
 	enum config_auth auth;

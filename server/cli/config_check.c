@@ -107,6 +107,10 @@ static void check_docker_config(const struct config_upstream *upstream, const st
 
 static void complete_password(struct config_upstream *upstream, const struct teller *teller)
 {
+	if (upstream->password_file && upstream->password_variable) {
+		tell(teller, upstream->name, "password", "is beside password_file; leave out one of the two");
+		return;
+	}
 	if (upstream->password_file) {
 		struct err err = {0};
 		upstream->password = read_secret(upstream->password_file, &err);
@@ -114,8 +118,11 @@ static void complete_password(struct config_upstream *upstream, const struct tel
 			tell(teller, upstream->name, "password_file", "%s", err.text);
 		return;
 	}
-	_cleanup_free_ char *variable = config_password_variable(upstream->name);
+	_cleanup_free_ char *standard = config_password_variable(upstream->name);
+	const char *variable = upstream->password_variable ? upstream->password_variable : standard;
 	const char *password = getenv(variable);
+	if (upstream->password_variable && (!password || !*password))
+		tell(teller, upstream->name, "password", "the environment variable %s is not set", variable);
 	/* Without a user name the variable is no business of this configuration: it may be meant for another. */
 	if (upstream->username && password && *password)
 		upstream->password = mem_strdup(password);
@@ -160,13 +167,14 @@ static void check_server(const struct config *config, const struct teller *telle
 
 static void check_upstream(const struct config_upstream *upstream, const struct teller *teller)
 {
-	if (upstream->username && !upstream->password && !upstream->password_file) {
+	if (upstream->username && !upstream->password && !upstream->password_file && !upstream->password_variable) {
 		_cleanup_free_ char *variable = config_password_variable(upstream->name);
 		tell(teller, upstream->name, "username", "has no password; set password_file or the variable %s",
 		     variable);
 	}
-	if (upstream->password_file && !upstream->username)
-		tell(teller, upstream->name, "password_file", "has no user name; set username too");
+	if ((upstream->password_file || upstream->password_variable) && !upstream->username)
+		tell(teller, upstream->name, upstream->password_file ? "password_file" : "password",
+		     "has no user name; set username too");
 	if (upstream->client_cert && !upstream->client_key)
 		tell(teller, upstream->name, "client_cert", "has no private key; set client_key too");
 	if (upstream->client_key && !upstream->client_cert)

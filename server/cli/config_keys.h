@@ -15,7 +15,7 @@ enum config_kind {
 	CONFIG_MAP,       /* a mapping of `children`, which live in the same struct */
 	CONFIG_UPSTREAMS, /* a mapping of free names to mappings of `children`, each in a struct config_upstream */
 	CONFIG_PREFETCH,  /* a list of mappings of `children`, each in a struct config_prefetch */
-	CONFIG_SECRET,    /* never taken from a file: refused with advice */
+	CONFIG_SECRET,    /* char *, a variable's name: written ${NAME}, as secrets stand in no file */
 	CONFIG_STRING,    /* char * */
 	CONFIG_LIST,      /* struct config_list */
 	CONFIG_LISTS,     /* struct config_lists: a mapping of free names to lists */

@@ -50,10 +50,9 @@ static bool is_set(const struct config_key *key, const void *base)
 		return ((const struct config_lists *)config_key_field(key, base))->count > 0;
 	if (key->kind == CONFIG_PREFETCH)
 		return ((const struct config *)base)->prefetch_count > 0;
-	if (key->kind == CONFIG_SECRET)
-		return false;
 	if (key->kind != CONFIG_MAP)
-		return key->kind != CONFIG_STRING || *(char *const *)config_key_field(key, base);
+		return (key->kind != CONFIG_STRING && key->kind != CONFIG_SECRET) ||
+		       *(char *const *)config_key_field(key, base);
 	for (const struct config_key *child = key->children; child->name; child++) {
 		if (is_set(child, base))
 			return true;
@@ -124,6 +123,8 @@ static void print_keys(const struct config_key *keys, const void *base, int inde
 			print_list(config_key_field(key, base), indent, out);
 		} else if (key->kind == CONFIG_LISTS) {
 			print_lists(config_key_field(key, base), indent, out);
+		} else if (key->kind == CONFIG_SECRET) {
+			fprintf(out, " ${%s}\n", *(char *const *)config_key_field(key, base));
 		} else {
 			_cleanup_free_ char *text = config_key_format(key, base);
 			fputc(' ', out);
@@ -202,6 +203,9 @@ static json_t *json_of_keys(const struct config_key *keys, const void *base)
 		case CONFIG_LISTS:
 			value = json_of_lists(field);
 			break;
+		case CONFIG_SECRET:
+			value = json_string(REDACTED);
+			break;
 		case CONFIG_BOOL:
 			value = json_boolean(*(const bool *)field);
 			break;
@@ -245,12 +249,13 @@ static const char *kind_words(const struct config_key *key)
 		return "duration";
 	case CONFIG_RATE:
 		return "rate";
+	case CONFIG_SECRET:
+		return "variable";
 	case CONFIG_STRING:
 		return key->take == config_take_path ? "path" : key->take == config_take_url ? "URL" : "text";
 	case CONFIG_CHOICE:
 	case CONFIG_MAP:
 	case CONFIG_UPSTREAMS:
-	case CONFIG_SECRET:
 		break;
 	}
 	return "mapping";

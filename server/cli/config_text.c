@@ -170,3 +170,10 @@ int text_expand(const char *text, struct buf *out, struct err *err)
 	}
 	return code == ERR_LIMIT ? err_set(err, ERR_LIMIT, "is too long once its variables are expanded") : code;
 }
+
+char *text_variable(const char *text)
+{
+	size_t len = strlen(text);
+	bool braced = len > 3 && !strncmp(text, "${", 2) && text[len - 1] == '}';
+	return braced && name_valid(text + 2, len - 3) ? mem_strndup(text + 2, len - 3) : NULL;
+}

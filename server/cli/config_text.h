@@ -31,3 +31,6 @@ bool text_is_near(const char *word, const char *known);
  * `out` is full.
  */
 int text_expand(const char *text, struct buf *out, struct err *err);
+
+/* The name of the variable when the text is `${NAME}` and nothing else, for the caller to free; else NULL. */
+char *text_variable(const char *text);

@@ -244,7 +244,7 @@ void config_keys_dispose(const struct config_key *keys, void *base)
 			config_list_clear(config_key_field(key, base));
 		} else if (key->kind == CONFIG_LISTS) {
 			config_lists_clear(config_key_field(key, base));
-		} else if (key->kind == CONFIG_STRING) {
+		} else if (key->kind == CONFIG_STRING || key->kind == CONFIG_SECRET) {
 			char **field = config_key_field(key, base);
 			free(*field);
 			*field = NULL;

@@ -198,6 +198,22 @@ static void read_scalar(struct reader *reader, const yaml_node_t *node, const ch
 		add_problem(reader, &node->start_mark, path, "%s", err.text);
 }
 
+/* Only where the secret is to be found; nothing of the text is shown. */
+static void read_secret(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
+			void *base)
+{
+	char **field = config_key_field(key, base);
+	const struct config_upstream *upstream = base;
+	_cleanup_free_ char *variable = config_password_variable(upstream->name);
+	free(*field);
+	*field = node->type == YAML_SCALAR_NODE ? text_variable((const char *)node->data.scalar.value) : NULL;
+	if (!*field)
+		add_problem(reader, &node->start_mark, path,
+			    "secrets do not stand in this file; write a variable, ${NAME}, or use password_file or the "
+			    "variable %s",
+			    variable);
+}
+
 static void read_list(struct reader *reader, const yaml_node_t *node, const char *path, const struct config_key *key,
 		      void *base)
 {
@@ -253,13 +269,9 @@ static void read_value(struct reader *reader, const yaml_node_t *node, const cha
 	case CONFIG_LIST:
 		read_list(reader, node, path, key, base);
 		break;
-	case CONFIG_SECRET: {
-		const struct config_upstream *upstream = base;
-		_cleanup_free_ char *variable = config_password_variable(upstream->name);
-		add_problem(reader, &node->start_mark, path,
-			    "secrets do not stand in this file; use password_file or the variable %s", variable);
+	case CONFIG_SECRET:
+		read_secret(reader, node, path, key, base);
 		break;
-	}
 	default:
 		read_scalar(reader, node, path, key, base);
 		break;

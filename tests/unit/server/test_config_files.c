@@ -30,6 +30,37 @@ static void passwords_come_from_a_file_or_the_environment(void **state)
 	unsetenv("LARDER_PASSWORD_A_EXAMPLE_5000");
 }
 
+static void a_password_may_be_in_a_variable_that_the_file_names(void **state)
+{
+	(void)state;
+	static const char text[] = "upstreams:\n  a.example:\n    username: me\n    password: ${LARDER_TEST_SECRET}\n";
+	unsetenv("LARDER_TEST_SECRET");
+	refuse(text,
+	       "t.yaml:4:15: upstreams.a.example.password: the environment variable LARDER_TEST_SECRET is not set");
+	setenv("LARDER_TEST_SECRET", "s3cret\x01", 1);
+	_cleanup_config_ struct config *config = parse(text);
+	assert_string_equal(config_find_upstream(config, "a.example")->password, "s3cret\x01");
+	refuse("upstreams:\n  a.example:\n    password: ${LARDER_TEST_SECRET}\n",
+	       "t.yaml:3:15: upstreams.a.example.password: has no user name; set username too");
+	_cleanup_free_ char *file = write_file("password", "x", 1);
+	_cleanup_free_ char *both = mem_printf("%s    password_file: %s\n", text, file);
+	refuse(both, "t.yaml:4:15: upstreams.a.example.password: is beside password_file; leave out one of the two");
+	/* What is shown is taken again, and tells nothing. */
+	char *shown = NULL;
+	size_t len;
+	FILE *out = open_memstream(&shown, &len);
+	config_print(config, out);
+	config_print_json(config, out);
+	fclose(out);
+	assert_null(strstr(shown, "s3cret"));
+	assert_non_null(strstr(shown, "\"password\": \"<redacted>\""));
+	*strstr(shown, "\n{") = '\0';
+	_cleanup_config_ struct config *again = parse(shown);
+	assert_string_equal(config_find_upstream(again, "a.example")->password, "s3cret\x01");
+	free(shown);
+	unsetenv("LARDER_TEST_SECRET");
+}
+
 static void docker_config_is_read_and_its_secrets_are_not_told(void **state)
 {
 	(void)state;
@@ -77,6 +108,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(passwords_come_from_a_file_or_the_environment),
+		cmocka_unit_test(a_password_may_be_in_a_variable_that_the_file_names),
 		cmocka_unit_test(docker_config_is_read_and_its_secrets_are_not_told),
 		cmocka_unit_test(a_missing_file_is_an_error),
 	};

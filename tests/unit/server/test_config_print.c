@@ -266,7 +266,7 @@ static void exit_statuses_are_those_of_the_contract(void **state)
 	assert_int_equal(RUN(output, "show", "-c"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "show", "--no-such-option"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "show", "more"), EXIT_USAGE);
-	assert_int_equal(RUN(output, "check", "--json"), EXIT_USAGE);
+	assert_int_equal(RUN(output, "keys", "--json"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "show", "--markdown"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "shew"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "-c", good), EXIT_USAGE);
@@ -278,6 +278,26 @@ static void exit_statuses_are_those_of_the_contract(void **state)
 	_cleanup_free_ char *shown = read_file(output);
 	_cleanup_config_ struct config *config = parse(shown);
 	assert_true(config->offline);
+}
+
+static void check_prints_its_verdict_as_a_document(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *good = write_file("good.yaml", "offline: true\n");
+	_cleanup_free_ char *bad = write_file("bad.yaml", "offlin: true\nlisen: x\n");
+	_cleanup_free_ char *output = write_file("output", "");
+	assert_int_equal(RUN(output, "check", "--json", "-c", good), EXIT_DONE);
+	json_t *verdict = json_load_file(output, 0, NULL);
+	assert_true(json_is_true(json_object_get(verdict, "valid")));
+	assert_int_equal(json_array_size(json_object_get(verdict, "problems")), 0);
+	json_decref(verdict);
+	assert_int_equal(RUN(output, "check", "--json", "-c", bad), EXIT_CONFIG);
+	verdict = json_load_file(output, 0, NULL);
+	const json_t *problems = json_object_get(verdict, "problems");
+	assert_true(json_is_false(json_object_get(verdict, "valid")));
+	assert_int_equal(json_array_size(problems), 2);
+	assert_non_null(strstr(json_string_value(json_array_get(problems, 1)), "bad.yaml:2:1: lisen: "));
+	json_decref(verdict);
 }
 
 static void the_documented_table_is_the_program_s_own(void **state)
@@ -351,6 +371,7 @@ int main(void)
 		cmocka_unit_test(no_truncated_document_breaks_the_reader),
 		cmocka_unit_test(no_mutated_document_breaks_the_reader),
 		cmocka_unit_test(exit_statuses_are_those_of_the_contract),
+		cmocka_unit_test(check_prints_its_verdict_as_a_document),
 		cmocka_unit_test(the_documented_table_is_the_program_s_own),
 		cmocka_unit_test(the_documented_example_is_valid),
 	};

@@ -65,10 +65,14 @@ static void refuse_in_upstream(const char *entry, const char *says)
 static void an_upstream_is_checked(void **state)
 {
 	(void)state;
-	refuse_in_upstream(
-		"password: hunter2",
-		"11: upstreams.a.example.password: secrets do not stand in this file; use password_file or the "
-		"variable LARDER_PASSWORD_A_EXAMPLE");
+	refuse_in_upstream("password: hunter2", "11: upstreams.a.example.password: secrets do not stand in this file; "
+						"write a variable, ${NAME}, or use "
+						"password_file or the variable LARDER_PASSWORD_A_EXAMPLE");
+	static const char *const secrets[] = {"'${A}x'", "'x${A}'", "'${}'", "'${A:-x}'", "'$${A}'", "[x]", "{}", "''"};
+	for (size_t i = 0; i < sizeof(secrets) / sizeof(secrets[0]); i++) {
+		_cleanup_free_ char *entry = mem_printf("username: me, password: %s", secrets[i]);
+		refuse_in_upstream(entry, "25: upstreams.a.example.password: secrets do not stand in this file~");
+	}
 	refuse_in_upstream("username: me",
 			   "11: upstreams.a.example.username: has no password; set password_file or the "
 			   "variable LARDER_PASSWORD_A_EXAMPLE");
