@@ -24,6 +24,7 @@ struct admin *admin_new(const struct admin_options *options)
 	admin->files = options->files;
 	admin->traffic = options->traffic;
 	admin->token = mem_strdup(options->token);
+	admin->has_token = options->token != NULL;
 	if (options->verify_key) {
 		admin->verify_key = mem_alloc(SIGN_PUBLIC_KEY_BYTES);
 		memcpy(admin->verify_key, options->verify_key, SIGN_PUBLIC_KEY_BYTES);
@@ -44,6 +45,24 @@ struct admin *admin_new(const struct admin_options *options)
 	return admin;
 }
 
+static void token_free(char *token)
+{
+	if (token)
+		explicit_bzero(token, strlen(token));
+	free(token);
+}
+
+void admin_set_token(struct admin *admin, const char *token)
+{
+	char *old;
+
+	pthread_mutex_lock(&admin->lock);
+	old = admin->token;
+	admin->token = mem_strdup(token);
+	pthread_mutex_unlock(&admin->lock);
+	token_free(old);
+}
+
 void admin_free(struct admin *admin)
 {
 	if (!admin)
@@ -56,9 +75,7 @@ void admin_free(struct admin *admin)
 	history_free(admin->history);
 	jobs_free(admin->jobs);
 	pthread_mutex_destroy(&admin->lock);
-	if (admin->token)
-		explicit_bzero(admin->token, strlen(admin->token));
-	free(admin->token);
+	token_free(admin->token);
 	free(admin->verify_key);
 	free(admin);
 }
@@ -100,12 +117,17 @@ static bool same_secret(const char *given, const char *secret)
 	return !differs;
 }
 
-static bool has_token(const struct admin *admin, struct http_request *request)
+static bool shows_token(struct admin *admin, struct http_request *request)
 {
 	const char *header = http_request_header(request, "Authorization");
+	bool same;
 
-	return header && strncasecmp(header, "Bearer ", 7) == 0 &&
-	       same_secret(header + 7 + strspn(header + 7, " "), admin->token);
+	if (!header || strncasecmp(header, "Bearer ", 7) != 0)
+		return false;
+	pthread_mutex_lock(&admin->lock);
+	same = same_secret(header + 7 + strspn(header + 7, " "), admin->token);
+	pthread_mutex_unlock(&admin->lock);
+	return same;
 }
 
 /*
@@ -137,16 +159,16 @@ static bool host_is_local(struct http_request *request)
 static bool may_ask(struct admin_visit *visit, struct http_request *request, const struct admin_route *route)
 {
 	static const struct http_header challenge = {"WWW-Authenticate", "Bearer realm=\"larder\""};
-	const struct admin *admin = visit->admin;
+	struct admin *admin = visit->admin;
 
 	if (route && route->open)
 		return true;
-	if (!admin->token && strcmp(request->client, "unix") != 0 && !host_is_local(request)) {
+	if (!admin->has_token && strcmp(request->client, "unix") != 0 && !host_is_local(request)) {
 		admin_reply_error(visit, 403, "denied",
 				  "without a token, the admin API answers only to localhost or an address as Host");
 		return false;
 	}
-	if (!admin->token || has_token(admin, request))
+	if (!admin->has_token || shows_token(admin, request))
 		return true;
 	admin_reply_error_with(visit, 401, "unauthorized",
 			       "the admin API asks for its token: Authorization: Bearer TOKEN", &challenge);

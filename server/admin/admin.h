@@ -53,5 +53,7 @@ void admin_stop(struct admin *admin);
 /* For http_stop(): wakes all who wait, and from then on nobody does. */
 void admin_close(void *admin);
 
+/* Another token, copied, in place of the one that there is. */
+void admin_set_token(struct admin *admin, const char *token);
 void admin_set_phase(struct admin *admin, enum admin_phase phase);
 struct http_handler admin_handler(struct admin *admin);

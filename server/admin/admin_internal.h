@@ -20,7 +20,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-#define ADMIN_VALUE_MAX   1024 /* of one parameter of a query */
+#define ADMIN_JSON        (JSON_COMPACT | JSON_REAL_PRECISION(15)) /* how documents are written */
+#define ADMIN_VALUE_MAX   1024                                     /* of one parameter of a query */
 #define ADMIN_HEADERS_MAX 8
 #define ADMIN_PIPE_BYTES  ((size_t)256 << 10) /* between a stream's thread and its connection, each way */
 #define ADMIN_WORKERS     4
@@ -40,7 +41,7 @@ struct admin {
 	struct store *store;
 	struct files *files;
 	const struct traffic *traffic;
-	char *token;
+	bool has_token;      /* whoever asks must show it */
 	uint8_t *verify_key; /* NULL: bundles need not be signed */
 	int64_t began_wall_s;
 	uint64_t began_ms;
@@ -55,6 +56,7 @@ struct admin {
 	struct schedule *schedule; /* NULL: nothing is scheduled */
 
 	pthread_mutex_t lock; /* guards what follows; taken before a visit's own */
+	char *token;
 	struct admin_visit *visits;
 	bool closing;
 };
@@ -113,6 +115,8 @@ void admin_reply_error_with(struct admin_visit *visit, int status, const char *c
 			    const struct http_header *more);
 /* From an error of the rooms below. */
 void admin_reply_err(struct admin_visit *visit, const struct err *err);
+/* The same where the request is well made: what is invalid is what it is about, 422. */
+void admin_reply_unfit(struct admin_visit *visit, const struct err *err);
 /* The one that all others come to: `data` is copied, `more` (may be NULL) are headers besides the usual ones. */
 void admin_reply(struct admin_visit *visit, int status, const char *content_type, const void *data, size_t len,
 		 const struct http_header *more, size_t more_count);

@@ -92,6 +92,7 @@ struct export
 	struct values references, platforms;
 	struct plan_options options;
 	struct receipt *receipt;
+	bool receipt_is_unfit;
 	struct bundle *bundle;
 };
 
@@ -235,6 +236,7 @@ static int prepare(struct admin_visit *visit, struct export *export, struct err 
 
 	if (code == 0 && visit->method == HTTP_POST)
 		code = read_receipt(visit, &export->receipt, err);
+	export->receipt_is_unfit = code == ERR_INVALID;
 	export->options.have = export->receipt;
 	return code ? code : plan_export(visit, export, err);
 }
@@ -269,7 +271,7 @@ void admin_export(struct admin_visit *visit)
 	struct err err = {0};
 
 	if (prepare(visit, &export, &err)) {
-		admin_reply_err(visit, &err);
+		(export.receipt_is_unfit ? admin_reply_unfit : admin_reply_err)(visit, &err);
 		return;
 	}
 	if (!is_set(visit, "blobs", true))

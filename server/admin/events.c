@@ -112,7 +112,7 @@ static void tell(struct listener *listener)
 	listener->told = version;
 	listener->last = last;
 	json = topic->describe(admin, listener->name);
-	line = json ? json_dumps(json, JSON_COMPACT) : NULL;
+	line = json ? json_dumps(json, ADMIN_JSON) : NULL;
 	json_decref(json);
 	if (line)
 		buf_printf(&listener->text, "event: %s\ndata: %s\n\n", topic->event, line);

@@ -37,7 +37,7 @@ static void send(struct admin_visit *visit, struct files_reader *reader, const s
 		if (visit->method != HTTP_HEAD)
 			code = files_read(reader, entry, range->start + done, piece, len, &err);
 		if (code && !begun) {
-			admin_reply_err(visit, &err);
+			admin_reply_unfit(visit, &err);
 			return;
 		}
 		if (!begun)
@@ -91,7 +91,7 @@ void admin_file(struct admin_visit *visit)
 	if (!code)
 		code = files_open_reader(image, node->content_layer, &reader, &err);
 	if (code)
-		admin_reply_err(visit, &err);
+		admin_reply_unfit(visit, &err);
 	else
 		send_ranges(visit, reader, node->content);
 }

@@ -42,7 +42,7 @@ struct files_image *files_visit_open(struct admin_visit *visit, const char *name
 	if (!code)
 		return image;
 	files_close_image(image);
-	admin_reply_err(visit, &err);
+	admin_reply_unfit(visit, &err);
 	return NULL;
 }
 
@@ -263,7 +263,7 @@ static void list_visit(struct admin_visit *visit, const char *path, const struct
 	if (!image)
 		return;
 	if (layer_view_find(image->view, path, true, &top, &err))
-		admin_reply_err(visit, &err);
+		admin_reply_unfit(visit, &err);
 	else
 		list(visit, image, top, listing);
 }

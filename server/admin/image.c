@@ -59,7 +59,7 @@ void admin_image(struct admin_visit *visit)
 	if (!image)
 		return;
 	if (files_read_config(image, &text, &len, &err) && err.code != ERR_NOT_FOUND) {
-		admin_reply_err(visit, &err);
+		admin_reply_unfit(visit, &err);
 		return;
 	}
 	config = text ? json_loadb(text, len, 0, NULL) : NULL;

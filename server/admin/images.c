@@ -4,6 +4,7 @@
 
 #include "base/cleanup.h"
 #include "base/ref.h"
+#include "server/prefetch/platform.h"
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
 #include "store/check.h"
@@ -228,6 +229,7 @@ void admin_check(struct admin_visit *visit)
 	const char *platforms[PLATFORMS_MAX];
 	struct check_options options = {.platforms = platforms, .referrers = false};
 	struct index_repository repository;
+	struct platform platform;
 	struct check_result result;
 	struct err err = {0};
 	struct route route;
@@ -237,6 +239,11 @@ void admin_check(struct admin_visit *visit)
 		return;
 	repository = repository_of(&route);
 	options.platform_count = take_platforms(visit, platform_text, platforms);
+	for (size_t i = 0; i < options.platform_count; i++)
+		if (platform_parse(platforms[i], &platform)) {
+			admin_reply_error(visit, 400, "invalid", "platform is OS/ARCH or OS/ARCH/VARIANT");
+			return;
+		}
 	missing = json_array();
 	if (check_image(visit->admin->store, &repository, route.reference, &options, add_missing, missing, &result,
 			&err)) {

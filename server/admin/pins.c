@@ -101,7 +101,7 @@ static void references_dispose(struct references *references)
 	free(references->routes);
 }
 
-/* `body` has "references" (or "refs"), a list of texts; for all of them one "platforms". */
+/* `body` has "references", a list of texts; for all of them one "platforms". */
 static bool read_references(struct admin_visit *visit, const json_t *body, const char *platforms,
 			    struct references *references)
 {

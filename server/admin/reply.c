@@ -9,7 +9,7 @@
 
 void admin_reply_json(struct admin_visit *visit, int status, json_t *json)
 {
-	_cleanup_free_ char *text = json_dumps(json, JSON_COMPACT);
+	_cleanup_free_ char *text = json_dumps(json, ADMIN_JSON);
 	size_t len;
 
 	assert(text); /* strangers' texts went through admin_words(): only a bug leaves nothing to print */
@@ -84,6 +84,14 @@ void admin_reply_err(struct admin_visit *visit, const struct err *err)
 		admin_reply_error(visit, 500, "internal", err->text);
 		break;
 	}
+}
+
+void admin_reply_unfit(struct admin_visit *visit, const struct err *err)
+{
+	if (err->code == ERR_INVALID)
+		admin_reply_error(visit, 422, "unfit", err->text);
+	else
+		admin_reply_err(visit, err);
 }
 
 /* `code` is what reading it came to. An empty value is as good as none. */

@@ -244,15 +244,18 @@ static void block_signals(sigset_t *signals)
 	signal(SIGPIPE, SIG_IGN);
 }
 
-/* Takes what can change while larder runs: certificates, users and rules, upstreams with their credentials, the store's
- * limits, the level of the log. A configuration that is wrong, in whichever part, changes nothing. */
+/* Takes what can change while larder runs: certificates, the admin API's token, users and rules, upstreams with their
+ * credentials, the store's limits, the level of the log. A configuration that is wrong, in whichever part, changes
+ * nothing. */
 static void reload(struct serving *serving, const struct command_line *line)
 {
 	_cleanup_(serve_tls_dispose) struct serve_tls tls = {0};
+	_cleanup_(text_file_freep) char *token = NULL;
 	struct config *config = NULL;
 	struct err err = {0};
 
 	if (serve_config_make(line, &config, &err) || serve_tls_read(config, &tls, &err) ||
+	    (config->admin.token_file && !(token = text_file_read_line(config->admin.token_file, &err))) ||
 	    (tls.cert && serving->larder.api.tls &&
 	     http_reload_tls(serving->http, tls.cert, tls.key, tls.client_ca, &err)) ||
 	    (serving->access && config->access.htpasswd && serve_access(config, &serving->access, &err))) {
@@ -261,6 +264,8 @@ static void reload(struct serving *serving, const struct command_line *line)
 		return;
 	}
 	larder_reload(&serving->larder, config);
+	if (serving->config->admin.token_file && token)
+		admin_set_token(serving->larder.admin, token);
 	log_set_level(config->log.level);
 	log_info("SIGHUP: the configuration was read again");
 	serve_config_tell_fixed(serving->config, config);

@@ -56,7 +56,7 @@ static void take_job(struct following *following, json_t *job)
 		progress_show(following->progress, job);
 		return;
 	}
-	json_dumpf(job, stdout, JSON_COMPACT);
+	json_dumpf(job, stdout, JSON_COMPACT | SHOW_PRECISION);
 	putchar('\n');
 	fflush(stdout);
 }

@@ -92,8 +92,8 @@ void serve_config_tell_fixed(const struct config *running, const struct config *
 	} fixed[] = {
 		{"listen", list_differs(&running->listen, &wanted->listen)},
 		{"tls (whether there is any)", !running->tls.cert != !wanted->tls.cert},
-		{"admin", text_differs(running->admin.listen, wanted->admin.listen) ||
-				  text_differs(running->admin.token_file, wanted->admin.token_file)},
+		{"admin.listen", text_differs(running->admin.listen, wanted->admin.listen)},
+		{"admin.token_file (whether there is any)", !running->admin.token_file != !wanted->admin.token_file},
 		{"store.path", text_differs(running->store.path, wanted->store.path)},
 		{"access.htpasswd (whether there is any)", !running->access.htpasswd != !wanted->access.htpasswd},
 		{"layers", running->layers.index != wanted->layers.index ||

@@ -9,7 +9,7 @@
 
 void show_json(const json_t *document)
 {
-	json_dumpf(document, stdout, JSON_INDENT(2));
+	json_dumpf(document, stdout, JSON_INDENT(2) | SHOW_PRECISION);
 	putchar('\n');
 }
 

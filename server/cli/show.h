@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Times as they came, in milliseconds, and not as what is next to them in binary. */
+#define SHOW_PRECISION JSON_REAL_PRECISION(15)
+
 /* Prints a document as it came, for --json. */
 void show_json(const json_t *document);
 

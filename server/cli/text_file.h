@@ -14,3 +14,7 @@ char *text_file_read(const char *path, struct err *err);
 char *text_file_read_line(const char *path, struct err *err);
 /* Wipes and frees a secret. Takes NULL. */
 void text_file_free(char *text);
+static inline void text_file_freep(char **text)
+{
+	text_file_free(*text);
+}

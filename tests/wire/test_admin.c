@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -70,6 +71,28 @@ WIRE_TEST(admin_api_says_no_in_json)
 	expect_header(&reply, "Allow", "GET, HEAD");
 	admin_ask(larder, NULL, "/%zz", NULL, &reply);
 	expect_said(&reply, 400, "{\"error\":{\"code\":\"invalid\",\"message\":\"");
+}
+
+WIRE_TEST(token_changes_while_larder_runs)
+{
+	static const char old[] = "Authorization: Bearer old\r\n", new[] = "Authorization: Bearer new\r\n";
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *token = wire_write_file(wire, "token", "old\n");
+	_cleanup_free_ char *config = mem_printf("admin: { token_file: %s }\n", token);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, config);
+
+	free(wire_write_file(wire, "token", "\n"));
+	larder_signal(larder, SIGHUP);
+	assert_true(larder_wait_output(larder, "SIGHUP: all stays as it was", WIRE_WAIT_MS));
+	admin_ask(larder, NULL, "/api/v1/status", old, &reply);
+	assert_int_equal(reply.status, 200);
+	free(wire_write_file(wire, "token", "new\n"));
+	larder_signal(larder, SIGHUP);
+	assert_true(larder_wait_output(larder, "the configuration was read again", WIRE_WAIT_MS));
+	admin_ask(larder, NULL, "/api/v1/status", old, &reply);
+	assert_int_equal(reply.status, 401);
+	admin_ask(larder, NULL, "/api/v1/status", new, &reply);
+	assert_int_equal(reply.status, 200);
 }
 
 WIRE_TEST(token_is_asked_for_where_one_is_configured)
@@ -173,6 +196,7 @@ int main(void)
 		WIRE_CASE(store_that_cannot_be_written_is_not_ready),
 		WIRE_CASE(admin_api_says_no_in_json),
 		WIRE_CASE(token_is_asked_for_where_one_is_configured),
+		WIRE_CASE(token_changes_while_larder_runs),
 		WIRE_CASE(page_from_elsewhere_cannot_reach_it_by_a_name_of_its_own),
 		WIRE_CASE(unix_socket_is_for_its_group_and_outlives_a_kill),
 		WIRE_CASE(what_is_no_socket_is_not_replaced),

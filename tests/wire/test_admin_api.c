@@ -311,7 +311,9 @@ WIRE_TEST(check_names_what_is_missing_and_forgetting_makes_it_so)
 	json_decref(answer);
 	answer = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/none:1", NULL, 200);
 	assert_true(json_is_false(json_object_get(answer, "known")));
+	assert_int_equal(json_array_size(json_object_get(answer, "missing")), 1);
 	json_decref(answer);
+	json_decref(ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1&platform=amd64", NULL, 400));
 	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=team/app:1&force=true", NULL, 200));
 	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=team/app:1&force=true", NULL, 404));
 	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=UPPER", NULL, 400));

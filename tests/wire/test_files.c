@@ -281,7 +281,7 @@ WIRE_TEST(damaged_layer_is_named_and_still_served)
 	larder = start(wire, upstream, NULL);
 	for (int i = 0; i < 2; i++) {
 		get_file(larder, "v1", 0, NULL, &reply);
-		assert_int_equal(reply.status, 400);
+		assert_int_equal(reply.status, 422);
 		assert_non_null(strstr(reply.body, digest));
 		assert_non_null(strstr(reply.body, "bytes into the layer"));
 		client_reply_dispose(&reply);
