@@ -194,3 +194,37 @@ int verify_run(struct store *store, const struct verify_options *options, struct
 	} while (!code && chunk->count == BLOBS_AT_ONCE);
 	return code;
 }
+
+/* What is lost. */
+
+static bool take_named(void *arg, const struct digest *digest, int64_t checked, bool needed)
+{
+	struct chunk *chunk = arg;
+	size_t last = chunk->count;
+
+	(void)checked;
+	if (!needed || (last > 0 && digest_equal(&chunk->digests[last - 1], digest)))
+		return true;
+	chunk->digests[chunk->count++] = *digest;
+	return chunk->count < BLOBS_AT_ONCE;
+}
+
+int verify_list_lost(struct store *store, bool (*each)(void *arg, const struct digest *digest), void *arg,
+		     struct err *err)
+{
+	_cleanup_free_ struct chunk *chunk = mem_alloc(sizeof(*chunk));
+	struct digest after = {0};
+	struct index_blob blob;
+	int code;
+
+	do {
+		chunk->count = 0;
+		code = index_list_named(store->index, after.algorithm ? &after : NULL, take_named, chunk, err);
+		for (size_t i = 0; i < chunk->count && !code; i++) {
+			after = chunk->digests[i];
+			if (index_get_blob(store->index, &after, &blob, NULL) == ERR_NOT_FOUND && !each(arg, &after))
+				return 0;
+		}
+	} while (!code && chunk->count == BLOBS_AT_ONCE);
+	return code;
+}

@@ -55,6 +55,11 @@ int verify_run(struct store *store, const struct verify_options *options, struct
 int verify_blob(struct store *store, const struct digest *digest, const struct verify_options *options,
 		struct verify_result *result, struct err *err);
 
+/* Calls `each`, which may block, for every digest that a repository links and a manifest that is held references, and
+ * that is not held itself: what an earlier look found damaged. Until it returns false. Blocks. */
+int verify_list_lost(struct store *store, bool (*each)(void *arg, const struct digest *digest), void *arg,
+		     struct err *err);
+
 /* In the background. */
 
 struct scrub_options {

@@ -95,6 +95,30 @@ static void note_damaged(void *arg, const struct verify_item *item)
 						"why", admin_words(why), "healed", healed));
 }
 
+/* What was found, and set aside, before this job. */
+static bool heal_lost(void *arg, const struct digest *digest)
+{
+	struct work_on *on = arg;
+	char text[DIGEST_TEXT_MAX];
+	struct err err = {0};
+	uint64_t size = 0;
+	int code = pull_heal(on->admin->pull, digest, &err);
+
+	digest_format(digest, text);
+	if (code) {
+		_cleanup_free_ char *why = mem_printf("it is lost; not healed: %s", err.text);
+
+		job_fail(on->job, text, why);
+	} else if (store_find_blob(on->admin->store, digest, &size, &err) == 0) {
+		on->healed++;
+		job_add(on->job, JOB_BYTES_FETCHED, (int64_t)size);
+	}
+	if (json_array_size(on->items) < ITEMS_MAX)
+		json_array_append_new(on->items, json_pack("{s:s, s:o, s:s, s:b}", "digest", text, "size", number(size),
+							   "why", "it was lost before", "healed", code == 0));
+	return go_on(on);
+}
+
 static void show_verified(struct work_on *on)
 {
 	uint64_t blobs = count_read(&on->found.blobs), bytes = count_read(&on->found.bytes);
@@ -128,6 +152,8 @@ int admin_run_verify(void *arg, struct job *job, const json_t *request, struct e
 	job_add(job, JOB_BYTES_TOTAL, (int64_t)totals.bytes);
 	code = verify_run(admin->store, &options, &on.found, err);
 	show_verified(&on);
+	if (code == 0 && on.heal)
+		code = verify_list_lost(admin->store, heal_lost, &on, err);
 	job_set_result(job, json_pack("{s:b, s:o, s:o, s:o, s:o, s:o}", "heal", on.heal, "blobs",
 				      number(on.found.blobs), "bytes", number(on.found.bytes), "damaged",
 				      number(on.found.damaged), "healed", number(on.healed), "items", on.items));

@@ -343,7 +343,7 @@ const struct command command_table[] = {
 		.summary = "reads the store again and checks every digest",
 		.description = "Reads everything that is stored and checks its digest. What is damaged is put "
 			       "aside (STORE/quarantine), so that the next pull fetches it anew, or with --heal "
-			       "it is fetched at once.",
+			       "it is fetched at once, and so is what was put aside before.",
 		.sections = {{"Options", verify_options}, ASKING, STORE},
 		.run = cmd_verify,
 	},

@@ -350,14 +350,23 @@ WIRE_TEST(pins_are_made_shown_and_taken_away)
 	assert_true(larder_wait_output(bed.larder, "PUT /api/v1/pins/base from 127.0.0.1: 200", WIRE_WAIT_MS));
 }
 
+static void damage(struct wire *wire, const char *digest)
+{
+	_cleanup_free_ char *name = mem_printf("store/blobs/sha256/%.2s/%s", digest + 7, digest + 7);
+	_cleanup_free_ char *path = wire_path(wire, name);
+	int fd;
+
+	assert_return_code(chmod(path, 0600), 0);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	assert_return_code(fd, 0);
+	assert_int_equal(pwrite(fd, "damage", 6, 1000), 6);
+	close(fd);
+}
+
 WIRE_TEST(cleaning_up_and_verifying_are_jobs)
 {
 	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
-	_cleanup_free_ char *name =
-		mem_printf("store/blobs/sha256/%.2s/%s", bed.image.layer[0] + 7, bed.image.layer[0] + 7);
-	_cleanup_free_ char *path = wire_path(wire, name);
 	json_t *job;
-	int fd;
 
 	json_decref(ask_api(&bed, "POST", "/api/v1/gc", "/api/v1/gc", "{\"dry_run\": 1}", 400));
 	json_decref(ask_api(&bed, "POST", "/api/v1/verify", "/api/v1/verify", "{\"hael\": true}", 400));
@@ -369,17 +378,35 @@ WIRE_TEST(cleaning_up_and_verifying_are_jobs)
 	assert_int_equal(json_number_at(job, "layers.done"), json_number_at(job, "layers.total"));
 	json_decref(job);
 
-	assert_return_code(chmod(path, 0600), 0);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	assert_return_code(fd, 0);
-	assert_int_equal(pwrite(fd, "damage", 6, 1000), 6);
-	close(fd);
+	damage(wire, bed.image.layer[0]);
 	scripted_clear_log(bed.upstream);
 	job = job_run(bed.larder, "/api/v1/verify", "{\"heal\": true}", "done");
 	assert_int_equal(json_number_at(job, "result.damaged"), 1);
 	assert_int_equal(json_number_at(job, "result.healed"), 1);
 	json_decref(job);
 	expect_count(bed.upstream, "GET", "*/blobs/*", 1);
+	job = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200);
+	assert_true(json_is_true(json_object_get(job, "complete")));
+	json_decref(job);
+}
+
+WIRE_TEST(what_was_set_aside_before_is_healed_too)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	json_t *job;
+
+	damage(wire, bed.image.layer[0]);
+	job = job_run(bed.larder, "/api/v1/verify", NULL, "failed");
+	assert_int_equal(json_number_at(job, "result.damaged"), 1);
+	json_decref(job);
+	/* What somebody forgets is not missed. */
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=team/other:2&force=true", NULL, 200));
+	scripted_clear_log(bed.upstream);
+	job = job_run(bed.larder, "/api/v1/verify", "{\"heal\": true}", "done");
+	assert_int_equal(json_number_at(job, "result.damaged"), 0);
+	assert_int_equal(json_number_at(job, "result.healed"), 1);
+	json_decref(job);
+	expect_count(bed.upstream, NULL, "*/blobs/*", 1);
 	job = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200);
 	assert_true(json_is_true(json_object_get(job, "complete")));
 	json_decref(job);
@@ -396,6 +423,7 @@ int main(void)
 		WIRE_CASE(check_names_what_is_missing_and_forgetting_makes_it_so),
 		WIRE_CASE(pins_are_made_shown_and_taken_away),
 		WIRE_CASE(cleaning_up_and_verifying_are_jobs),
+		WIRE_CASE(what_was_set_aside_before_is_healed_too),
 	};
 	return cmocka_run_group_tests_name("admin_api", tests, NULL, NULL);
 }
