@@ -47,7 +47,7 @@ struct contents {
 };
 
 /* Those of an image whose layers are known: kept, or made now. An error names the layer. */
-int contents_open(const struct files_image *image, struct contents **contents, struct err *err);
+int contents_open(const struct files_image *image, struct contents **out, struct err *err);
 /* Takes NULL. */
 void contents_close(struct files *files, struct contents *contents);
 /* The end of all; nobody uses them. */

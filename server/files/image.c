@@ -180,13 +180,18 @@ int files_open_image(struct files *files, const struct files_place *place, struc
 
 int files_look_into(struct files_image *image, struct err *err)
 {
-	int code = image->contents ? 0 : contents_open(image, &image->contents, err);
+	struct contents *contents;
+	int code;
 
+	if (image->contents)
+		return 0;
+	code = contents_open(image, &contents, err);
 	if (code)
 		return code;
 	for (size_t i = 0; i < image->layer_count; i++)
-		image->layers[i].index = image->contents->indexes[i];
-	image->view = image->contents->view;
+		image->layers[i].index = contents->indexes[i];
+	image->view = contents->view;
+	image->contents = contents;
 	return 0;
 }
 
