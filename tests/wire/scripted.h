@@ -163,6 +163,14 @@ struct scripted_image {
 void scripted_add_image(struct scripted *scripted, const char *repository, const char *tag,
 			const struct scripted_image_options *options, struct scripted_image *image);
 
+/* Makes an image of layers with these bytes, copied. */
+struct scripted_bytes {
+	const void *data;
+	size_t len;
+};
+void scripted_add_image_of(struct scripted *scripted, const char *repository, const char *tag,
+			   const struct scripted_bytes *layers, unsigned count, struct scripted_image *image);
+
 /* Makes an index of manifests that were added; `architectures` names each one's platform, linux/…. */
 void scripted_add_index(struct scripted *scripted, const char *repository, const char *tag,
 			const char *const *manifests, const char *const *architectures, size_t count,

@@ -20,11 +20,10 @@ static void append_descriptor(struct buf *buf, const char *media_type, const cha
 	    buf_printf(buf, "{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%" PRIu64 "}", media_type, digest, size));
 }
 
-void scripted_add_image(struct scripted *scripted, const char *repository, const char *tag,
-			const struct scripted_image_options *options, struct scripted_image *image)
+/* Config and manifest of layers that were added. */
+static void add_manifest(struct scripted *scripted, const char *repository, const char *tag,
+			 const struct scripted_image_options *o, const uint64_t *sizes, struct scripted_image *image)
 {
-	static const struct scripted_image_options defaults;
-	const struct scripted_image_options *o = options ? options : &defaults;
 	const char *manifest_type = o->docker_types ? SCRIPTED_TYPE_DOCKER : SCRIPTED_TYPE_MANIFEST;
 	const char *config_type =
 		o->docker_types ? "application/vnd.docker.container.image.v1+json" : SCRIPTED_TYPE_CONFIG;
@@ -32,18 +31,12 @@ void scripted_add_image(struct scripted *scripted, const char *repository, const
 		o->docker_types ? "application/vnd.docker.image.rootfs.diff.tar.gzip" : SCRIPTED_TYPE_LAYER;
 	_cleanup_(buf_dispose) struct buf config = {0}, manifest = {0};
 
-	*image = (struct scripted_image){.layers = o->layers ? o->layers : 1};
-	assert(image->layers <= SCRIPTED_LAYERS_MAX);
 	put(&config, buf_printf(&config,
 				"{\"architecture\":\"%s\",\"os\":\"linux\",\"config\":{\"Labels\":{\"seed\":\"%" PRIu64
 				"\"}},\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[",
 				o->architecture ? o->architecture : "amd64", o->seed));
-	for (unsigned i = 0; i < image->layers; i++) {
-		uint64_t size = o->sizes ? o->sizes[i] : o->layer_size ? o->layer_size : 1 << 20;
-		scripted_add_blob(scripted, repository, o->seed * SCRIPTED_LAYERS_MAX + i, size, image->layer[i]);
+	for (unsigned i = 0; i < image->layers; i++)
 		put(&config, buf_printf(&config, "%s\"%s\"", i ? "," : "", image->layer[i]));
-		image->bytes += size;
-	}
 	put(&config, buf_append_text(&config, "]}}"));
 	scripted_add_blob_bytes(scripted, repository, config.data, config.len, image->config);
 
@@ -51,13 +44,44 @@ void scripted_add_image(struct scripted *scripted, const char *repository, const
 	append_descriptor(&manifest, config_type, image->config, config.len);
 	put(&manifest, buf_append_text(&manifest, ",\"layers\":["));
 	for (unsigned i = 0; i < image->layers; i++) {
-		uint64_t size = o->sizes ? o->sizes[i] : o->layer_size ? o->layer_size : 1 << 20;
 		put(&manifest, buf_append_text(&manifest, i ? "," : ""));
-		append_descriptor(&manifest, layer_type, image->layer[i], size);
+		append_descriptor(&manifest, layer_type, image->layer[i], sizes[i]);
+		image->bytes += sizes[i];
 	}
 	put(&manifest, buf_append_text(&manifest, "]}"));
 	image->bytes += config.len + manifest.len;
 	scripted_add_manifest(scripted, repository, tag, manifest_type, manifest.data, manifest.len, image->manifest);
+}
+
+void scripted_add_image(struct scripted *scripted, const char *repository, const char *tag,
+			const struct scripted_image_options *options, struct scripted_image *image)
+{
+	static const struct scripted_image_options defaults;
+	const struct scripted_image_options *o = options ? options : &defaults;
+	uint64_t sizes[SCRIPTED_LAYERS_MAX];
+
+	*image = (struct scripted_image){.layers = o->layers ? o->layers : 1};
+	assert(image->layers <= SCRIPTED_LAYERS_MAX);
+	for (unsigned i = 0; i < image->layers; i++) {
+		sizes[i] = o->sizes ? o->sizes[i] : o->layer_size ? o->layer_size : 1 << 20;
+		scripted_add_blob(scripted, repository, o->seed * SCRIPTED_LAYERS_MAX + i, sizes[i], image->layer[i]);
+	}
+	add_manifest(scripted, repository, tag, o, sizes, image);
+}
+
+void scripted_add_image_of(struct scripted *scripted, const char *repository, const char *tag,
+			   const struct scripted_bytes *layers, unsigned count, struct scripted_image *image)
+{
+	static const struct scripted_image_options defaults;
+	uint64_t sizes[SCRIPTED_LAYERS_MAX];
+
+	*image = (struct scripted_image){.layers = count};
+	assert(count > 0 && count <= SCRIPTED_LAYERS_MAX);
+	for (unsigned i = 0; i < count; i++) {
+		sizes[i] = layers[i].len;
+		scripted_add_blob_bytes(scripted, repository, layers[i].data, layers[i].len, image->layer[i]);
+	}
+	add_manifest(scripted, repository, tag, &defaults, sizes, image);
 }
 
 void scripted_add_index(struct scripted *scripted, const char *repository, const char *tag,

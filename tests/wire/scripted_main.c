@@ -8,12 +8,16 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 
+#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define THINGS_MAX 1024
 
@@ -31,6 +35,7 @@ static const char usage[] =
 	"  --bearer                    ask for tokens, which anyone is given\n"
 	"  --blob SEED:SIZE            a blob, in every repository; repeatable\n"
 	"  --image NAME:TAG:LAYERS:SIZE[:SEED]  an image; repeatable\n"
+	"  --layer NAME:TAG:FILE       an image of one layer, which is this file; repeatable\n"
 	"  --images NAME:COUNT:LAYERS:SIZE      images NAME-0, NAME-1 … tagged latest, sharing nothing\n"
 	"On SIGUSR1 it prints its counters as a JSON line; on SIGTERM or SIGINT it does so and ends.\n";
 
@@ -48,7 +53,8 @@ enum option_id {
 	BEARER,
 	BLOB,
 	IMAGE,
-	IMAGES
+	IMAGES,
+	LAYER
 };
 
 static const struct option long_options[] = {
@@ -66,6 +72,7 @@ static const struct option long_options[] = {
 	{"blob", required_argument, NULL, BLOB},
 	{"image", required_argument, NULL, IMAGE},
 	{"images", required_argument, NULL, IMAGES},
+	{"layer", required_argument, NULL, LAYER},
 	{0},
 };
 
@@ -145,6 +152,7 @@ static void parse(int argc, char **argv, struct settings *settings)
 		case BLOB:
 		case IMAGE:
 		case IMAGES:
+		case LAYER:
 			if (settings->thing_count == THINGS_MAX)
 				refuse(optarg);
 			settings->things[settings->thing_count++] = (struct thing){(enum option_id)id, optarg};
@@ -167,6 +175,15 @@ static size_t split(char *text, char **parts, size_t most)
 	return count;
 }
 
+static void print_image(const char *name, const char *tag, const struct scripted_image *image)
+{
+	printf("{\"image\":\"%s:%s\",\"manifest\":\"%s\",\"config\":\"%s\",\"bytes\":%" PRIu64 ",\"layers\":[", name,
+	       tag, image->manifest, image->config, image->bytes);
+	for (unsigned i = 0; i < image->layers; i++)
+		printf("%s\"%s\"", i ? "," : "", image->layer[i]);
+	printf("]}\n");
+}
+
 static void add_image(struct scripted *scripted, const char *name, const char *tag, const char *layers,
 		      const char *size, uint64_t seed)
 {
@@ -176,11 +193,27 @@ static void add_image(struct scripted *scripted, const char *name, const char *t
 	if (options.layers == 0 || options.layers > SCRIPTED_LAYERS_MAX)
 		refuse(layers);
 	scripted_add_image(scripted, name, tag, &options, &image);
-	printf("{\"image\":\"%s:%s\",\"manifest\":\"%s\",\"config\":\"%s\",\"bytes\":%" PRIu64 ",\"layers\":[", name,
-	       tag, image.manifest, image.config, image.bytes);
-	for (unsigned i = 0; i < image.layers; i++)
-		printf("%s\"%s\"", i ? "," : "", image.layer[i]);
-	printf("]}\n");
+	print_image(name, tag, &image);
+}
+
+static void add_layer(struct scripted *scripted, const char *name, const char *tag, const char *path)
+{
+	struct scripted_bytes layer = {0};
+	struct scripted_image image;
+	struct stat found;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	void *data;
+	if (fd < 0 || fstat(fd, &found) < 0 || found.st_size == 0)
+		refuse(path);
+	layer.len = (size_t)found.st_size;
+	data = mmap(NULL, layer.len, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (data == MAP_FAILED)
+		refuse(path);
+	layer.data = data;
+	scripted_add_image_of(scripted, name, tag, &layer, 1, &image);
+	munmap(data, layer.len);
+	close(fd);
+	print_image(name, tag, &image);
 }
 
 static void add_thing(struct scripted *scripted, const struct thing *thing, uint64_t number)
@@ -201,6 +234,8 @@ static void add_thing(struct scripted *scripted, const struct thing *thing, uint
 			_cleanup_free_ char *name = mem_printf("%s-%" PRIu64, parts[0], i);
 			add_image(scripted, name, "latest", parts[2], parts[3], number * 1000000 + i);
 		}
+	} else if (thing->what == LAYER && count == 3) {
+		add_layer(scripted, parts[0], parts[1], parts[2]);
 	} else {
 		refuse(thing->text);
 	}

@@ -53,25 +53,16 @@ static void make_layer(unsigned files, struct buf *layer)
 }
 
 /* An image of these layers, as TAG of team/app; the digest of the last layer. */
-static void add_image(struct scripted *upstream, const char *tag, const struct buf *layers, size_t count,
+static void add_image(struct scripted *upstream, const char *tag, const struct buf *layers, unsigned count,
 		      char digest[SCRIPTED_DIGEST_MAX])
 {
-	static const char config[] = "{\"os\":\"linux\",\"architecture\":\"amd64\"}";
-	_cleanup_(buf_dispose) struct buf manifest = {0};
-	char config_digest[SCRIPTED_DIGEST_MAX];
+	struct scripted_bytes bytes[SCRIPTED_LAYERS_MAX];
+	struct scripted_image image;
 
-	scripted_add_blob_bytes(upstream, "team/app", config, strlen(config), config_digest);
-	buf_printf(&manifest,
-		   "{\"schemaVersion\":2,\"mediaType\":\"%s\",\"config\":{\"mediaType\":\"%s\",\"digest\":\"%s\","
-		   "\"size\":%zu},\"layers\":[",
-		   SCRIPTED_TYPE_MANIFEST, SCRIPTED_TYPE_CONFIG, config_digest, strlen(config));
-	for (size_t i = 0; i < count; i++) {
-		scripted_add_blob_bytes(upstream, "team/app", layers[i].data, layers[i].len, digest);
-		buf_printf(&manifest, "%s{\"mediaType\":\"%s\",\"digest\":\"%s\",\"size\":%zu}", i ? "," : "",
-			   SCRIPTED_TYPE_LAYER, digest, layers[i].len);
-	}
-	buf_append_text(&manifest, "]}");
-	scripted_add_manifest(upstream, "team/app", tag, SCRIPTED_TYPE_MANIFEST, manifest.data, manifest.len, NULL);
+	for (unsigned i = 0; i < count; i++)
+		bytes[i] = (struct scripted_bytes){layers[i].data, layers[i].len};
+	scripted_add_image_of(upstream, "team/app", tag, bytes, count, &image);
+	strcpy(digest, image.layer[count - 1]);
 }
 
 static struct larder *start(struct wire *wire, struct scripted *upstream, const char *config)
