@@ -272,6 +272,7 @@ store: { path: $1, min_free: 0 }
 default_upstream: origin
 upstreams:
   origin: { url: "http://127.0.0.1:$UPSTREAM_PORT", tag_ttl: 1h }
+layers: { index: ${INDEX_LAYERS:-on_need} }
 YAML
 }
 

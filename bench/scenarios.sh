@@ -24,6 +24,8 @@ SCENARIOS=(
   "scale|how does all this grow with clients, blobs and the store?|rate"
   "burst|how long do connections wait that are opened all at once?|whole_max_ms"
   "start|how long from start to first answer?|first_answer_ms"
+  "fill-index|how much does indexing a layer, BENCH_LAYER, slow its cold pull?|seconds"
+  "part-reads|what is fetched of a layer, BENCH_LAYER, for small reads while it is not held?|mib_most"
   "memory|how much memory, idle and busy?|rss_mib"
 )
 
@@ -294,4 +296,93 @@ memory_round() {
   done
   measure blob-256 larder larder -c 256 "$BASE$(blob_path 3)"
   put_memory blob-256 larder rss_mib "$(memory_kib larder VmHWM)"
+}
+
+# need_layer: BENCH_LAYER is a file, a real layer of a GiB or so; tests/e2e/large-image makes one.
+need_layer() {
+  [ -f "${BENCH_LAYER:-}" ] || SKIPPED="not measured: BENCH_LAYER names no file of a layer (tests/e2e/large-image makes one)"
+}
+
+layer_path() {
+  echo "/v2/bench/layer/blobs/$(jq -r 'select(.image == "bench/layer:v1").layers[0]' "$W/upstream.log")"
+}
+
+ADMIN=http://127.0.0.1:5001
+metric() {
+  curl -fs "$ADMIN/metrics" | awk -v name="$1" '$1 == name { print $2 }'
+}
+
+is_indexed() {
+  [ "$(metric 'larder_layers_indexed_total{outcome="made"}')" = 1 ]
+}
+
+# fill-index: pulls with and without, in turns. CPU is counted until the index is there.
+fill_index_begin() {
+  need_layer
+}
+
+fill_once() {
+  local case=$1 cpu
+  INDEX_LAYERS=$2
+  start_larder_cold
+  cpu=$(cpu_ns larder)
+  measure "$case" "larder-$2" larder "$BASE$(layer_path)"
+  [ "$2" = on_need ] || wait_for 60 "the index" is_indexed
+  put "$case" "larder-$2" cpu_with_index_s "$(awk -v ns=$(($(cpu_ns larder) - cpu)) 'BEGIN { printf "%.3f\n", ns / 1e9 }')"
+  INDEX_LAYERS=
+}
+
+fill_index_round() {
+  start_upstream "${SHAPED[@]}" --blob 1:4K --layer "bench/layer:v1:$BENCH_LAYER"
+  fill_once 400Mbit on_need
+  fill_once 400Mbit while_filling
+  start_upstream --blob 1:4K --layer "bench/layer:v1:$BENCH_LAYER"
+  fill_once unshaped on_need
+  fill_once unshaped while_filling
+}
+
+# part-reads: the layer is indexed, and lost; 100 places in its files are read, twice; then the whole is pulled.
+part_reads_begin() {
+  need_layer
+}
+
+# read_part PATH-ESCAPED START: sets PART_BYTES to what was fetched for 4 KiB.
+read_part() {
+  local before=$UP_BYTES
+  curl -fs -o "$W/part" -r "$2-$(($2 + 4095))" "$ADMIN/api/v1/file?ref=origin/bench/layer:v1&path=$1" ||
+    die "a part cannot be read: $(tail -n 1 "$W/larder.log")"
+  upstream_counters
+  PART_BYTES=$((UP_BYTES - before))
+}
+
+part_reads_round() {
+  local path start size digest before pass seen=()
+  start_upstream --blob 1:4K --layer "bench/layer:v1:$BENCH_LAYER"
+  start_larder_cold
+  curl -fs -o "$W/files.json" "$ADMIN/api/v1/files?ref=origin/bench/layer:v1&recursive=1" ||
+    die "the layer cannot be looked into: $(tail -n 1 "$W/larder.log")"
+  jq -r '.files[] | select(.type == "file" and .size > 4096) | "\(.path_escaped // (.path | @uri)) \(.size)"' "$W/files.json" |
+    shuf -n 100 --random-source="$BENCH_LAYER" >"$W/places"
+  stop larder
+  digest=$(layer_path)
+  digest=${digest##*sha256:}
+  rm "$W/store/blobs/sha256/${digest:0:2}/$digest"
+  start_larder
+  upstream_counters
+  before=$UP_BYTES
+  for pass in 1 2; do
+    seen=()
+    while read -r path size; do
+      start=$(($(printf '%s' "$path" | cksum | cut -d' ' -f1) % (size - 4096)))
+      read_part "$path" "$start"
+      seen+=("$PART_BYTES")
+    done <"$W/places"
+    printf '%s\n' "${seen[@]}" | sort -n | awk '{ all[NR] = $1; sum += $1 }
+      END { printf "mib_median %.3f\nmib_most %.3f\nmib_all %.3f\n", all[int((NR + 1) / 2)] / 1048576, all[NR] / 1048576, sum / 1048576 }' |
+      while read -r name value; do put "reads-$pass" larder "$name" "$value"; done
+  done
+  warm "$(layer_path)" "sha256:$digest"
+  upstream_counters
+  put reads-and-pull larder mib_all "$(awk -v n=$((UP_BYTES - before)) 'BEGIN { printf "%.3f\n", n / 1048576 }')"
+  put reads-and-pull layer mib_all "$(awk -v n="$(stat -L -c %s "$BENCH_LAYER")" 'BEGIN { printf "%.3f\n", n / 1048576 }')"
 }
