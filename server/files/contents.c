@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/count.h"
+#include "base/trim.h"
 #include "store/layer_file.h"
 
 #include <stdlib.h>
@@ -27,10 +28,12 @@ static void contents_free(struct contents *contents)
 	free(contents);
 }
 
-/* Under the lock: frees what has gone unused since `before_ms`, and then what is too much, the oldest first. */
-static void tidy(struct files *files, uint64_t before_ms)
+/* Under the lock: frees what has gone unused since `before_ms`, and then what is too much, the oldest first. Whether
+ * there was any. */
+static bool tidy(struct files *files, uint64_t before_ms)
 {
 	struct contents *contents, *next;
+	bool freed = false;
 	size_t kept = 0;
 
 	DL_FOREACH_SAFE (files->contents, contents, next) {
@@ -42,16 +45,21 @@ static void tidy(struct files *files, uint64_t before_ms)
 		kept -= contents->bytes;
 		DL_DELETE(files->contents, contents);
 		contents_free(contents);
+		freed = true;
 	}
+	return freed;
 }
 
 void files_tidy(struct files *files)
 {
 	uint64_t now = clock_ms();
+	bool freed;
 
 	pthread_mutex_lock(&files->lock);
-	tidy(files, now > KEPT_MS ? now - KEPT_MS : 0);
+	freed = tidy(files, now > KEPT_MS ? now - KEPT_MS : 0);
 	pthread_mutex_unlock(&files->lock);
+	if (freed)
+		trim_memory();
 }
 
 static bool has_all_indexes(struct files *files, const struct contents *contents)
@@ -143,7 +151,7 @@ void contents_close(struct files *files, struct contents *contents)
 	pthread_mutex_lock(&files->lock);
 	contents->used_ms = clock_ms();
 	contents->users--;
-	tidy(files, 0);
+	(void)tidy(files, 0);
 	pthread_mutex_unlock(&files->lock);
 }
 
