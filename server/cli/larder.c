@@ -19,6 +19,9 @@
 #include <stdlib.h>
 
 #define WORK_THREADS 3
+/* Each waits for the disk nearly all the time, and those that wait at once share a commit of the file system's journal
+ * and of the index: what one alone takes, many take together. */
+#define DISK_THREADS 16
 
 static void upstream_options(const struct config_upstream *from, struct pull_upstream_options *to)
 {
@@ -70,6 +73,7 @@ static void with_upstreams(struct larder *larder, const struct config *config,
 	struct pull_options options = {
 		.store = larder->store,
 		.work = larder->work,
+		.disk = larder->disk,
 		.loop = larder->loop,
 		.upstreams = upstreams,
 		.upstream_count = config->upstream_count,
@@ -159,6 +163,7 @@ static int make_admin(struct larder *larder, const struct config *config, struct
 int larder_start(struct larder *larder, const struct config *config, struct err *err)
 {
 	larder->work = work_start(WORK_THREADS);
+	larder->disk = work_start(DISK_THREADS);
 	if (loop_start(&larder->loop, err))
 		return EXIT_SOME_FAILED;
 	with_upstreams(larder, config, start_pull);
@@ -208,6 +213,7 @@ void larder_close(struct larder *larder)
 	pull_free(larder->pull);
 	loop_stop(larder->loop);
 	work_stop(larder->work);
+	work_stop(larder->disk);
 	store_close(larder->store);
 	hot_free(larder->hot);
 	free(larder->traffic);

@@ -23,7 +23,7 @@ struct work;
 
 struct larder {
 	struct store *store;
-	struct work *work;
+	struct work *work, *disk;
 	struct loop *loop;
 	struct pull *pull;
 	struct files *files;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One image: its manifests and blobs, some of them side by side. Layers have as many slots as were asked for; what is
- * small, and costs a round trip rather than bytes, has as many again, so that it does not wait behind them. */
+ * small, and costs a round trip rather than bytes, has as many again, so that it does not wait behind them. A slot is
+ * free once its bytes are here and right: that they are published is settle.c's to see. */
 #include "server/prefetch/prefetch_internal.h"
 
 #include "base/buf.h"
@@ -30,44 +31,18 @@ struct slot {
 struct fetch {
 	struct run *run;
 	struct baton *baton;
-	const struct image *image;
+	struct image *image;
 	const char *name; /* the image's */
 	struct parts parts;
 	struct slot *slots;
 	struct digest digest; /* of the image; algorithm 0: not known yet */
 	bool inside;          /* run_enter() let it in */
 	uint64_t bytes, held; /* of a dry run */
-	struct err err;       /* the first failure */
 };
-
-static bool is_blob(const struct part *part)
-{
-	return part->kind == PART_CONFIG || part->kind == PART_LAYER;
-}
 
 static unsigned slot_count(const struct fetch *fetch)
 {
 	return 2 * fetch->run->wanted.layers_at_once;
-}
-
-static void note_failure(struct fetch *fetch, const struct part *part, const struct err *err)
-{
-	static const char *const kinds[] = {[PART_MANIFEST] = "manifest",
-					    [PART_CONFIG] = "configuration",
-					    [PART_LAYER] = "layer",
-					    [PART_REFERRERS] = "list of referrers of",
-					    [PART_SIGNATURE] = "signature of"};
-	char text[DIGEST_TEXT_MAX];
-
-	if (is_blob(part))
-		job_add(fetch->run->job, JOB_LAYERS_FAILED, 1);
-	if (fetch->err.code)
-		return;
-	if (part->digest.algorithm)
-		err_set(&fetch->err, err->code, "%s %s: %s", kinds[part->kind], digest_format(&part->digest, text),
-			err->text);
-	else
-		fetch->err = *err;
 }
 
 /* Counting. */
@@ -111,7 +86,7 @@ static void add_companions(struct fetch *fetch)
 }
 
 /* Before what is pinned comes, so that nothing of it is evicted again. */
-static void pin(struct fetch *fetch)
+static void pin(struct fetch *fetch, const struct part *part)
 {
 	const struct image *image = fetch->image;
 	const struct wanted *wanted = &fetch->run->wanted;
@@ -119,9 +94,12 @@ static void pin(struct fetch *fetch)
 	struct index_pin reference = {.repository = {pull_upstream_name(image->upstream), image->repository},
 				      .reference = image->reference,
 				      .platforms = platforms};
+	struct err err;
 
-	if (wanted->pin && !wanted->dry_run && pin_add(fetch->run->store, wanted->pin, &reference, 1, &fetch->err))
-		log_warn("cannot pin %s/%s: %s", reference.repository.upstream, image->repository, fetch->err.text);
+	if (wanted->pin && !wanted->dry_run && pin_add(fetch->run->store, wanted->pin, &reference, 1, &err)) {
+		log_warn("cannot pin %s/%s: %s", reference.repository.upstream, image->repository, err.text);
+		settle_failure(fetch->run, fetch->image, part, &err);
+	}
 }
 
 static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err)
@@ -141,7 +119,7 @@ static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err
 	if (first) {
 		fetch->digest = *digest;
 		add_companions(fetch);
-		pin(fetch);
+		pin(fetch, slot->part);
 	}
 	return parts_read_manifest(&fetch->parts, &fetch->run->wanted, pull_manifest_data(slot->manifest), size,
 				   slot->part->depth, err);
@@ -230,26 +208,37 @@ static int slot_poll(struct slot *slot, struct err *err)
 	struct waiter *waiter = &slot->call.waiter;
 
 	if (slot->blob)
-		return pull_blob_poll(slot->blob, waiter, err);
+		return pull_blob_poll_fetched(slot->blob, waiter, err);
 	return slot->manifest ? pull_manifest_poll(slot->manifest, waiter, err)
 			      : pull_referrers_poll(slot->referrers, waiter, err);
 }
 
-/* The blob is held. */
-static void take_blob(struct fetch *fetch, struct slot *slot)
+/* It is here, if it was not before. */
+static void count_blob(struct fetch *fetch, struct slot *slot)
 {
 	bool held = pull_blob_status(slot->blob)->outcome == PULL_HIT;
 	uint64_t size = pull_blob_size(slot->blob);
 
 	if (!slot->counts)
 		return;
-	job_add(fetch->run->job, JOB_LAYERS_DONE, 1);
 	job_add(fetch->run->job, JOB_BYTES_TOTAL, (int64_t)(size - slot->part->size)); /* if it was not told */
-	if (!held) {
+	if (held)
+		job_add(fetch->run->job, JOB_BYTES_HELD, (int64_t)size);
+	else
 		count_arrived(fetch, slot, size);
-		return;
-	}
-	job_add(fetch->run->job, JOB_BYTES_HELD, (int64_t)size);
+}
+
+/* What is fetched leaves the slot to the next; until it is held too, the settler has it. */
+static void hand_over(struct fetch *fetch, struct slot *slot)
+{
+	struct fetched fetched = {.image = fetch->image,
+				  .part = {.kind = slot->part->kind, .digest = slot->part->digest},
+				  .counts = slot->counts,
+				  .arrived = slot->arrived};
+
+	fetched.blob = take_pointer(slot->blob);
+	fetched.manifest = take_pointer(slot->manifest);
+	settle(fetch->run, &fetched);
 }
 
 static void slot_done(struct fetch *fetch, struct slot *slot, int code, struct err *err)
@@ -260,10 +249,13 @@ static void slot_done(struct fetch *fetch, struct slot *slot, int code, struct e
 		switch (part->kind) {
 		case PART_MANIFEST:
 			code = take_manifest(fetch, slot, err);
+			if (code == 0)
+				hand_over(fetch, slot);
 			break;
 		case PART_CONFIG:
 		case PART_LAYER:
-			take_blob(fetch, slot);
+			count_blob(fetch, slot);
+			hand_over(fetch, slot);
 			break;
 		case PART_REFERRERS:
 			code = take_referrers(fetch, slot, err);
@@ -277,7 +269,7 @@ static void slot_done(struct fetch *fetch, struct slot *slot, int code, struct e
 		count_arrived(fetch, slot, 0);
 	/* A registry need not know of signatures at all. */
 	if (code && !(part->optional && (code == ERR_NOT_FOUND || code == ERR_DENIED)) && part->kind != PART_SIGNATURE)
-		note_failure(fetch, part, err);
+		settle_failure(fetch->run, fetch->image, part, err);
 }
 
 /* A dry run asks for manifests alone, which say what the rest would be. */
@@ -288,7 +280,7 @@ static bool is_only_told(struct fetch *fetch, const struct part *part)
 	struct err err;
 	bool held;
 
-	if (!run->wanted.dry_run || !is_blob(part))
+	if (!run->wanted.dry_run || !part_is_blob(part))
 		return false;
 	held = store_find_blob(run->store, &part->digest, &size, &err) == 0;
 	fetch->bytes += part->size;
@@ -303,21 +295,21 @@ static bool is_only_told(struct fetch *fetch, const struct part *part)
 
 /* The image. */
 
-/* Its own manifest is asked for ahead, the rest when it is the image's turn. */
-static bool may_go_on(struct fetch *fetch)
+/* The next part for a slot, layers in the even ones. An image's own manifest is asked for ahead, the rest when it is
+ * the image's turn. */
+static const struct part *next_part(struct fetch *fetch, unsigned slot)
 {
-	if (!fetch->inside && fetch->digest.algorithm) {
-		fetch->inside = run_enter(fetch->run);
-		if (fetch->inside)
-			job_begin(fetch->run->job, fetch->name);
+	if (!fetch->inside && run_enter(fetch->run, fetch->image)) {
+		fetch->inside = true;
+		job_begin(fetch->run->job, fetch->name);
 	}
-	return fetch->inside || !fetch->digest.algorithm;
+	return fetch->digest.algorithm && !fetch->inside ? NULL : parts_next(&fetch->parts, slot % 2 == 0);
 }
 
 /* Fills free slots and looks at those that were woken. False: nothing is left to do. */
 static bool turn(struct fetch *fetch, bool *moved)
 {
-	bool goes_on = may_go_on(fetch), any = !goes_on;
+	bool any = false;
 
 	for (unsigned i = 0; i < slot_count(fetch); i++) {
 		struct slot *slot = &fetch->slots[i];
@@ -325,7 +317,7 @@ static bool turn(struct fetch *fetch, bool *moved)
 		struct err err = {0};
 		int code;
 
-		while (goes_on && !slot->part && (part = parts_next(&fetch->parts, i % 2 == 0)))
+		while (!slot->part && (part = next_part(fetch, i)))
 			if (!is_only_told(fetch, part))
 				slot_open(fetch, slot, part);
 		any |= slot->part != NULL;
@@ -338,7 +330,7 @@ static bool turn(struct fetch *fetch, bool *moved)
 		slot_close(slot);
 		*moved = true;
 	}
-	return any;
+	return any || (fetch->digest.algorithm && !fetch->inside);
 }
 
 static void show_progress(struct fetch *fetch)
@@ -365,10 +357,9 @@ static void fetch_parts(struct fetch *fetch)
 		slot_close(&fetch->slots[i]);
 	free(fetch->slots);
 	parts_dispose(&fetch->parts);
-	if (fetch->inside) {
+	if (fetch->inside)
 		job_end(fetch->run->job, fetch->name);
-		run_leave(fetch->run);
-	}
+	run_leave(fetch->run, fetch->image);
 }
 
 static void note_plan(struct fetch *fetch)
@@ -377,13 +368,14 @@ static void note_plan(struct fetch *fetch)
 	struct run *run = fetch->run;
 
 	pthread_mutex_lock(&run->lock);
-	json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:I}", "image", fetch->name, "digest",
-						   digest_format(&fetch->digest, text), "bytes",
-						   (json_int_t)fetch->bytes, "held", (json_int_t)fetch->held));
+	if (fetch->image->err.code == 0)
+		json_array_append_new(run->plan, json_pack("{s:s, s:s, s:I, s:I}", "image", fetch->name, "digest",
+							   digest_format(&fetch->digest, text), "bytes",
+							   (json_int_t)fetch->bytes, "held", (json_int_t)fetch->held));
 	pthread_mutex_unlock(&run->lock);
 }
 
-void image_fetch(struct run *run, struct baton *baton, const struct image *image)
+void image_fetch(struct run *run, struct baton *baton, struct image *image)
 {
 	_cleanup_free_ char *name = image_name(image);
 	struct fetch fetch = {.run = run, .baton = baton, .image = image, .name = name};
@@ -392,11 +384,7 @@ void image_fetch(struct run *run, struct baton *baton, const struct image *image
 
 	parts_add(&fetch.parts, &first, &err);
 	fetch_parts(&fetch);
-	if (job_is_stopping(run->job))
-		return;
-	if (fetch.err.code == 0 && fetch.digest.algorithm && run->wanted.dry_run)
+	if (fetch.digest.algorithm && run->wanted.dry_run && !job_is_stopping(run->job))
 		note_plan(&fetch);
-	if (fetch.err.code)
-		job_fail(run->job, name, fetch.err.text);
-	job_add(run->job, fetch.err.code ? JOB_IMAGES_FAILED : JOB_IMAGES_DONE, 1);
+	settle_image(run, image);
 }

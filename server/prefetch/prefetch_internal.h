@@ -8,6 +8,7 @@
 #include "server/prefetch/baton.h"
 #include "server/prefetch/platform.h"
 #include "server/prefetch/prefetch.h"
+#include "server/prefetch/turns.h"
 #include "server/pull/pull.h"
 
 #include <pthread.h>
@@ -23,12 +24,25 @@ struct wanted {
 	bool dry_run;
 };
 
+/* The thread that waits for the disk. Under run->lock, but for the baton. */
+#define SETTLING_MAX 128 /* parts at once; each has a file open */
+struct settler {
+	struct baton baton;
+	pthread_cond_t room;
+	struct fetched *arrivals; /* handed over and not looked at yet */
+	unsigned count;           /* of all that settle */
+	bool ending;
+};
+
 struct image {
 	struct pull_upstream *upstream;
 	char *repository;
 	char *reference; /* a tag or a digest */
 	char *key;
 	UT_hash_handle hh;
+	struct turn turn; /* to have its parts fetched; under run->lock, as the next */
+	unsigned open;    /* what of it has not ended: its fetching, and each part that settles */
+	struct err err;   /* the first failure */
 };
 
 /* A digest that the run has met: what several images need counts once. */
@@ -45,15 +59,17 @@ struct run {
 
 	pthread_mutex_t lock; /* guards what follows */
 	pthread_cond_t more;  /* images were added, or there will be none */
+	struct turns turns;
 	struct image **images;
 	struct image *by_key; /* the same: each is there once */
 	size_t count, capacity, taken;
-	unsigned inside; /* images whose parts are being fetched */
-	bool resolved;   /* all are there */
+	bool resolved; /* all are there */
 	struct met *met;
 	json_t *plan;          /* of a dry run: what each image needs */
 	struct baton **batons; /* of all threads, for the end */
 	size_t baton_count;
+
+	struct settler settler;
 };
 
 /* Reads a request. ERR_INVALID. */
@@ -70,16 +86,18 @@ void resolve_reference(struct run *run, struct baton *baton, const char *text);
 
 /* run.c */
 void run_add_image(struct run *run, struct pull_upstream *upstream, const char *repository, const char *reference);
-/* Whether another image's parts may be fetched now: at most as many as were asked for at once. */
-bool run_enter(struct run *run);
-void run_leave(struct run *run);
+/* Whether this image's parts may be fetched now: at most as many images are inside as were asked for at once, and they
+ * go in as they were asked for. One that is inside and still waits for its manifest has its place. */
+bool run_enter(struct run *run, struct image *image);
+/* They have been, or will not be. */
+void run_leave(struct run *run, struct image *image);
 /* Whether it is met for the first time. */
 bool run_meet(struct run *run, const struct digest *digest);
 /* "UPSTREAM/REPOSITORY:TAG", or @DIGEST; for the caller to free. */
 char *image_name(const struct image *image);
 
 /* image.c: fetches one, on a thread with that baton. */
-void image_fetch(struct run *run, struct baton *baton, const struct image *image);
+void image_fetch(struct run *run, struct baton *baton, struct image *image);
 
 /* parts.c: what a manifest names. */
 enum part_kind {
@@ -97,6 +115,10 @@ struct part {
 	unsigned depth;
 	bool optional; /* that the upstream does not have it is no failure */
 };
+static inline bool part_is_blob(const struct part *part)
+{
+	return part->kind == PART_CONFIG || part->kind == PART_LAYER;
+}
 #define PARTS_MAX       20000 /* of one image */
 #define PARTS_DEPTH_MAX 4
 struct parts {
@@ -114,3 +136,30 @@ int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const 
 /* A list of referrers: all that is in it. */
 int parts_read_referrers(struct parts *parts, const void *data, size_t len, unsigned depth, struct err *err);
 void parts_dispose(struct parts *parts);
+
+/*
+ * settle.c: what was fetched is in nobody's way any more, but not held before it is published, which is the disk's
+ * pace. One thread waits for that, for all images of a run; when the last part of an image has ended, the image has.
+ */
+struct fetched {
+	struct call call; /* first */
+	struct fetched *prev, *next;
+	struct image *image;
+	struct part part;
+	struct pull_blob *blob; /* or … */
+	struct pull_manifest *manifest;
+	bool counts;      /* the run met it for the first time */
+	uint64_t arrived; /* counted as fetched */
+};
+
+/* Hands over what was fetched: the struct is copied, its blob or manifest taken over. Waits while SETTLING_MAX others
+ * have not been published, and the job is not to end. */
+void settle(struct run *run, const struct fetched *fetched);
+/* Something of the image was not done. */
+void settle_failure(struct run *run, struct image *image, const struct part *part, const struct err *err);
+/* One of `image->open` has ended. */
+void settle_image(struct run *run, struct image *image);
+/* The thread's, with the run: until settler_end(). */
+void *settler_main(void *arg);
+/* All is handed over: the thread ends once it has settled. */
+void settler_end(struct run *run);

@@ -33,6 +33,8 @@ void run_add_image(struct run *run, struct pull_upstream *upstream, const char *
 		image->repository = mem_strdup(repository);
 		image->reference = mem_strdup(reference);
 		image->key = take_pointer(key);
+		image->turn.number = run->count;
+		image->open = 1;
 		HASH_ADD_KEYPTR(hh, run->by_key, image->key, strlen(image->key), image);
 		if (run->count == run->capacity) {
 			run->capacity = run->capacity ? 2 * run->capacity : 64;
@@ -45,23 +47,30 @@ void run_add_image(struct run *run, struct pull_upstream *upstream, const char *
 	pthread_mutex_unlock(&run->lock);
 }
 
-bool run_enter(struct run *run)
+/* run->lock is held. */
+static void wake_batons(struct run *run)
+{
+	for (size_t i = 0; i < run->baton_count; i++)
+		baton_wake(run->batons[i]);
+}
+
+bool run_enter(struct run *run, struct image *image)
 {
 	bool enters;
 
 	pthread_mutex_lock(&run->lock);
-	enters = run->inside < run->wanted.images_at_once;
-	run->inside += enters;
+	enters = turns_enter(&run->turns, &image->turn);
+	if (enters)
+		wake_batons(run); /* the next may have room too */
 	pthread_mutex_unlock(&run->lock);
 	return enters;
 }
 
-void run_leave(struct run *run)
+void run_leave(struct run *run, struct image *image)
 {
 	pthread_mutex_lock(&run->lock);
-	run->inside--;
-	for (size_t i = 0; i < run->baton_count; i++)
-		baton_wake(run->batons[i]);
+	turns_leave(&run->turns, &image->turn);
+	wake_batons(run);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -91,15 +100,17 @@ struct worker {
 };
 
 /* The next image, once there is one; NULL: there are no more. */
-static const struct image *next_image(struct run *run)
+static struct image *next_image(struct run *run)
 {
-	const struct image *image = NULL;
+	struct image *image = NULL;
 
 	pthread_mutex_lock(&run->lock);
 	while (run->taken == run->count && !run->resolved && !job_is_stopping(run->job))
 		pthread_cond_wait(&run->more, &run->lock);
 	if (run->taken < run->count && !job_is_stopping(run->job))
 		image = run->images[run->taken++];
+	if (image)
+		turns_enter(&run->turns, &image->turn); /* from here on it waits, if it is not inside */
 	pthread_mutex_unlock(&run->lock);
 	return image;
 }
@@ -107,7 +118,7 @@ static const struct image *next_image(struct run *run)
 static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
-	const struct image *image;
+	struct image *image;
 
 	pthread_setname_np(pthread_self(), "prefetch");
 	while ((image = next_image(worker->run)))
@@ -122,8 +133,8 @@ static void wake_all(void *arg)
 
 	pthread_mutex_lock(&run->lock);
 	pthread_cond_broadcast(&run->more);
-	for (size_t i = 0; i < run->baton_count; i++)
-		baton_wake(run->batons[i]);
+	pthread_cond_broadcast(&run->settler.room);
+	wake_batons(run);
 	pthread_mutex_unlock(&run->lock);
 }
 
@@ -147,40 +158,67 @@ static void resolve_all(struct run *run, struct baton *baton, const json_t *requ
 		job_fail(run->job, "", "there are more images than one job takes");
 }
 
+/* A run's threads: workers, and the one that settles. */
+struct crew {
+	struct worker *workers;
+	unsigned count, started;
+	pthread_t settler;
+	bool settles;
+};
+
+static void crew_start(struct crew *crew, struct run *run)
+{
+	pthread_attr_t attributes;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, STACK_BYTES);
+	crew->settles = pthread_create(&crew->settler, &attributes, settler_main, run) == 0;
+	while (crew->settles && crew->started < crew->count &&
+	       pthread_create(&crew->workers[crew->started].thread, &attributes, worker_main,
+			      &crew->workers[crew->started]) == 0)
+		crew->started++;
+	pthread_attr_destroy(&attributes);
+}
+
+/* Waits until all is done. */
+static void crew_end(struct crew *crew, struct run *run)
+{
+	for (unsigned i = 0; i < crew->started; i++)
+		pthread_join(crew->workers[i].thread, NULL);
+	if (!crew->settles)
+		return;
+	settler_end(run);
+	pthread_join(crew->settler, NULL);
+}
+
 static int run_threads(struct run *run, const json_t *request, struct err *err)
 {
 	/* As many again find out what theirs consist of, while the first are being fetched. */
-	unsigned wanted = 2 * run->wanted.images_at_once, started = 0;
-	struct worker *workers = mem_alloc(wanted * sizeof(*workers));
+	struct crew crew = {.count = 2 * run->wanted.images_at_once};
 	struct baton resolver;
-	pthread_attr_t attributes;
 
-	run->batons = mem_alloc((wanted + 1) * sizeof(*run->batons));
+	crew.workers = mem_alloc(crew.count * sizeof(*crew.workers));
+	run->batons = mem_alloc((crew.count + 2) * sizeof(*run->batons));
 	baton_init(&resolver);
+	baton_init(&run->settler.baton);
 	run->batons[run->baton_count++] = &resolver;
-	for (unsigned i = 0; i < wanted; i++) {
-		workers[i].run = run;
-		baton_init(&workers[i].baton);
-		run->batons[run->baton_count++] = &workers[i].baton;
+	run->batons[run->baton_count++] = &run->settler.baton;
+	for (unsigned i = 0; i < crew.count; i++) {
+		crew.workers[i].run = run;
+		baton_init(&crew.workers[i].baton);
+		run->batons[run->baton_count++] = &crew.workers[i].baton;
 	}
 	job_on_stop(run->job, wake_all, run);
-	pthread_attr_init(&attributes);
-	pthread_attr_setstacksize(&attributes, STACK_BYTES);
-	while (started < wanted &&
-	       pthread_create(&workers[started].thread, &attributes, worker_main, &workers[started]) == 0)
-		started++;
-	pthread_attr_destroy(&attributes);
-	if (started > 0)
+	crew_start(&crew, run);
+	if (crew.started > 0)
 		resolve_all(run, &resolver, request);
-	for (unsigned i = 0; i < started; i++)
-		pthread_join(workers[i].thread, NULL);
+	crew_end(&crew, run);
 	job_on_stop(run->job, NULL, NULL);
-	for (unsigned i = 0; i < wanted; i++)
-		baton_dispose(&workers[i].baton);
-	baton_dispose(&resolver);
+	for (size_t i = 0; i < run->baton_count; i++)
+		baton_dispose(run->batons[i]);
 	free(run->batons);
-	free(workers);
-	return started ? 0 : err_set(err, ERR_IO, "no thread can be started");
+	free(crew.workers);
+	return crew.started ? 0 : err_set(err, ERR_IO, "no thread can be started");
 }
 
 static void run_dispose(struct run *run)
@@ -200,6 +238,7 @@ static void run_dispose(struct run *run)
 		free(met);
 	}
 	json_decref(run->plan);
+	pthread_cond_destroy(&run->settler.room);
 	pthread_cond_destroy(&run->more);
 	pthread_mutex_destroy(&run->lock);
 }
@@ -212,6 +251,8 @@ int prefetch_run(void *arg, struct job *job, const json_t *request, struct err *
 
 	pthread_mutex_init(&run.lock, NULL);
 	pthread_cond_init(&run.more, NULL);
+	pthread_cond_init(&run.settler.room, NULL);
+	run.turns.max = run.wanted.images_at_once;
 	run.plan = json_array();
 	if (code == 0)
 		code = run_threads(&run, request, err);

@@ -47,7 +47,7 @@ void ask_release(struct ask *ask, struct waiter *waiter)
 	pull = ask->pull;
 	pthread_mutex_lock(&pull->lock);
 	if (waiter)
-		waiter_forget(&ask->waiters, waiter);
+		waiter_forget(ask->state == ASK_ANSWERED ? &ask->kept_waiters : &ask->waiters, waiter);
 	last = ask_unref(ask);
 	pthread_mutex_unlock(&pull->lock);
 	if (last)
@@ -70,11 +70,16 @@ static void run_job(struct work_job *job)
 {
 	struct ask *ask = (struct ask *)((char *)job - offsetof(struct ask, job));
 	struct pull *pull = ask->pull;
+	struct err err = {0};
 	bool last;
+	int code;
 
-	if (!ask->whether)
-		learn_keep(ask);
+	code = ask->whether ? 0 : learn_keep(ask, &err);
 	pthread_mutex_lock(&pull->lock);
+	if (code)
+		ask->keep_err = err;
+	ask->kept = true;
+	waiter_wake_all(&ask->kept_waiters);
 	leave_table(ask);
 	last = ask_unref(ask);
 	pthread_mutex_unlock(&pull->lock);
@@ -226,7 +231,7 @@ static void on_done(void *arg, const struct err *err)
 		leave_table(ask);
 	pthread_mutex_unlock(&pull->lock);
 	ask->job.run = run_job;
-	work_submit(pull->work, &ask->job);
+	work_submit(pull->disk, &ask->job);
 }
 
 static const struct registry_sink sink = {.on_answer = on_answer, .on_body = on_body, .on_done = on_done};
@@ -322,6 +327,7 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 	if (known_missing) {
 		err_set(&ask->err, ERR_NOT_FOUND, "%s did not have it a moment ago", request->upstream->name);
 		ask->state = ASK_ANSWERED;
+		ask->kept = true;
 	} else if (!pull->closing) {
 		ask->refs++;
 		pull->jobs++;
@@ -355,6 +361,26 @@ int ask_poll(struct ask *ask, struct waiter *waiter, bool impatient, const struc
 	return code;
 }
 
+int ask_poll_kept(struct ask *ask, struct waiter *waiter, struct err *err)
+{
+	struct pull *pull = ask->pull;
+	int code = 0;
+
+	pthread_mutex_lock(&pull->lock);
+	if (ask->kept) {
+		code = ask->keep_err.code;
+		if (code)
+			*err = ask->keep_err;
+	} else if (pull->closing) {
+		code = err_set(err, ERR_CANCELLED, "larder is shutting down");
+	} else {
+		waiter_register(&ask->kept_waiters, waiter);
+		code = ERR_AGAIN;
+	}
+	pthread_mutex_unlock(&pull->lock);
+	return code;
+}
+
 void ask_in_background(struct pull *pull, const struct ask_request *request)
 {
 	bool joined;
@@ -366,6 +392,8 @@ void asks_fail_all(struct pull *pull)
 {
 	struct ask *ask, *next;
 
-	HASH_ITER (hh, pull->asks, ask, next)
+	HASH_ITER (hh, pull->asks, ask, next) {
 		waiter_wake_all(&ask->waiters);
+		waiter_wake_all(&ask->kept_waiters);
+	}
 }

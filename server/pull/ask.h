@@ -47,6 +47,9 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 /* 0: *result is valid until ask_release(). ERR_AGAIN: the waiter was paused. Else the error. An impatient client is
  * told ERR_UPSTREAM when the upstream keeps it waiting for HEALTH_PATIENCE_MS; the ask goes on. */
 int ask_poll(struct ask *ask, struct waiter *waiter, bool impatient, const struct ask_result **result, struct err *err);
+/* Behind an ask_poll() that said 0: 0 once what was learnt is written. ERR_AGAIN: the waiter was paused. Else why it is
+ * not. */
+int ask_poll_kept(struct ask *ask, struct waiter *waiter, struct err *err);
 /* Asks without waiting for the answer: what is learnt is written down as ever. */
 void ask_in_background(struct pull *pull, const struct ask_request *request);
 /* Takes NULL; `waiter` may be NULL. */

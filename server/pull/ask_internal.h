@@ -11,7 +11,7 @@ struct ask {
 	UT_hash_handle hh;
 	unsigned refs; /* the table's, and one a client */
 	enum { ASK_RUNNING, ASK_ANSWERED } state;
-	struct waiter *waiters;
+	struct waiter *waiters, *kept_waiters;
 
 	struct pull_upstream *upstream;
 	enum registry_kind kind;
@@ -31,6 +31,8 @@ struct ask {
 	struct err err;
 	struct work_job job; /* writes what was learnt */
 	bool left;           /* the table already */
+	bool kept;           /* what was learnt is written, or cannot be: then why not; under pull->lock */
+	struct err keep_err;
 
 	struct loop_task arm;    /* sets the timer; posted before the call … */
 	struct loop_task late;   /* … or when a client joins what prefetch asked */
@@ -43,5 +45,6 @@ struct ask {
 
 /* Checks a good answer on the loop's thread, before anybody sees it: sets ask->err when it is not what it should be. */
 void learn_check(struct ask *ask);
-/* Writes down what was learnt. Blocks: on a worker thread. */
-void learn_keep(struct ask *ask);
+/* Writes down what was learnt; what of it cannot be is said in the log. Blocks: on a worker thread. ERR_NO_SPACE,
+ * ERR_IO: a manifest is not held now. */
+int learn_keep(struct ask *ask, struct err *err);

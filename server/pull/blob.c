@@ -12,9 +12,11 @@
 #include <unistd.h>
 
 enum blob_state {
-	BLOB_LOOK,   /* what is held or flies?                    -> READY, PROBE, FLIGHT, FAILED */
-	BLOB_PROBE,  /* the upstream is asked for its head        -> LOOK (it belongs here), READY (HEAD), FAILED */
-	BLOB_FLIGHT, /* waits for the flight to tell the size     -> READY, FAILED */
+	BLOB_LOOK,    /* what is held or flies?                   -> READY, PROBE, FLIGHT, FAILED */
+	BLOB_PROBE,   /* the upstream is asked for its head       -> LOOK (it belongs here), READY (HEAD), FAILED */
+	BLOB_FLIGHT,  /* waits for the flight to tell the size    -> READY, FAILED; ahead: to be over -> FETCHED, FAILED
+		       */
+	BLOB_FETCHED, /* ahead: waits until it is published       -> READY, FAILED */
 	BLOB_READY,
 	BLOB_FAILED,
 };
@@ -263,9 +265,9 @@ static void remember_missing(struct pull_blob *blob)
 	pthread_mutex_unlock(&blob->pull->lock);
 }
 
-static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *waiter)
+static enum blob_state wait_for_flight(struct pull_blob *blob, struct waiter *waiter)
 {
-	int code = blob->ahead ? flight_poll_end(blob->flight, waiter, &blob->size, &blob->err)
+	int code = blob->ahead ? flight_poll_fetched(blob->flight, waiter, &blob->size, &blob->err)
 			       : flight_poll(blob->flight, waiter, &blob->size, &blob->version, &blob->err);
 
 	if (code == ERR_AGAIN)
@@ -274,15 +276,35 @@ static enum blob_state wait_for_size(struct pull_blob *blob, struct waiter *wait
 		remember_missing(blob);
 	if (code == 0 && blob->status.outcome == PULL_MISS && !flight_is_kept(blob->flight))
 		blob->status.outcome = PULL_PASSED;
+	if (code)
+		return BLOB_FAILED;
+	return blob->ahead ? BLOB_FETCHED : BLOB_READY;
+}
+
+static enum blob_state wait_for_end(struct pull_blob *blob, struct waiter *waiter)
+{
+	int code = flight_poll_end(blob->flight, waiter, &blob->size, &blob->err);
+
+	if (code == ERR_AGAIN)
+		return BLOB_FETCHED;
 	return code ? BLOB_FAILED : BLOB_READY;
 }
 
-int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *err)
+/* Until it is in this state, or a later one. */
+static int poll_until(struct pull_blob *blob, enum blob_state wanted, struct waiter *waiter, struct err *err)
 {
 	blob->waiter = waiter;
 	for (;;) {
 		enum blob_state before = blob->state;
 
+		if (before == BLOB_FAILED) {
+			*err = blob->err;
+			return err->code;
+		}
+		if (before >= wanted) {
+			blob->waiter = NULL; /* it is on no list, and may be gone by the time that this is closed */
+			return 0;
+		}
 		switch (before) {
 		case BLOB_LOOK:
 			blob->state = look(blob);
@@ -291,17 +313,27 @@ int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *er
 			blob->state = probe(blob, waiter);
 			break;
 		case BLOB_FLIGHT:
-			blob->state = wait_for_size(blob, waiter);
+			blob->state = wait_for_flight(blob, waiter);
 			break;
-		case BLOB_READY:
-			return 0;
-		case BLOB_FAILED:
-			*err = blob->err;
-			return err->code;
+		case BLOB_FETCHED:
+			blob->state = wait_for_end(blob, waiter);
+			break;
+		default:
+			break;
 		}
 		if (blob->state == before)
 			return ERR_AGAIN; /* the waiter was paused */
 	}
+}
+
+int pull_blob_poll(struct pull_blob *blob, struct waiter *waiter, struct err *err)
+{
+	return poll_until(blob, BLOB_READY, waiter, err);
+}
+
+int pull_blob_poll_fetched(struct pull_blob *blob, struct waiter *waiter, struct err *err)
+{
+	return poll_until(blob, BLOB_FETCHED, waiter, err);
 }
 
 /* Results. */

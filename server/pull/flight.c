@@ -120,6 +120,7 @@ static void flight_set_state(struct flight *flight, enum flight_state state)
 	pthread_mutex_lock(&flight->lock);
 	flight->state = state;
 	waiter_wake_all(&flight->waiters);
+	waiter_wake_all(&flight->end_waiters);
 	pthread_mutex_unlock(&flight->lock);
 }
 
@@ -199,7 +200,7 @@ static void flight_complete(struct flight *flight)
 	}
 	flight_set_state(flight, code == 0 ? FLIGHT_VERIFIED : FLIGHT_CHECKING);
 	flight->end_job.run = end_complete;
-	work_submit(flight->pull->work, &flight->end_job);
+	work_submit(flight->pull->disk, &flight->end_job);
 }
 
 /* The sink, on the loop's thread. */

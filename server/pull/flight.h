@@ -52,8 +52,10 @@ bool flight_is_from(const struct flight *flight, const struct pull_upstream *ups
 /* 0: the size is known, and which version of the bytes it is of. ERR_AGAIN: the waiter was paused. Else why the flight
  * failed. */
 int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, unsigned *version, struct err *err);
-/* For who does not read: 0 once it is published and linked, with its size. ERR_AGAIN: the waiter was paused. Else why
- * not. */
+/* For who does not read: 0 once its digest proved right, with its size. ERR_AGAIN: the waiter was paused. Else why not.
+ */
+int flight_poll_fetched(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
+/* Likewise: 0 once it is published and linked. */
 int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
 /* False: the disk takes no more, and what arrives is passed on without being kept. May turn out only later. */
 bool flight_is_kept(struct flight *flight);

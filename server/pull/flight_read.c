@@ -71,6 +71,16 @@ bool flight_is_kept(struct flight *flight)
 	return kept;
 }
 
+int flight_poll_fetched(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)
+{
+	pthread_mutex_lock(&flight->lock);
+	if (flight->state != FLIGHT_VERIFIED)
+		return wait_in(&flight->end_waiters, flight, waiter, err);
+	*size = flight->size;
+	pthread_mutex_unlock(&flight->lock);
+	return 0;
+}
+
 int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)
 {
 	int code;

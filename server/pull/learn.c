@@ -129,7 +129,7 @@ static bool forgets_what_is_held(struct ask *ask, const struct index_repository 
 	       store_find_blob(ask->pull->store, &ask->result.digest, &size, &err) != 0;
 }
 
-static void learn_manifest(struct ask *ask)
+static int learn_manifest(struct ask *ask, struct err *err)
 {
 	const struct ask_result *result = &ask->result;
 	struct index_repository repository = {.upstream = ask->upstream->name, .repository = ask->repository};
@@ -138,16 +138,18 @@ static void learn_manifest(struct ask *ask)
 		{.kind = INDEX_PUT_LINK, .repository = repository, .digest = &result->digest}};
 	const char *data = result->body.data ? result->body.data : "";
 	size_t count = 1;
-	struct err err = {0};
+	int code;
 
 	if (result->digest.algorithm == 0 || (ask->head && forgets_what_is_held(ask, &repository)))
-		return;
+		return 0;
 	/* What it references is kept with it: written down before the link by which it is served. */
-	if (!ask->head && (store_put_blob(ask->pull->store, &result->digest, data, result->body.len, &err) ||
-			   manifest_record(ask->pull->store, &result->digest, data, result->body.len, &err))) {
+	code = ask->head ? 0 : store_put_blob(ask->pull->store, &result->digest, data, result->body.len, err);
+	if (!ask->head && !code)
+		code = manifest_record(ask->pull->store, &result->digest, data, result->body.len, err);
+	if (code) {
 		log_debug("cannot keep manifest %s/%s %s: %s", ask->upstream->name, ask->repository, ask->reference,
-			  err.text);
-		return;
+			  err->text);
+		return code;
 	}
 	memcpy(changes[0].link.media_type, result->media_type, sizeof(result->media_type));
 	if (ask->wanted.algorithm == 0) {
@@ -157,9 +159,11 @@ static void learn_manifest(struct ask *ask)
 		changes[count++] = (struct index_change){
 			.kind = INDEX_PUT_TAG, .repository = repository, .tag = ask->reference, .tag_record = &tag};
 	}
-	if (index_write(ask->pull->index, changes, count, &err))
+	code = index_write(ask->pull->index, changes, count, err);
+	if (code)
 		log_warn("cannot keep what %s/%s %s means: %s", ask->upstream->name, ask->repository, ask->reference,
-			 err.text);
+			 err->text);
+	return code;
 }
 
 /* That nothing refers to a manifest which is not even held is remembered in memory alone: there is no end to such
@@ -189,25 +193,26 @@ static void keep_referrers(struct ask *ask)
 			 ask->reference, err.text);
 }
 
-void learn_keep(struct ask *ask)
+int learn_keep(struct ask *ask, struct err *err)
 {
 	struct index_change change = {.repository = {ask->upstream->name, ask->repository}};
-	struct err err;
+	int code = 0;
 
 	if (ask->err.code == ERR_NOT_FOUND && ask->kind == REGISTRY_MANIFEST && ask->wanted.algorithm == 0) {
 		change.kind = INDEX_DELETE_TAG;
 		change.tag = ask->reference;
-		index_write(ask->pull->index, &change, 1, &err);
+		code = index_write(ask->pull->index, &change, 1, err);
 	} else if (ask->err.code == 0 && ask->kind == REGISTRY_MANIFEST) {
-		learn_manifest(ask);
+		code = learn_manifest(ask, err);
 	} else if (ask->err.code == 0 && ask->kind == REGISTRY_BLOB) {
 		change.kind = INDEX_PUT_LINK;
 		change.digest = &ask->wanted;
-		index_write(ask->pull->index, &change, 1, &err);
+		code = index_write(ask->pull->index, &change, 1, err);
 	} else if (ask->err.code == 0 && ask->kind == REGISTRY_TAGS) {
 		page_cache_put(ask->pull->pages, ask->key, ask->result.body.data, ask->result.body.len,
 			       ask->result.next);
 	} else if (ask->err.code == 0 && ask->kind == REGISTRY_REFERRERS) {
 		keep_referrers(ask);
 	}
+	return code;
 }

@@ -408,6 +408,7 @@ int pull_manifest_poll(struct pull_manifest *manifest, struct waiter *waiter, st
 			manifest->state = fetch(manifest, waiter);
 			break;
 		case MANIFEST_READY:
+			manifest->waiter = NULL; /* it is on no list */
 			return 0;
 		case MANIFEST_FAILED:
 			*err = manifest->err;
@@ -417,6 +418,14 @@ int pull_manifest_poll(struct pull_manifest *manifest, struct waiter *waiter, st
 		    (before == MANIFEST_RESOLVE || before == MANIFEST_FETCH))
 			return ERR_AGAIN; /* the waiter was paused */
 	}
+}
+
+int pull_manifest_poll_kept(struct pull_manifest *manifest, struct waiter *waiter, struct err *err)
+{
+	int code = manifest->ask ? ask_poll_kept(manifest->ask, waiter, err) : 0;
+
+	manifest->waiter = code == ERR_AGAIN ? waiter : NULL;
+	return code;
 }
 
 /* Results. */

@@ -56,6 +56,7 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->store = options->store;
 	pull->index = store_index(options->store);
 	pull->work = options->work;
+	pull->disk = options->disk;
 	pull->loop = options->loop;
 	pull->offline = options->offline;
 	pull->sizes = sizes_new();

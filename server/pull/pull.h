@@ -63,7 +63,8 @@ struct pull_upstream_options {
 
 struct pull_options {
 	struct store *store;
-	struct work *work;
+	struct work *work; /* for what blocks shortly */
+	struct work *disk; /* for what waits until the disk has it */
 	struct loop *loop;
 	const struct pull_upstream_options *upstreams; /* copied */
 	size_t upstream_count;
@@ -132,7 +133,10 @@ struct pull_blob *pull_blob_open(struct pull *pull, struct pull_upstream *upstre
  * read then. */
 struct pull_blob *pull_blob_open_ahead(struct pull *pull, struct pull_upstream *upstream, const char *repository,
 				       const struct digest *digest);
-/* How many of its bytes are there, while poll() says ERR_AGAIN. */
+/* As poll(), but 0 as soon as all of it is here and proved right: nothing more is asked of the upstream, and poll()
+ * then waits for the disk. No waiter is registered by then, so another thread may do that. */
+int pull_blob_poll_fetched(struct pull_blob *blob, struct waiter *waiter, struct err *err);
+/* How many of its bytes are there, while either says ERR_AGAIN. */
 uint64_t pull_blob_arrived(const struct pull_blob *blob);
 /* Of what is held, or flies: nothing is fetched or asked for it, ERR_NOT_FOUND else. */
 struct pull_blob *pull_blob_open_present(struct pull *pull, struct pull_upstream *upstream, const char *repository,
@@ -157,6 +161,8 @@ void pull_blob_close(struct pull_blob *blob);
 struct pull_manifest *pull_manifest_open(struct pull *pull, struct pull_upstream *upstream, const char *repository,
 					 const char *reference, const char *accept, bool head);
 int pull_manifest_poll(struct pull_manifest *manifest, struct waiter *waiter, struct err *err);
+/* After poll() returned 0: 0 once what was fetched is in the store. Another thread may go on with it from here. */
+int pull_manifest_poll_kept(struct pull_manifest *manifest, struct waiter *waiter, struct err *err);
 const struct digest *pull_manifest_digest(const struct pull_manifest *manifest);
 const char *pull_manifest_media_type(const struct pull_manifest *manifest);
 uint64_t pull_manifest_size(const struct pull_manifest *manifest);

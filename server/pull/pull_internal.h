@@ -44,7 +44,7 @@ struct upstreams {
 struct pull {
 	struct store *store;
 	struct index *index;
-	struct work *work;
+	struct work *work, *disk;
 	struct loop *loop;
 	struct upstreams *upstreams;         /* atomic: those in force */
 	uint64_t reconfigured;               /* atomic: how often others took their place */

@@ -159,7 +159,7 @@ static void goes_on_after(struct wire *wire, void (*end)(struct larder *larder))
 				      &(struct scripted_rule){.path = path, .stall = true, .stall_at = size / 2});
 	_cleanup_free_ char *id = job_start(bed.larder, PREFETCH,
 					    "{\"images\": [\"team/app:1\", \"team/app:2\"], \"image_parallel\": 1}");
-	/* One layer, and of the other what comes before the stall, less what is on its way. */
+	/* The first image, one layer, and of the other what comes before the stall, less what is on its way. */
 	wait_fetched(bed.larder, id, size + size / 2 - MIB / 2);
 	/* What was fetched is published a moment later. */
 	_cleanup_free_ char *held = mem_printf("/v2/team/app/blobs/%s", first.layer[0]);
@@ -187,6 +187,27 @@ WIRE_TEST(job_goes_on_after_a_restart)
 WIRE_TEST(job_goes_on_after_a_kill)
 {
 	goes_on_after(wire, larder_kill);
+}
+
+WIRE_TEST(what_a_job_that_is_done_fetched_survives_a_kill)
+{
+	struct bed bed = bed_new(wire);
+
+	for (unsigned i = 0; i < 10; i++) {
+		_cleanup_free_ char *tag = mem_printf("%u", i), *check = NULL;
+		_cleanup_free_ char *body = mem_printf("{\"images\": [\"team/app:%u\"]}", i);
+		struct scripted_image image;
+		json_t *answer;
+
+		add_image(&bed, tag, 65536, &image);
+		json_decref(job_run(bed.larder, PREFETCH, body, "done"));
+		larder_kill(bed.larder);
+		larder_restart(bed.larder);
+		check = mem_printf("/api/v1/check?ref=team/app:%u", i);
+		answer = admin_json(bed.larder, "GET", check, NULL, 200);
+		assert_true(json_is_true(json_object_get(answer, "complete")));
+		json_decref(answer);
+	}
 }
 
 WIRE_TEST(ended_jobs_are_remembered_over_a_restart)
@@ -337,6 +358,7 @@ int main(void)
 		WIRE_CASE(cancelled_job_ends_and_starts_nothing_more),
 		WIRE_CASE(job_goes_on_after_a_restart),
 		WIRE_CASE(job_goes_on_after_a_kill),
+		WIRE_CASE(what_a_job_that_is_done_fetched_survives_a_kill),
 		WIRE_CASE(ended_jobs_are_remembered_over_a_restart),
 		WIRE_CASE(schedule_keeps_a_set_warm_from_the_start),
 		WIRE_CASE(schedule_that_means_nothing_is_refused_with_its_place),

@@ -135,6 +135,57 @@ WIRE_TEST(blob_that_several_images_need_is_fetched_once)
 	expect_count(bed.upstream, "GET", "*/blobs/*", 4);
 }
 
+/* Of one image: from its first blob's request to the end of its last's. */
+struct span {
+	double from_ms, to_ms;
+};
+
+static struct span span_of(struct bed *bed, unsigned image)
+{
+	_cleanup_free_ char *blobs = mem_printf("*/team/many-%u/blobs/*", image);
+	struct span span = {0};
+	size_t count;
+	struct scripted_record *records = scripted_records(bed->upstream, "GET", blobs, &count);
+
+	assert_int_equal(count, 4);
+	span.from_ms = records[0].at_ms;
+	for (size_t i = 0; i < count; i++)
+		span.to_ms = records[i].end_ms > span.to_ms ? records[i].end_ms : span.to_ms;
+	scripted_records_free(records, count);
+	return span;
+}
+
+WIRE_TEST(never_more_images_are_fetched_at_once_than_asked_for)
+{
+	enum { IMAGES = 12, AT_ONCE = 3 };
+	struct bed bed = bed_with(wire, NULL, "max_connections: 64");
+	_cleanup_(buf_dispose) struct buf body = {0};
+	struct span spans[IMAGES];
+	unsigned most = 0;
+
+	buf_printf(&body, "{\"image_parallel\": %d, \"layer_parallel\": 8, \"images\": [", AT_ONCE);
+	for (unsigned i = 0; i < IMAGES; i++) {
+		_cleanup_free_ char *repository = mem_printf("team/many-%u", i);
+
+		add_image(&bed, repository, "1", 100 + i, NULL);
+		buf_printf(&body, "%s\"%s:1\"", i ? "," : "", repository);
+	}
+	buf_append_text(&body, "]}");
+	/* Long enough that images which may be fetched at once are. */
+	scripted_add_rule(bed.upstream, &(struct scripted_rule){.path = "*/blobs/*", .delay_ms = 50});
+	prefetch(&bed, body.data, "done", NULL);
+	for (unsigned i = 0; i < IMAGES; i++)
+		spans[i] = span_of(&bed, i);
+	for (unsigned i = 0; i < IMAGES; i++) {
+		unsigned beside = 0;
+
+		for (unsigned j = 0; j < IMAGES; j++)
+			beside += spans[j].from_ms <= spans[i].from_ms && spans[i].from_ms < spans[j].to_ms;
+		most = beside > most ? beside : most;
+	}
+	assert_int_equal(most, AT_ONCE);
+}
+
 WIRE_TEST(platforms_are_chosen_and_the_index_is_whole)
 {
 	struct bed bed = bed_new(wire);
@@ -339,6 +390,7 @@ int main(void)
 		WIRE_CASE(image_is_held_whole_and_counted),
 		WIRE_CASE(second_run_fetches_no_manifest_and_no_blob),
 		WIRE_CASE(blob_that_several_images_need_is_fetched_once),
+		WIRE_CASE(never_more_images_are_fetched_at_once_than_asked_for),
 		WIRE_CASE(platforms_are_chosen_and_the_index_is_whole),
 		WIRE_CASE(referrers_and_signatures_come_along),
 		WIRE_CASE(failure_names_the_image_and_the_rest_goes_on),
