@@ -71,10 +71,10 @@ docker_answers() {
   docker -H "unix://$T/docker.sock" version >"$T/version" 2>&1 || service_ended dockerd
 }
 
-# journal_tells TEXT: journald writes when it comes to it. By the identifier and not by the unit, which journald learns from
+# journal_tells TEXT [OPTION…]: journald writes when it comes to it. By the identifier and not by the unit, which journald learns from
 # the cgroup of a process: that may be another machine's view in a container.
 journal_tells() {
-  inside journalctl -t larder -o cat >"$T/journal.log" 2>&1 || true
+  inside journalctl -q -t larder -o cat "${@:2}" >"$T/journal.log" 2>&1 || true
   grep -q "$1" "$T/journal.log"
 }
 
@@ -120,16 +120,13 @@ pull_by_docker
 wait_for 10 "a hit in the journal" journal_tells outcome=hit
 
 say "the journal tells what is urgent from what is not"
-! inside journalctl -u larder -o cat | grep -q '^<[0-7]>' || fail "priorities are taken for text"
-inside journalctl -u larder -o cat -p info | grep -q 'outcome=hit' || fail "an access line is not of priority info"
-! inside journalctl -u larder -o cat -p err | grep -q . || fail "something went wrong: $(inside journalctl -u larder -o cat -p err)"
+! journal_tells '^<[0-7]>' || fail "priorities are taken for text"
+journal_tells outcome=hit -p info..info || fail "an access line is not of priority info"
+! journal_tells . -p err || fail "something went wrong: $(head -n 3 "$T/journal.log")"
 cp "$ROOT/etc/larder/larder.yaml" "$T/right.yaml"
 echo 'listen: nowhere' >"$ROOT/etc/larder/larder.yaml"
 inside systemctl kill -s HUP larder
-reload_is_refused() {
-  inside journalctl -u larder -o cat -p err | grep -q 'SIGHUP: all stays as it was'
-}
-wait_for 10 "an error in the journal" reload_is_refused
+wait_for 10 "an error in the journal" journal_tells 'SIGHUP: all stays as it was' -p err..err
 cat "$T/right.yaml" >"$ROOT/etc/larder/larder.yaml"
 
 say "upgraded: what is held and what was configured stays"
