@@ -179,10 +179,7 @@ static void an_archive_that_is_packed_twice_is_refused(void **state)
 
 static void an_archive_that_is_packed_in_another_way_is_refused(void **state)
 {
-	static const char *const starts[] = {"\x28\xb5\x2f\xfd",
-					     "\xfd"
-					     "7zXZ",
-					     "BZh9", "PK\3\4"};
+	static const char *const starts[] = {"\x28\xb5\x2f\xfd", "\xfd\x37zXZ", "BZh9", "PK\3\4"};
 
 	for (size_t i = 0; i < 4; i++) {
 		_cleanup_(tarball_end) struct tarball tarball = {0};
