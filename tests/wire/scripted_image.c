@@ -58,7 +58,7 @@ void scripted_add_image(struct scripted *scripted, const char *repository, const
 {
 	static const struct scripted_image_options defaults;
 	const struct scripted_image_options *o = options ? options : &defaults;
-	uint64_t sizes[SCRIPTED_LAYERS_MAX];
+	uint64_t sizes[SCRIPTED_LAYERS_MAX] = {0};
 
 	*image = (struct scripted_image){.layers = o->layers ? o->layers : 1};
 	assert(image->layers <= SCRIPTED_LAYERS_MAX);
@@ -73,7 +73,7 @@ void scripted_add_image_of(struct scripted *scripted, const char *repository, co
 			   const struct scripted_bytes *layers, unsigned count, struct scripted_image *image)
 {
 	static const struct scripted_image_options defaults;
-	uint64_t sizes[SCRIPTED_LAYERS_MAX];
+	uint64_t sizes[SCRIPTED_LAYERS_MAX] = {0};
 
 	*image = (struct scripted_image){.layers = count};
 	assert(count > 0 && count <= SCRIPTED_LAYERS_MAX);
