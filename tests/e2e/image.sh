@@ -103,7 +103,7 @@ add_image() {
 add_changed() {
   umoci unpack --image "$1:plain" "$T/changed" 2>>"$T/umoci.log"
   (
-    cd "$T/changed/rootfs"
+    cd "$T/changed/rootfs" || exit
     rm -rf usr/share/doc
     mkdir -m 2755 usr/share/doc
     echo new >usr/share/doc/new
