@@ -14,6 +14,7 @@ BENCH_HOME=${BENCH_HOME:-$BENCH_SOURCE/build/bench}
 
 UPSTREAM_PORT=5900
 LARDER_PORT=5100
+MAX_CONNECTIONS=8 # larder's default
 export PATH=$PATH:/usr/sbin:/sbin
 # A proxy set for the machine must not stand between the programs here.
 unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY
@@ -271,7 +272,7 @@ listen: 127.0.0.1:$LARDER_PORT
 store: { path: $1, min_free: 0 }
 default_upstream: origin
 upstreams:
-  origin: { url: "http://127.0.0.1:$UPSTREAM_PORT", tag_ttl: 1h }
+  origin: { url: "http://127.0.0.1:$UPSTREAM_PORT", tag_ttl: 1h, max_connections: $MAX_CONNECTIONS }
 layers: { index: ${INDEX_LAYERS:-on_need} }
 YAML
 }

@@ -176,6 +176,8 @@ bulk_prefetch_begin() {
     SKIPPED="not supported: this larder has no prefetch command"
     return 0
   }
+  # As many as are ever asked for at once, and the one that is left to clients.
+  MAX_CONNECTIONS=97
   start_upstream --blob 1:4K --images bench/app:12:16:256K --latency 20
 }
 

@@ -295,15 +295,21 @@ static bool is_only_told(struct fetch *fetch, const struct part *part)
 
 /* The image. */
 
-/* The next part for a slot, layers in the even ones. An image's own manifest is asked for ahead, the rest when it is
- * the image's turn. */
+/* The next part for a slot, layers in the even ones. What may be asked ahead of the image's turn is its own manifest,
+ * and whether there is something that refers to it. */
 static const struct part *next_part(struct fetch *fetch, unsigned slot)
 {
+	const struct part *part = NULL;
+
 	if (!fetch->inside && run_enter(fetch->run, fetch->image)) {
 		fetch->inside = true;
 		job_begin(fetch->run->job, fetch->name);
 	}
-	return fetch->digest.algorithm && !fetch->inside ? NULL : parts_next(&fetch->parts, slot % 2 == 0);
+	if (slot % 2 == 0)
+		return fetch->inside ? parts_next(&fetch->parts, PARTS_LAYERS) : NULL;
+	if (fetch->inside || !fetch->digest.algorithm)
+		part = parts_next(&fetch->parts, PARTS_SMALL);
+	return part ? part : parts_next(&fetch->parts, PARTS_COMPANIONS);
 }
 
 /* Fills free slots and looks at those that were woken. False: nothing is left to do. */

@@ -23,14 +23,25 @@ int parts_add(struct parts *parts, const struct part *part, struct err *err)
 	return 0;
 }
 
-const struct part *parts_next(struct parts *parts, bool layer)
+static enum part_class class_of(const struct part *part)
 {
-	size_t *next = layer ? &parts->next_layer : &parts->next_other;
+	static const enum part_class classes[] = {[PART_MANIFEST] = PARTS_SMALL,
+						  [PART_CONFIG] = PARTS_SMALL,
+						  [PART_LAYER] = PARTS_LAYERS,
+						  [PART_REFERRERS] = PARTS_COMPANIONS,
+						  [PART_SIGNATURE] = PARTS_COMPANIONS};
+
+	return classes[part->kind];
+}
+
+const struct part *parts_next(struct parts *parts, enum part_class class)
+{
+	size_t *next = &parts->next[class];
 
 	while (*next < parts->count) {
 		const struct part *part = &parts->list[(*next)++];
 
-		if ((part->kind == PART_LAYER) == layer)
+		if (class_of(part) == class)
 			return part;
 	}
 	return NULL;

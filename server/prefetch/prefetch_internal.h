@@ -119,16 +119,23 @@ static inline bool part_is_blob(const struct part *part)
 {
 	return part->kind == PART_CONFIG || part->kind == PART_LAYER;
 }
+/* What is asked in which order, and beside what. */
+enum part_class {
+	PARTS_LAYERS,     /* bytes */
+	PARTS_SMALL,      /* manifests and configurations: a round trip each */
+	PARTS_COMPANIONS, /* whether there is something that refers to the image: likewise, and it is no part of it */
+	PARTS_CLASSES,
+};
 #define PARTS_MAX       20000 /* of one image */
 #define PARTS_DEPTH_MAX 4
 struct parts {
 	struct part *list;
 	size_t count, capacity;
-	size_t next_layer, next_other; /* that has not begun: it, or one behind it */
+	size_t next[PARTS_CLASSES]; /* that has not begun: it, or one behind it */
 };
 int parts_add(struct parts *parts, const struct part *part, struct err *err);
-/* The next layer, or the next of all that is small; NULL: there is none now. Valid until something is added. */
-const struct part *parts_next(struct parts *parts, bool layer);
+/* The next of a class; NULL: there is none now. Valid until something is added. */
+const struct part *parts_next(struct parts *parts, enum part_class class);
 /* Adds what a manifest or index names, as far as it is wanted. ERR_UPSTREAM when it is no manifest, ERR_NOT_FOUND when
  * an index has none of the platforms, ERR_LIMIT. */
 int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const void *data, size_t len, unsigned depth,
