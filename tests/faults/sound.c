@@ -138,7 +138,7 @@ static void compare_with_index(void)
 static int look_for_leak(const char *path, const struct stat *found, int flag, struct FTW *place)
 {
 	static const char *const allowed[] = {"/VERSION",     "/lock",           "/index/data.mdb", "/index/lock.mdb",
-					      "/partial/sha", "/quarantine/sha", "/blobs/"};
+					      "/partial/sha", "/quarantine/sha", "/blobs/",         "/jobs/"};
 	const char *inside = path + strlen(sight.path), *ranges = strstr(inside, ".ranges"),
 		   *mark = strstr(inside, ".mark");
 	char partial[512];
