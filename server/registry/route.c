@@ -51,7 +51,7 @@ static bool split_rest(char *rest, struct route *route, char **name)
 		route->kind = ROUTE_UPLOAD;
 		return true;
 	}
-	if (len > 10 && strcmp(rest + len - 10, "/tags/list") == 0) {
+	if (len >= 10 && strcmp(rest + len - 10, "/tags/list") == 0) {
 		rest[len - 10] = '\0';
 		route->kind = ROUTE_TAGS;
 		return true;
@@ -60,13 +60,12 @@ static bool split_rest(char *rest, struct route *route, char **name)
 		char *last = strrchr(rest, '/');
 		size_t room_len = strlen(rooms[i].room);
 
-		if (!last || (size_t)(last + 1 - rest) <= room_len ||
+		if (!last || (size_t)(last + 1 - rest) < room_len ||
 		    strncmp(last + 1 - room_len, rooms[i].room, room_len) != 0)
 			continue;
 		route->kind = rooms[i].kind;
-		if (strlen(last + 1) > ROUTE_REFERENCE_MAX)
-			return false;
-		memcpy(route->reference, last + 1, strlen(last + 1) + 1);
+		/* One that is cut is still too long to be well-formed. */
+		snprintf(route->reference, sizeof(route->reference), "%s", last + 1);
 		last[1 - (ptrdiff_t)room_len] = '\0';
 		return true;
 	}
@@ -143,8 +142,9 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 		route->kind = ROUTE_PING;
 		return 0;
 	}
-	if (strcmp(rest, "_catalog") == 0 && !prefixed) {
+	if (strcmp(rest, "_catalog") == 0) {
 		route->kind = ROUTE_CATALOG;
+		route->by_ns = prefixed;
 		return upstream_from_query(pull, query, route, err);
 	}
 	if (!split_rest(rest, route, &name))

@@ -134,6 +134,18 @@ static void route_lets_ns_decide(void **state)
 	expect_refused("/nobody.example/v2/org/app/manifests/1", "ns=quay.io", ERR_NOT_FOUND, "NAME_UNKNOWN");
 }
 
+static void route_finds_the_catalog_of_all_and_of_one(void **state)
+{
+	(void)state;
+	assert_int_equal(parse("/v2/_catalog", ""), 0);
+	assert_int_equal(test.route.kind, ROUTE_CATALOG);
+	assert_null(test.route.upstream);
+	expect("/v2/_catalog", "ns=quay.io", ROUTE_CATALOG, "quay.io", "", "");
+	expect("/quay.io/v2/_catalog", "", ROUTE_CATALOG, "quay.io", "", "");
+	assert_true(test.route.by_ns); /* the next page's link says so */
+	expect_refused("/v2/_catalog", "ns=nobody.example", ERR_NOT_FOUND, "NAME_UNKNOWN");
+}
+
 static void route_reads_from_behind(void **state)
 {
 	(void)state;
@@ -167,7 +179,6 @@ static void route_refuses_what_is_no_route(void **state)
 					    "/nobody.example/v2/org/app/manifests/1",
 					    "/v2/org/app",
 					    "/v2/manifests/1",
-					    "/v2//manifests/1",
 					    "/v2/tags/list",
 					    "/v2/org/app/manifest/1",
 					    "/v2/org/app/tags/lists",
@@ -183,9 +194,10 @@ static void route_refuses_what_is_no_route(void **state)
 
 static void route_refuses_malformed_names(void **state)
 {
-	static const char *const names[] = {"Org/app",  "org/../app",  "../app",  "org//app",     "org/app/",
-					    "-org/app", "org/app.",    "org/a b", "org/%00",      "org/app%0d%0a",
-					    "org/%zz",  "org/app%3Fx", "org/...", "org/a\xc3\xa4"};
+	static const char *const names[] = {"",         "/org/app",    "Org/app",  "org/../app",
+					    "../app",   "org//app",    "org/app/", "-org/app",
+					    "org/app.", "org/a b",     "org/%00",  "org/app%0d%0a",
+					    "org/%zz",  "org/app%3Fx", "org/...",  "org/a\xc3\xa4"};
 	char path[256];
 
 	(void)state;
@@ -222,7 +234,8 @@ static void route_bounds_names_and_references(void **state)
 	name[ROUTE_REFERENCE_MAX] = 'a';
 	name[ROUTE_REFERENCE_MAX + 1] = '\0';
 	snprintf(path, sizeof(path), "/v2/org/app/manifests/%s", name);
-	expect_refused(path, "", ERR_NOT_FOUND, "NAME_UNKNOWN");
+	name[ROUTE_REFERENCE_MAX] = '\0'; /* cut, and no well-formed reference still */
+	expect(path, "", ROUTE_MANIFEST, "docker.io", "org/app", name);
 
 	memset(path, 'a', sizeof(path));
 	memcpy(path, "/v2/", 4);
@@ -275,6 +288,7 @@ int main(void)
 		cmocka_unit_test(route_takes_the_default_upstream_and_its_library),
 		cmocka_unit_test(route_finds_the_upstream_in_front_of_the_name),
 		cmocka_unit_test(route_lets_ns_decide),
+		cmocka_unit_test(route_finds_the_catalog_of_all_and_of_one),
 		cmocka_unit_test(route_reads_from_behind),
 		cmocka_unit_test(route_knows_uploads_to_refuse_them),
 		cmocka_unit_test(route_refuses_what_is_no_route),
