@@ -27,6 +27,7 @@ static void describe(struct err *err, int code, const char *suffix, const char *
 	}
 	err->code = code;
 	err->retry_after_s = 0;
+	err->no_repository = 0;
 	memcpy(err->text, text, sizeof(text));
 }
 

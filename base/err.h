@@ -29,6 +29,7 @@ enum err_code {
 struct err {
 	int code;          /* enum err_code, or 0 */
 	int retry_after_s; /* with ERR_RATE: what the upstream asked for, in seconds; 0 when it did not say */
+	int no_repository; /* with ERR_NOT_FOUND, 1: not even its repository is there */
 	char text[ERR_TEXT_MAX];
 };
 

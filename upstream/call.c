@@ -42,6 +42,7 @@ static void call_free(struct registry_call *call)
 	free(call->redirect_url);
 	forget_authorization(call);
 	free(call->etag);
+	buf_dispose(&call->refusal);
 	/* A cancellation on its way still names this call: its task frees it then. */
 	if (!__atomic_load_n(&call->cancel_wanted, __ATOMIC_ACQUIRE))
 		free(call);
@@ -299,6 +300,7 @@ void call_fetch(struct registry_call *call)
 	call->spoke_http1 = request.http1 || request.own_connection;
 	request.public_only = call->redirect_url && !endpoint->is_private;
 	request.no_client_cert =
+	buf_clear(&call->refusal);
 		call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));
 	call->fetch = fetch_start(call->registry->pool, &request, &fetch_sink, call);
 }

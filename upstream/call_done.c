@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "upstream/complaint.h"
 #include "upstream/retry.h"
 
 #include <stdlib.h>
@@ -145,13 +146,25 @@ static bool lacks_referrers(const struct registry_call *call)
 	int status = call->status;
 
 	return call->query.kind == REGISTRY_REFERRERS &&
+static void done_missing(struct registry_call *call, enum complaint complaint)
+{
+	bool no_repository = complaint == COMPLAINT_NO_REPOSITORY;
+
+	err_set(&call->last, ERR_NOT_FOUND, "%s has no such %s", call->registry->name,
+		no_repository ? "repository" : "thing");
+	call->last.no_repository = no_repository;
+	call_end(call, &call->last);
+}
+
 	       (status == 400 || status == 405 || status == 406 || status == 501);
 }
 
 static void done_status(struct registry_call *call, struct fetch *fetch)
 {
 	int status = call->status;
-	bool missing = status == 404 || lacks_referrers(call);
+	enum complaint complaint = complaint_read(call->refusal.data, call->refusal.len);
+	/* Some registries say 403 of what is not there, and their body says which of both it is. */
+	bool missing = status == 404 || (status == 403 && complaint != COMPLAINT_NONE) || lacks_referrers(call);
 
 	if (status == 401 && !call->redirect_url) {
 		pace_release(call->registry->pace, &call->permit);
@@ -159,8 +172,7 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 	} else if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) {
 		done_redirect(call, fetch);
 	} else if (missing && call->endpoint == 0) {
-		err_set(&call->last, ERR_NOT_FOUND, "%s has no such thing", call->registry->name);
-		call_end(call, &call->last);
+		done_missing(call, complaint);
 	} else if (missing) {
 		/* A mirror's 404 does not speak for the registry, which could not be asked: call->last says why. */
 		pace_release(call->registry->pace, &call->permit);

@@ -141,8 +141,10 @@ int call_on_body(void *arg, struct fetch *fetch, const void *data, size_t len)
 	struct registry_call *call = arg;
 
 	(void)fetch;
+	if (call->status == 403 || call->status == 404)
+		(void)buf_append(&call->refusal, data, len); /* what is beyond its bound is not read */
 	if (call->status != 200 && call->status != 206)
-		return 0; /* an error's body says nothing that its status does not */
+		return 0;
 	if (call->head_by_get) {
 		call->head_known = true; /* the byte itself is of no use */
 		return ERR_CANCELLED;

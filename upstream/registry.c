@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "upstream/registry_internal.h"
 
+#include "upstream/complaint.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,6 +154,7 @@ struct registry_call *registry_call(struct registry *registry, const struct regi
 	call->etag = mem_strdup(query->etag);
 	call->query.etag = NULL;
 	call->size = REGISTRY_LENGTH_UNKNOWN;
+	call->refusal.max = COMPLAINT_MAX;
 	call->query.login = client_login_hold(query->login);
 	call->scope = query->repository[0] ? mem_printf("repository:%s:pull", query->repository) : mem_strdup("");
 	call->permit.priority = query->priority;

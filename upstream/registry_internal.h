@@ -96,6 +96,7 @@ struct registry_call {
 	uint64_t attempt_bytes; /* of the body, in this attempt */
 	bool head_by_get;       /* a HEAD that was refused is asked as a GET of one byte */
 	bool head_known;        /* … and that told what was wanted */
+	struct buf refusal;     /* the body of a 403 or 404, as far as it is read */
 	bool ranged;            /* the request that is out has a Range … */
 	uint64_t asked_offset;  /* … from here */
 	uint64_t offset;        /* of the next body byte */

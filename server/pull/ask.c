@@ -223,7 +223,7 @@ static void on_done(void *arg, const struct err *err)
 	log_set_request(NULL);
 	pthread_mutex_lock(&pull->lock);
 	if (ask->err.code == ERR_NOT_FOUND)
-		missing_remember(pull, ask->key, ask->upstream->options.missing_ttl_ms);
+		missing_remember(pull, ask->key, &ask->err, ask->upstream->options.missing_ttl_ms);
 	ask->state = ASK_ANSWERED;
 	waiter_wake_all(&ask->waiters);
 	/* Whoever asks from now on does not get this failure, but may be luckier. */
@@ -305,6 +305,7 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 {
 	_cleanup_free_ char *key = ask_key(request);
 	struct ask *ask;
+	struct err missing;
 	bool known_missing;
 
 	pthread_mutex_lock(&pull->lock);
@@ -321,11 +322,11 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 		pthread_mutex_unlock(&pull->lock);
 		return NULL;
 	}
-	known_missing = missing_remembered(pull, key);
+	known_missing = missing_remembered(pull, key, &missing);
 	ask = ask_new(pull, request, take_pointer(key));
 	ask->refs = 1;
 	if (known_missing) {
-		err_set(&ask->err, ERR_NOT_FOUND, "%s did not have it a moment ago", request->upstream->name);
+		ask->err = missing;
 		ask->state = ASK_ANSWERED;
 		ask->kept = true;
 	} else if (!pull->closing) {

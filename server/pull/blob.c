@@ -180,7 +180,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 		again = true;
 	} else if (!held && !blob->head && !blob->present && !pull->offline && !closing) {
 		blob->status.outcome = PULL_MISS;
-		missing = missing_remembered(pull, question);
+		missing = missing_remembered(pull, question, &blob->err);
 		if (!missing)
 			blob->flight = flight_start(pull, &key, reader);
 	}
@@ -195,7 +195,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	if (blob->present)
 		return fail(blob, ERR_NOT_FOUND, "this blob is not held");
 	if (missing)
-		return fail(blob, ERR_NOT_FOUND, "the upstream did not have it a moment ago");
+		return BLOB_FAILED;
 	if (pull->offline)
 		return fail(blob, ERR_OFFLINE, "larder is offline and does not hold this blob");
 	if (closing)
@@ -261,7 +261,7 @@ static void remember_missing(struct pull_blob *blob)
 	_cleanup_free_ char *question = get_key(blob);
 
 	pthread_mutex_lock(&blob->pull->lock);
-	missing_remember(blob->pull, question, blob->upstream->options.missing_ttl_ms);
+	missing_remember(blob->pull, question, &blob->err, blob->upstream->options.missing_ttl_ms);
 	pthread_mutex_unlock(&blob->pull->lock);
 }
 

@@ -121,7 +121,8 @@ void reply_error(struct visit *visit, const struct err *err, const char *unknown
 	visit->err = *err;
 	switch (err->code) {
 	case ERR_NOT_FOUND:
-		reply_oci_error(visit, 404, unknown, "the upstream does not have it", err->text);
+		reply_oci_error(visit, 404, err->no_repository ? "NAME_UNKNOWN" : unknown,
+				"the upstream does not have it", err->text);
 		break;
 	case ERR_OFFLINE:
 		reply_oci_error(visit, 404, unknown, "not held", err->text);

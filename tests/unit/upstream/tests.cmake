@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 unit_test(upstream challenge upstream)
+unit_test(upstream complaint upstream)
 unit_test(upstream retry upstream)
 unit_test(upstream url upstream)
 unit_test(upstream loop upstream)
