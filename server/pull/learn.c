@@ -18,6 +18,23 @@
 
 /* Checking. */
 
+/* Under a tag there is no digest to hold the bytes against: what says that it is JSON, or text, and is no JSON object,
+ * is a login page or the like. */
+static bool is_nonsense(const char *media_type, const char *data, size_t len)
+{
+	static const char white[4] = " \t\r\n";
+	const char *end = data + len;
+	size_t type_len = strcspn(media_type, " ;");
+	bool says_binary = strncmp(media_type, "application/", 12) == 0 &&
+			   (type_len < 4 || strncmp(media_type + type_len - 4, "json", 4) != 0);
+
+	while (data < end && memchr(white, *data, sizeof(white)))
+		data++;
+	while (end > data && memchr(white, end[-1], sizeof(white)))
+		end--;
+	return data == end || (!says_binary && (*data != '{' || end[-1] != '}'));
+}
+
 /* Hashing decides what a manifest is, never the header that came with it; the header only says with which algorithm a
  * tag's is named. */
 static void check_manifest(struct ask *ask)
@@ -32,6 +49,11 @@ static void check_manifest(struct ask *ask)
 	digest_of(algorithm ? algorithm : DIGEST_SHA256, data, result->body.len, &digest);
 	if (ask->wanted.algorithm && !digest_equal(&digest, &ask->wanted)) {
 		err_set(&ask->err, ERR_DIGEST, "the upstream's bytes of manifest %s do not match this digest",
+			ask->reference);
+		return;
+	}
+	if (!ask->wanted.algorithm && is_nonsense(result->media_type, data, result->body.len)) {
+		err_set(&ask->err, ERR_UPSTREAM, "what %s gives for tag %s is no manifest", ask->upstream->name,
 			ask->reference);
 		return;
 	}

@@ -446,6 +446,55 @@ WIRE_TEST(nonsense_with_nothing_held_is_a_502)
 	run_cold_failure(wire, &(struct scripted_rule){.path = MANIFESTS, .status = 418}, 502, "UNKNOWN", NULL);
 }
 
+/* A login page, a captive portal, a proxy's apology: all with status 200. */
+static const char *const no_manifests[][2] = {
+	{"text/html; charset=utf-8", "<!doctype html><title>Log in</title>"},
+	{"application/json", "<html></html>"},
+	{SCRIPTED_TYPE_MANIFEST, "{\"schemaVersion\":2,\"layers\":["},
+	{SCRIPTED_TYPE_MANIFEST, "[]"},
+	{"text/plain", "gateway is starting"},
+	{"", "nothing to see"},
+	{SCRIPTED_TYPE_INDEX, ""},
+};
+
+/* Makes the upstream give the nth of them. */
+static void give_page(const struct one_tag *tag, size_t nth)
+{
+	_cleanup_free_ char *headers =
+		mem_printf("Content-Type: %s\nDocker-Content-Digest:\nETag:", no_manifests[nth][0]);
+	struct scripted_rule rule = {
+		.path = MANIFESTS, .status = 200, .body = no_manifests[nth][1], .headers = headers};
+
+	scripted_remove_rule(tag->upstream, 0);
+	scripted_add_rule(tag->upstream, &rule);
+}
+
+WIRE_TEST(page_instead_of_a_manifest_is_a_502)
+{
+	struct one_tag tag = one_tag_new(wire, ALWAYS_STALE);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	for (size_t i = 0; i < sizeof(no_manifests) / sizeof(no_manifests[0]); i++) {
+		give_page(&tag, i);
+		get_tag(&tag, &reply);
+		expect_error(&reply, 502, "UNKNOWN");
+		ask(tag.larder, "HEAD", ACCEPT_BOTH, &reply, BY_TAG);
+		assert_int_equal(reply.status, 502);
+	}
+	scripted_remove_rule(tag.upstream, 0);
+	get_tag(&tag, &reply);
+	expect_content(&reply, tag.image.manifest);
+}
+
+WIRE_TEST(held_tag_is_served_stale_while_the_upstream_gives_a_page)
+{
+	struct one_tag tag = one_tag_new(wire, ALWAYS_STALE);
+	pull_first(&tag);
+	for (size_t i = 0; i < sizeof(no_manifests) / sizeof(no_manifests[0]); i++) {
+		give_page(&tag, i);
+		expect_stale(&tag, "is no manifest");
+	}
+}
+
 WIRE_TEST(unreachable_upstream_with_nothing_held_is_a_502)
 {
 	struct one_tag tag = one_tag_new(wire, ALWAYS_STALE);
@@ -459,6 +508,42 @@ WIRE_TEST(unreachable_upstream_with_nothing_held_is_a_502)
 	scripted_set_state(tag.upstream, 0, SCRIPTED_UP, false);
 	get_tag(&tag, &reply);
 	expect_content(&reply, tag.image.manifest);
+}
+
+/* What the upstream says in its error's body is told on, also while it is remembered. */
+static void run_missing(struct wire *wire, int status, const char *said, const char *code)
+{
+	struct one_tag tag = one_tag_new(wire, ALWAYS_STALE);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *body = mem_printf("{\"errors\":[{\"code\":\"%s\",\"message\":\"m\"}]}", said);
+	scripted_add_rule(tag.upstream,
+			  &(struct scripted_rule){.path = "/v2/team/none/*", .status = status, .body = body});
+	for (unsigned i = 0; i < 2; i++) {
+		ask(tag.larder, NULL, NULL, &reply, "/v2/team/none/manifests/1.0");
+		expect_error(&reply, 404, code ? code : "MANIFEST_UNKNOWN");
+		ask(tag.larder, NULL, NULL, &reply, "/v2/team/none/manifests/%s", tag.image.manifest);
+		expect_error(&reply, 404, code ? code : "MANIFEST_UNKNOWN");
+		ask(tag.larder, NULL, NULL, &reply, "/v2/team/none/blobs/%s", tag.image.config);
+		expect_error(&reply, 404, code ? code : "BLOB_UNKNOWN");
+		ask(tag.larder, NULL, NULL, &reply, "/v2/team/none/tags/list");
+		expect_error(&reply, 404, "NAME_UNKNOWN");
+	}
+	expect_count(tag.upstream, NULL, NULL, 4);
+}
+
+WIRE_TEST(missing_repository_is_called_so)
+{
+	run_missing(wire, 404, "NAME_UNKNOWN", "NAME_UNKNOWN");
+}
+
+WIRE_TEST(refusal_that_says_that_the_repository_is_missing_is_a_404)
+{
+	run_missing(wire, 403, "NAME_UNKNOWN", "NAME_UNKNOWN");
+}
+
+WIRE_TEST(refusal_that_says_what_is_missing_is_a_404)
+{
+	run_missing(wire, 403, "MANIFEST_UNKNOWN", NULL);
 }
 
 WIRE_TEST(manifest_of_one_repository_is_not_served_in_another)
@@ -527,6 +612,11 @@ int main(void)
 		WIRE_CASE(unauthorized_is_a_403),
 		WIRE_CASE(failure_with_nothing_held_is_a_502),
 		WIRE_CASE(nonsense_with_nothing_held_is_a_502),
+		WIRE_CASE(page_instead_of_a_manifest_is_a_502),
+		WIRE_CASE(held_tag_is_served_stale_while_the_upstream_gives_a_page),
+		WIRE_CASE(missing_repository_is_called_so),
+		WIRE_CASE(refusal_that_says_what_is_missing_is_a_404),
+		WIRE_CASE(refusal_that_says_that_the_repository_is_missing_is_a_404),
 		WIRE_CASE(unreachable_upstream_with_nothing_held_is_a_502),
 		WIRE_CASE(manifest_of_one_repository_is_not_served_in_another),
 		WIRE_CASE(what_the_client_has_is_a_304),
