@@ -92,6 +92,8 @@ bool call_next_endpoint(struct registry_call *call)
 		return false;
 	call->endpoint++;
 	call->attempt = 0;
+	free(call->redirect_url);
+	call->redirect_url = NULL;
 	call->token_renewed = false;
 	forget_authorization(call);
 	return true;
@@ -138,6 +140,31 @@ void call_retry(struct registry_call *call, bool unreachable)
 	loop_timer_set(registry->loop, &call->retry_timer, wait);
 }
 
+/* This endpoint is of no use now. */
+static void leave_endpoint(struct registry_call *call)
+{
+	if (!call_next_endpoint(call)) {
+		call_end(call, &call->last);
+		return;
+	}
+	call_count_retry(call, call->retry_reason);
+	call_begin(call);
+}
+
+void call_retry_after(struct registry_call *call, uint64_t after_ms)
+{
+	bool bearable;
+
+	call->borne_ms += after_ms;
+	bearable = call->permit.priority == PACE_CLIENT ? call->borne_ms <= PACE_PATIENCE_MS
+							: after_ms <= PACE_GATE_MAX_MS;
+	call->retry_after_ms = after_ms;
+	if (bearable)
+		call_retry(call, false);
+	else
+		leave_endpoint(call);
+}
+
 /* NEXT and TOKEN. */
 
 const char *call_scope(const struct registry_call *call)
@@ -162,11 +189,10 @@ static void on_token(struct token_waiter *waiter, const char *authorization, con
 		call->last = *err;
 		call->attempt_bytes = 0;
 		call->retry_reason = REGISTRY_RETRY_TOKEN;
-		call->retry_after_ms = err->code == ERR_RATE ? (uint64_t)err->retry_after_s * 1000 : 0;
 		if (err->code == ERR_DENIED || err->code == ERR_CANCELLED)
 			call_end(call, err);
 		else
-			call_retry(call, false);
+			call_retry_after(call, (uint64_t)err->retry_after_s * 1000);
 		return;
 	}
 	forget_authorization(call);
@@ -220,10 +246,24 @@ static void on_permit(struct pace_permit *permit)
 	call_fetch(call);
 }
 
+static void on_refused(struct pace_permit *permit, uint64_t gate_ms)
+{
+	struct registry_call *call = (struct registry_call *)((char *)permit - offsetof(struct registry_call, permit));
+	int status = call->registry->gate_status;
+
+	err_set(&call->last, status == 429 ? ERR_RATE : ERR_UPSTREAM, "%s answered HTTP %d a moment ago",
+		call->registry->name, status);
+	call->last.retry_after_s = (int)((gate_ms + 999) / 1000);
+	call->retry_reason = status == 429 ? REGISTRY_RETRY_RATE_LIMITED : REGISTRY_RETRY_SERVER_ERROR;
+	leave_endpoint(call);
+}
+
 static void call_permit(struct registry_call *call)
 {
 	call->state = CALL_PERMIT;
 	call->permit.granted = on_permit;
+	call->permit.refused = on_refused;
+	call->permit.elsewhere = call->endpoint > 0;
 	pace_acquire(call->registry->pace, &call->permit);
 }
 
@@ -260,6 +300,7 @@ void call_fetch(struct registry_call *call)
 	call->state = CALL_FETCH;
 	call->status = 0;
 	call->attempt_bytes = 0;
+	buf_clear(&call->refusal);
 	call->sink_code = 0;
 	if (call_is_listing(call))
 		call->offset = 0;
@@ -300,7 +341,6 @@ void call_fetch(struct registry_call *call)
 	call->spoke_http1 = request.http1 || request.own_connection;
 	request.public_only = call->redirect_url && !endpoint->is_private;
 	request.no_client_cert =
-	buf_clear(&call->refusal);
 		call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));
 	call->fetch = fetch_start(call->registry->pool, &request, &fetch_sink, call);
 }

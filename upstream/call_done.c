@@ -11,9 +11,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define START_OVER_MAX          2
-#define RETRY_AFTER_BEARABLE_MS 15000 /* a client that waits for headers gives up soon after */
-#define FAST_HTTP2_RETRIES      3     /* a stream that was refused, or cut by GOAWAY, is asked for again at once */
+#define START_OVER_MAX     2
+#define FAST_HTTP2_RETRIES 3 /* a stream that was refused, or cut by GOAWAY, is asked for again at once */
 
 /* FETCH: the end of an answer. */
 
@@ -108,18 +107,16 @@ static void done_overloaded(struct registry_call *call, struct fetch *fetch)
 
 	if (header && retry_after_parse(header, clock_wall_ms(), &after_ms))
 		after_ms = 0;
-	call->retry_after_ms = after_ms;
 	err_set(&call->last, call->status == 429 ? ERR_RATE : ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name,
 		call->status);
 	call->last.retry_after_s = (int)((after_ms + 999) / 1000);
 	call->retry_reason = call->status == 429 ? REGISTRY_RETRY_RATE_LIMITED : REGISTRY_RETRY_SERVER_ERROR;
-	if (call->status == 429 || call->status == 503)
-		pace_congested(call->registry->pace, &call->permit, after_ms);
+	if (call->status == 429 || call->status == 503) {
+		call->registry->gate_status = call->status;
+		pace_congested(call->registry->pace, &call->permit, call->permit.elsewhere ? 0 : after_ms);
+	}
 	pace_release(call->registry->pace, &call->permit);
-	if (after_ms > RETRY_AFTER_BEARABLE_MS && !call_next_endpoint(call))
-		call_end(call, &call->last);
-	else
-		call_retry(call, false);
+	call_retry_after(call, after_ms);
 }
 
 /* What came does not continue what we have: the next attempt asks for all of it. */
@@ -146,6 +143,9 @@ static bool lacks_referrers(const struct registry_call *call)
 	int status = call->status;
 
 	return call->query.kind == REGISTRY_REFERRERS &&
+	       (status == 400 || status == 405 || status == 406 || status == 501);
+}
+
 static void done_missing(struct registry_call *call, enum complaint complaint)
 {
 	bool no_repository = complaint == COMPLAINT_NO_REPOSITORY;
@@ -154,9 +154,6 @@ static void done_missing(struct registry_call *call, enum complaint complaint)
 		no_repository ? "repository" : "thing");
 	call->last.no_repository = no_repository;
 	call_end(call, &call->last);
-}
-
-	       (status == 400 || status == 405 || status == 406 || status == 501);
 }
 
 static void done_status(struct registry_call *call, struct fetch *fetch)

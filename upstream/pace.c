@@ -115,12 +115,44 @@ static bool is_budget_short(const struct pace *pace)
 	return pace->budget_left <= pace->budget_reserve && clock_ms() < pace->budget_until_ms;
 }
 
+static uint64_t gate_ms(const struct pace *pace)
+{
+	uint64_t now = clock_ms();
+
+	return now < pace->gate_until_ms ? pace->gate_until_ms - now : 0;
+}
+
+/* The first of the clients that goes elsewhere, or not. */
+static struct pace_permit *first_client(const struct pace *pace, bool elsewhere)
+{
+	struct pace_permit *permit;
+
+	DL_FOREACH (pace->waiting[PACE_CLIENT], permit)
+		if (permit->elsewhere == elsewhere)
+			return permit;
+	return NULL;
+}
+
+/* No client waits for a gate that stays closed. */
+static void refuse_clients(struct pace *pace)
+{
+	struct pace_permit *permit;
+
+	while (gate_ms(pace) > PACE_PATIENCE_MS && (permit = first_client(pace, false))) {
+		DL_DELETE(pace->waiting[PACE_CLIENT], permit);
+		pace->waiting_count--;
+		permit->state = PACE_IDLE;
+		permit->refused(permit, gate_ms(pace));
+	}
+}
+
 static struct pace_permit *next_waiting(const struct pace *pace)
 {
 	unsigned window = (unsigned)pace->window;
+	struct pace_permit *elsewhere = gate_ms(pace) > 0 ? first_client(pace, true) : NULL;
 
 	if (pace->waiting[PACE_CLIENT])
-		return pace->out < window ? pace->waiting[PACE_CLIENT] : NULL;
+		return pace->out >= window ? NULL : elsewhere ? elsewhere : pace->waiting[PACE_CLIENT];
 	if (pace->waiting[PACE_PREFETCH] && is_budget_short(pace))
 		return NULL;
 	/* The last place stays free for a client, unless there is only one. */
@@ -134,9 +166,12 @@ static void grant_waiting(struct pace *pace)
 	if (pace->granting)
 		return;
 	pace->granting = true;
+	refuse_clients(pace);
 	while ((permit = next_waiting(pace))) {
-		uint64_t now = clock_ms();
-		uint64_t wait = now < pace->gate_until_ms ? pace->gate_until_ms - now : bucket_wait_ms(pace, now);
+		uint64_t wait = permit->elsewhere ? 0 : gate_ms(pace);
+
+		if (wait == 0)
+			wait = bucket_wait_ms(pace, clock_ms());
 
 		if (wait > 0) {
 			loop_timer_set(pace->loop, &pace->timer, wait);
@@ -222,6 +257,7 @@ void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retr
 	if (until > pace->gate_until_ms)
 		pace->gate_until_ms = until;
 	show(pace);
+	grant_soon(pace); /* or refuse */
 }
 
 void pace_note_budget(struct pace *pace, uint64_t remaining, uint64_t limit, uint64_t window_s)

@@ -21,6 +21,7 @@
 
 #define PACE_WINDOW_START 2
 #define PACE_GATE_MAX_MS  60000 /* a longer Retry-After is the caller's to report, not ours to sit out */
+#define PACE_PATIENCE_MS  10000 /* clients do not wait longer at the gate: they are told when it opens */
 
 enum pace_priority { PACE_CLIENT, PACE_PREFETCH };
 
@@ -28,7 +29,10 @@ struct pace;
 
 struct pace_permit {
 	void (*granted)(struct pace_permit *permit);
+	/* Instead, to a client's: the gate stays closed for so long, more than PACE_PATIENCE_MS. It is idle again. */
+	void (*refused)(struct pace_permit *permit, uint64_t gate_ms);
 	enum pace_priority priority;
+	bool elsewhere; /* goes to a mirror: the gate is not its */
 	/* pace's own */
 	struct pace_permit *prev, *next;
 	enum { PACE_IDLE, PACE_WAITING, PACE_HELD } state;

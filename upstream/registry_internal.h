@@ -50,6 +50,7 @@ struct registry {
 	char *name;
 	struct fetch_pool *pool;
 	struct pace *pace;
+	int gate_status; /* what closed the pace's gate last: 429 or 503 */
 	struct endpoint *endpoints;
 	size_t endpoint_count;
 	unsigned retries;
@@ -77,6 +78,7 @@ struct registry_call {
 	bool cancel_wanted;
 
 	size_t endpoint;
+	uint64_t borne_ms;  /* for how long it has waited because a Retry-After said so */
 	unsigned attempt;   /* failures in a row without progress, on this endpoint */
 	bool token_renewed; /* a 401 was answered by one new token, or by credentials read anew, already */
 	unsigned redirects;
@@ -94,9 +96,9 @@ struct registry_call {
 	unsigned http2_epoch;   /* the endpoint's, when the request went out */
 	bool spoke_http1;       /* it was not to speak HTTP/2 */
 	uint64_t attempt_bytes; /* of the body, in this attempt */
+	struct buf refusal;     /* the body of a 403 or 404, as far as it is read */
 	bool head_by_get;       /* a HEAD that was refused is asked as a GET of one byte */
 	bool head_known;        /* … and that told what was wanted */
-	struct buf refusal;     /* the body of a 403 or 404, as far as it is read */
 	bool ranged;            /* the request that is out has a Range … */
 	uint64_t asked_offset;  /* … from here */
 	uint64_t offset;        /* of the next body byte */
@@ -137,6 +139,8 @@ static inline struct client_login *call_login(const struct registry_call *call)
 void call_fetch(struct registry_call *call);
 /* After a failure that may pass: waits and begins anew here, goes to a mirror, or gives up with call->last. */
 void call_retry(struct registry_call *call, bool unreachable);
+/* Likewise, once the server is to be asked again; or gives up at once, when a client would not wait that long. */
+void call_retry_after(struct registry_call *call, uint64_t after_ms);
 bool call_next_endpoint(struct registry_call *call);
 void call_count_retry(struct registry_call *call, enum registry_retry reason);
 bool call_beside_registry(const struct registry_call *call);

@@ -24,6 +24,7 @@ static struct {
 	struct pace_permit *order[PERMITS]; /* of being granted */
 	unsigned granted;
 	uint64_t granted_ms; /* the last */
+	unsigned refused;
 	/* As they were when run() looked, for the test's own thread. */
 	unsigned seen;
 	uint64_t seen_ms;
@@ -38,6 +39,13 @@ static void note_granted(struct pace_permit *permit)
 	test.granted_ms = clock_ms();
 }
 
+static void note_refused(struct pace_permit *permit, uint64_t gate_ms)
+{
+	assert_int_equal(permit->state, PACE_IDLE);
+	assert_in_range(gate_ms, PACE_PATIENCE_MS + 1, PACE_GATE_MAX_MS);
+	test.refused++;
+}
+
 static void begin_on_loop(void *arg)
 {
 	(void)arg;
@@ -50,7 +58,7 @@ static void begin(unsigned window_max, uint64_t events, uint64_t period_ms)
 
 	memset(&test, 0, sizeof(test));
 	for (size_t i = 0; i < PERMITS; i++)
-		test.permits[i].granted = note_granted;
+		test.permits[i] = (struct pace_permit){.granted = note_granted, .refused = note_refused};
 	test.options = (struct pace_options){.window_max = window_max, .rate = {events, period_ms}};
 	assert_int_equal(loop_start(&test.loop, &err), 0);
 	loop_run(test.loop, begin_on_loop, NULL);
@@ -104,6 +112,12 @@ static void run(void (*act)(struct pace *, struct pace_permit *), size_t first, 
 static void acquire_prefetch(struct pace *pace, struct pace_permit *permit)
 {
 	permit->priority = PACE_PREFETCH;
+	pace_acquire(pace, permit);
+}
+
+static void acquire_elsewhere(struct pace *pace, struct pace_permit *permit)
+{
+	permit->elsewhere = true;
 	pace_acquire(pace, permit);
 }
 
@@ -302,6 +316,40 @@ static void pace_does_not_sit_out_an_hour(void **state)
 	end();
 }
 
+static void pace_tells_clients_of_a_gate_that_stays_closed(void **state)
+{
+	(void)state;
+	begin(2, 0, 0);
+	run(pace_acquire, 0, 4);
+	run(acquire_prefetch, 4, 1);
+	assert_int_equal(test.seen, 2);
+	run(complain_for_an_hour, 0, 1);
+	assert_int_equal(test.refused, 2); /* those who waited already … */
+	run(pace_acquire, 5, 1);
+	assert_int_equal(test.refused, 3); /* … and who comes now */
+	run(pace_raise, 4, 1);
+	assert_int_equal(test.refused, 4);
+	assert_int_equal(test.state.waiting, 0);
+	end();
+}
+
+static void pace_lets_pass_at_a_closed_gate_who_goes_elsewhere(void **state)
+{
+	(void)state;
+	begin(8, 0, 0);
+	run(pace_acquire, 0, 1);
+	run(complain_for_150_ms, 0, 1);
+	run(pace_release, 0, 1);
+	run(pace_acquire, 1, 1);
+	run(acquire_elsewhere, 2, 1);
+	assert_int_equal(test.seen, 2);
+	assert_ptr_equal(test.order[1], &test.permits[2]);
+	run(pace_release, 2, 1);
+	await_granted(3);
+	assert_int_equal(test.refused, 0);
+	end();
+}
+
 /* The token bucket. */
 
 static uint64_t until_ms;
@@ -481,6 +529,8 @@ int main(void)
 		cmocka_unit_test(pace_keeps_to_a_new_maximum),
 		cmocka_unit_test(pace_waits_for_as_long_as_it_was_asked_to),
 		cmocka_unit_test(pace_does_not_sit_out_an_hour),
+		cmocka_unit_test(pace_tells_clients_of_a_gate_that_stays_closed),
+		cmocka_unit_test(pace_lets_pass_at_a_closed_gate_who_goes_elsewhere),
 		cmocka_unit_test(pace_keeps_a_rate_exactly),
 		cmocka_unit_test(pace_gives_a_long_budget_at_once_and_no_more),
 		cmocka_unit_test(pace_lets_single_requests_through_a_slow_rate),
