@@ -7,13 +7,10 @@
 #include "base/clock.h"
 #include "server/pull/look.h"
 #include "server/pull/pull_internal.h"
+#include "store/check.h"
 
-#include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
-
-#define PLATFORM_MAX 128
 
 static void decide(struct pull_explanation *out, enum pull_decision decision, const char *why)
 {
@@ -120,8 +117,6 @@ static void decide_tag(const struct pull_upstream *upstream, struct pull_explana
 /* What the manifest names. */
 
 struct walk {
-	struct pull *pull;
-	const struct index_repository *repository;
 	void (*each)(void *arg, const struct pull_part *part);
 	void *arg;
 	struct pull_flight *flights; /* all that run: their digests and sizes alone */
@@ -141,80 +136,42 @@ static void take_flight(void *arg, const struct pull_flight *flight)
 		(struct pull_flight){.digest = flight->digest, .size = flight->size, .held = flight->held};
 }
 
-static void look_at_part(struct walk *walk, struct pull_part *part)
+static enum pull_part_state part_state(const struct check_part *part)
 {
-	struct index_link link;
-	struct err err;
-	uint64_t size;
+	switch (part->state) {
+	case CHECK_HELD:
+		return PULL_PART_HELD;
+	case CHECK_ELSEWHERE:
+		return PULL_PART_ELSEWHERE;
+	case CHECK_MISSING:
+	case CHECK_FOREIGN:
+		break;
+	}
+	return PULL_PART_MISSING;
+}
 
-	part->state = PULL_PART_MISSING;
+/* The image itself, which the explanation is about, comes first. */
+static bool tell_part(void *arg, const struct check_part *check)
+{
+	struct walk *walk = arg;
+	struct pull_part part = {.kind = manifest_kind_name(check->kind),
+				 .digest = check->digest,
+				 .media_type = check->media_type,
+				 .platform = check->kind == MANIFEST_MANIFEST ? check->platform : "",
+				 .size = check->size,
+				 .state = part_state(check)};
+
+	if (check->depth == 0)
+		return true;
+	part.depth = check->depth - 1;
+	part.have = part.state == PULL_PART_MISSING ? 0 : part.size;
 	for (size_t i = 0; i < walk->flight_count; i++)
-		if (digest_equal(&walk->flights[i].digest, &part->digest)) {
-			part->state = PULL_PART_FLYING;
-			part->have = walk->flights[i].held;
-			return;
+		if (digest_equal(&walk->flights[i].digest, &part.digest)) {
+			part.state = PULL_PART_FLYING;
+			part.have = walk->flights[i].held;
 		}
-	if (store_find_blob(walk->pull->store, &part->digest, &size, &err))
-		return;
-	part->have = size;
-	part->state = index_get_link(walk->pull->index, walk->repository, &part->digest, &link, &err) == 0
-			      ? PULL_PART_HELD
-			      : PULL_PART_ELSEWHERE;
-}
-
-static const char *text_of(const json_t *object, const char *name)
-{
-	const char *text = json_string_value(json_object_get(object, name));
-
-	return text ? text : "";
-}
-
-static void format_platform(const json_t *descriptor, char text[PLATFORM_MAX])
-{
-	const json_t *platform = json_object_get(descriptor, "platform");
-	const char *variant = text_of(platform, "variant");
-
-	text[0] = '\0';
-	if (json_is_object(platform))
-		snprintf(text, PLATFORM_MAX, "%s/%s%s%s", text_of(platform, "os"), text_of(platform, "architecture"),
-			 *variant ? "/" : "", variant);
-}
-
-static void walk_manifest(struct walk *walk, const struct digest *digest, unsigned depth);
-
-static void walk_descriptor(struct walk *walk, const json_t *descriptor, const char *kind, unsigned depth)
-{
-	struct pull_part part = {.depth = depth, .kind = kind, .media_type = text_of(descriptor, "mediaType")};
-	json_int_t size = json_integer_value(json_object_get(descriptor, "size"));
-	char platform[PLATFORM_MAX];
-
-	if (walk->parts >= PULL_PARTS_MAX || digest_parse(text_of(descriptor, "digest"), &part.digest))
-		return;
-	walk->parts++;
-	format_platform(descriptor, platform);
-	part.platform = platform;
-	part.size = size > 0 ? (uint64_t)size : 0;
-	look_at_part(walk, &part);
 	walk->each(walk->arg, &part);
-	if (strcmp(kind, "manifest") == 0 && part.state != PULL_PART_MISSING && depth + 1 < PULL_PARTS_DEPTH_MAX)
-		walk_manifest(walk, &part.digest, depth + 1);
-}
-
-static void walk_manifest(struct walk *walk, const struct digest *digest, unsigned depth)
-{
-	static const struct {
-		const char *list, *kind;
-	} lists[] = {{"manifests", "manifest"}, {"layers", "layer"}, {"blobs", "blob"}};
-	size_t len, i;
-	_cleanup_free_ char *data = manifest_load(walk->pull->store, digest, &len);
-	json_t *document = data ? json_loadb(data, len, 0, NULL) : NULL;
-	json_t *descriptor;
-
-	walk_descriptor(walk, json_object_get(document, "config"), "config", depth);
-	for (size_t list = 0; list < sizeof(lists) / sizeof(lists[0]); list++)
-		json_array_foreach(json_object_get(document, lists[list].list), i, descriptor)
-			walk_descriptor(walk, descriptor, lists[list].kind, depth);
-	json_decref(document);
+	return ++walk->parts < PULL_PARTS_MAX;
 }
 
 void pull_explain(struct pull *pull, struct pull_upstream *upstream, const char *repository, const char *reference,
@@ -222,7 +179,7 @@ void pull_explain(struct pull *pull, struct pull_upstream *upstream, const char 
 		  void *arg)
 {
 	struct index_repository at = {upstream->name, repository};
-	struct walk walk = {.pull = pull, .repository = &at, .each = each, .arg = arg};
+	struct walk walk = {.each = each, .arg = arg};
 
 	memset(explanation, 0, sizeof(*explanation));
 	explanation->size = PULL_SIZE_UNKNOWN;
@@ -238,6 +195,6 @@ void pull_explain(struct pull *pull, struct pull_upstream *upstream, const char 
 	if (!each || !explanation->held)
 		return;
 	pull_list_flights(pull, take_flight, &walk);
-	walk_manifest(&walk, &explanation->digest, 0);
+	check_walk(pull->store, &at, &explanation->digest, &(struct check_options){0}, tell_part, &walk);
 	free(walk.flights);
 }

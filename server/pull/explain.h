@@ -5,8 +5,7 @@
 
 #include "server/pull/pull.h"
 
-#define PULL_PARTS_MAX       4096
-#define PULL_PARTS_DEPTH_MAX 4 /* indexes within indexes */
+#define PULL_PARTS_MAX 4096
 
 enum pull_decision {
 	PULL_DECIDES_SERVE,      /* from the store, without asking */
@@ -47,7 +46,7 @@ struct pull_part {
 	struct digest digest;
 	const char *media_type; /* "" when absent, like the platform, "linux/arm64/v8" */
 	const char *platform;
-	uint64_t size;
+	uint64_t size; /* PULL_SIZE_UNKNOWN */
 	uint64_t have; /* bytes that are there */
 	enum pull_part_state state;
 };
