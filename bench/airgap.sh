@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What crossing an air gap costs: an export beside cp, an import beside sha256sum of the same bytes, and the memory of
-# both. bench/airgap.sh LARDER [GIB [ROUNDS [FOLDER]]]: on the file system of FOLDER, which needs four times the room.
-# Prints a line for each round, and the medians. Rounds are interleaved, and everything is in the page cache.
+# both. bench/airgap.sh LARDER [GIB [ROUNDS [FOLDER [export|import]]]]: on the file system of FOLDER, which needs four
+# times the room; one of them alone where both would take too long.
+#
+# Before each command everything written is synced, the page cache is dropped, and what the command reads is read into it
+# once: each finds its source in memory and the disk idle. Each is measured until it ends, and until `sync` of what it
+# wrote has ended too. The order changes from round to round. Prints a line for each command, and the medians, of which
+# the ratios are those within a round.
 set -euo pipefail
 
 larder=$(realpath "${1:?is the larder to measure}")
 gib=${2:-4}
 rounds=${3:-5}
+only=${5:-}
 top=$(mktemp -d "${4:-${TMPDIR:-/tmp}}/larder-bench.XXXXXX")
 trap 'rm -rf -- "$top"' EXIT
 export LARDER_CONFIG=$top/empty.yaml
@@ -52,34 +58,70 @@ make_store() {
   wait "$pid" || true
 }
 
-# measure NAME COMMAND…: takes down seconds and the most memory, in KiB, that one process had.
-measure() {
-  local name=$1
-  shift
-  /usr/bin/time -o "$top/time" -f '%e %M' "$@" >"$top/said"
-  echo "$name $(cat "$top/time")" | tee -a "$top/results"
+now() {
+  echo "${EPOCHREALTIME/./}"
 }
 
+# measure NAME SOURCE COMMAND…: takes down the seconds until the command has ended, and until all is on the disk, and the
+# most memory, in KiB, that one process had.
+measure() {
+  local name=$1 source=$2 began ended
+  shift 2
+  sync
+  echo 1 >/proc/sys/vm/drop_caches
+  find "$source" -type f -exec cat {} + >/dev/null
+  began=$(now)
+  /usr/bin/time -o "$top/time" -f %M "$@" >"$top/said"
+  ended=$(now)
+  sync
+  echo "$round $name $((ended - began)) $(($(now) - began)) $(cat "$top/time")" |
+    awk '{ printf "%d %s %.3f %.3f %d\n", $1, $2, $3 / 1e6, $4 / 1e6, $5 }' | tee -a "$top/results"
+}
+
+measure_export() {
+  rm -f "$top/out.tar"
+  measure export "$top/store/blobs" "$larder" export --store "$top/store" -o "$top/out.tar" docker.io/library/big:1
+}
+
+measure_cp() {
+  rm -f "$top/copy.tar"
+  measure cp "$top/first.tar" cp "$top/first.tar" "$top/copy.tar"
+}
+
+measure_import() {
+  rm -rf "$top/fresh"
+  make_store "$top/fresh"
+  measure import "$top/first.tar" "$larder" import --store "$top/fresh" "$top/first.tar"
+  rm -r "$top/fresh"
+}
+
+measure_sha256sum() {
+  measure sha256sum "$top/first.tar" sha256sum "$top/first.tar"
+}
+
+# median COLUMN NAME [OF]: of a command, or of its ratio to another command of the same round.
 median() {
-  awk -v name="$1" -v column="$2" '$1 == name { print $column }' "$top/results" | sort -n |
+  awk -v column="$1" -v name="$2" -v of="${3:-}" '
+    $2 == name { value[$1] = $column }
+    $2 == of { other[$1] = $column }
+    END { for (round in value) print of == "" ? value[round] : other[round] / value[round] }' "$top/results" | sort -n |
     awk '{ value[NR] = $1 } END { print value[int((NR + 1) / 2)] }'
 }
 
 make_layout
 make_store "$top/store"
 "$larder" import --store "$top/store" "$top/layout" >/dev/null
+rm -r "$top/layout"
+"$larder" export --store "$top/store" -o "$top/first.tar" docker.io/library/big:1 >/dev/null
 for ((round = 0; round < rounds; round++)); do
-  measure export "$larder" export --store "$top/store" -o "$top/out.tar" docker.io/library/big:1
-  measure cp cp "$top/out.tar" "$top/copy.tar"
-  rm "$top/copy.tar"
-  make_store "$top/fresh"
-  measure import "$larder" import --store "$top/fresh" "$top/out.tar"
-  rm -r "$top/fresh"
-  measure sha256sum sha256sum "$top/out.tar"
-  rm "$top/out.tar"
+  order=(export cp import sha256sum)
+  ((round % 2 == 0)) || order=(cp export sha256sum import)
+  for command in "${order[@]}"; do
+    case $only/$command in import/export | import/cp | export/import | export/sha256sum) continue ;; esac
+    "measure_$command"
+  done
 done
-awk -v export="$(median export 2)" -v cp="$(median cp 2)" -v import="$(median import 2)" -v sum="$(median sha256sum 2)" \
-  -v export_kib="$(median export 3)" -v import_kib="$(median import 3)" 'BEGIN {
-    printf "export: %.2f s, %.2f of cp (%.2f s), %.1f MiB\n", export, cp / export, cp, export_kib / 1024
-    printf "import: %.2f s, %.2f of sha256sum (%.2f s), %.1f MiB\n", import, import / sum, sum, import_kib / 1024
-  }'
+[ "$only" = import ] || printf 'export: %.2f s, %.2f of cp (%.2f s); on disk: %.2f s, %.2f of cp; %d KiB\n' "$(median 3 export)" \
+  "$(median 3 export cp)" "$(median 3 cp)" "$(median 4 export)" "$(median 4 export cp)" "$(median 5 export)"
+[ "$only" = export ] || printf 'import: %.2f s, %.2f of sha256sum (%.2f s); %d KiB\n' "$(median 3 import)" "$(median 3 sha256sum import)" \
+  "$(median 3 sha256sum)" "$(median 5 import)"

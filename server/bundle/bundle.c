@@ -157,7 +157,11 @@ static size_t member_header(const struct member *member, uint8_t header[TAR_HEAD
 {
 	char path[DESCRIBE_PATH_MAX];
 
-	return tar_header(member_path(member, path), member->size, header);
+	if (member->blob)
+		return tar_header_at(member_path(member, path), member->size, member->start, header);
+	/* With a signature, the bytes of all else are the same. */
+	return strcmp(member->path, BUNDLE_SIGNATURE) == 0 ? tar_header_even(member->path, member->size, header)
+							   : tar_header(member->path, member->size, header);
 }
 
 static void add_member(struct bundle *bundle, struct member member)

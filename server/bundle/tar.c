@@ -59,29 +59,72 @@ static size_t put_record(char *out, size_t room, const char *key, const char *va
 	return (size_t)snprintf(out, room, "%zu %s=%s\n", len + digits, key, value);
 }
 
-size_t tar_header(const char *path, uint64_t size, uint8_t out[TAR_HEADER_MAX])
+/* A record of just this length that says nothing. */
+static void put_comment(char *out, size_t len)
+{
+	int used = snprintf(out, len, "%zu comment=", len);
+
+	assert(used > 0 && (size_t)used < len);
+	memset(out + used, ' ', len - (size_t)used - 1);
+	out[len - 1] = '\n';
+}
+
+/* A header that is at least so long, by a comment. */
+static size_t put_header(const char *path, uint64_t size, size_t min, uint8_t out[TAR_HEADER_MAX])
 {
 	struct header header;
-	char records[TAR_BLOCK + 1] = "", number[32];
-	size_t used = 0, at = 0;
+	char records[TAR_EXTENDED_MAX] = "", number[32];
+	size_t used = 0, len = TAR_BLOCK;
 
-	assert(strlen(path) <= TAR_PATH_MAX);
+	assert(strlen(path) <= TAR_PATH_MAX && min <= TAR_HEADER_MAX);
 	if (strlen(path) > NAME_MAX_PLAIN)
 		used += put_record(records, sizeof(records), "path", path);
 	if (size > SIZE_MAX_PLAIN) {
 		snprintf(number, sizeof(number), "%llu", (unsigned long long)size);
 		used += put_record(records + used, sizeof(records) - used, "size", number);
 	}
+	if (used > 0)
+		len = used + tar_padding(used) + 2 * TAR_BLOCK;
+	if (len < min) {
+		put_comment(records + used, min - 2 * TAR_BLOCK - used);
+		used = min - 2 * TAR_BLOCK;
+		len = min;
+	}
 	if (used > 0) {
 		fill(&header, "pax", 'x', used);
 		memcpy(out, &header, TAR_BLOCK);
-		memset(out + TAR_BLOCK, 0, TAR_BLOCK);
-		memcpy(out + TAR_BLOCK, records, used);
-		at = 2 * TAR_BLOCK;
+		memcpy(out + TAR_BLOCK, records, len - 2 * TAR_BLOCK);
 	}
 	fill(&header, path, '0', size);
-	memcpy(out + at, &header, TAR_BLOCK);
-	return at + TAR_BLOCK;
+	memcpy(out + len - TAR_BLOCK, &header, TAR_BLOCK);
+	return len;
+}
+
+size_t tar_header(const char *path, uint64_t size, uint8_t out[TAR_HEADER_MAX])
+{
+	return put_header(path, size, 0, out);
+}
+
+/* A header so long that a page is full with it, of which there are `other` bytes already. */
+static size_t fill_page(const char *path, uint64_t size, uint64_t other, uint8_t out[TAR_HEADER_MAX])
+{
+	size_t plain = tar_header(path, size, out), rest = (size_t)((other + plain) % TAR_PAGE), want;
+
+	if (rest == 0)
+		return plain;
+	want = plain + TAR_PAGE - rest;
+	/* A comment has two blocks of its own at least. */
+	return put_header(path, size, want < 3 * TAR_BLOCK ? want + TAR_PAGE : want, out);
+}
+
+size_t tar_header_at(const char *path, uint64_t size, uint64_t position, uint8_t out[TAR_HEADER_MAX])
+{
+	return size < TAR_PAGED_MIN ? tar_header(path, size, out) : fill_page(path, size, position, out);
+}
+
+size_t tar_header_even(const char *path, uint64_t size, uint8_t out[TAR_HEADER_MAX])
+{
+	return fill_page(path, size, size + tar_padding(size), out);
 }
 
 size_t tar_padding(uint64_t size)

@@ -72,7 +72,7 @@ static int put_signature(struct bundle_sink *sink)
 	int code = sign_bytes(sink->key, self, len, signature, &sink->err);
 
 	if (code == 0)
-		code = put(sink, header, tar_header(BUNDLE_SIGNATURE, sizeof(signature), header));
+		code = put(sink, header, tar_header_even(BUNDLE_SIGNATURE, sizeof(signature), header));
 	if (code == 0)
 		code = put(sink, signature, sizeof(signature));
 	return code ? code : put(sink, zeroes, tar_padding(sizeof(signature)));
@@ -124,12 +124,13 @@ int bundle_sink_copy(struct bundle_sink *sink, int fd, const char *path, uint64_
 	_cleanup_close_ int file = -1;
 	int code;
 
-	sink->bytes += size;
 	if (sink->directory) {
+		sink->bytes += size;
 		code = file_create(sink->fd, path, &file, &sink->err);
 		return code ? code : file_copy(fd, file, size, &sink->err);
 	}
-	code = put(sink, header, tar_header(path, size, header));
+	code = put(sink, header, tar_header_at(path, size, sink->bytes, header));
+	sink->bytes += size;
 	if (code == 0)
 		code = file_copy(fd, sink->fd, size, &sink->err);
 	return code ? code : put(sink, zeroes, tar_padding(size));

@@ -14,7 +14,7 @@
 
 enum untar_state {
 	UNTAR_HEADER,   /* a block that begins a file -> EXTENDED, CONTENT, END */
-	UNTAR_EXTENDED, /* the block behind a pax header: the next header's path and size -> HEADER */
+	UNTAR_EXTENDED, /* what a pax header says: the next header's path and size -> HEADER */
 	UNTAR_CONTENT,  /* a file's bytes -> PADDING */
 	UNTAR_PADDING,  /* up to the next block -> HEADER */
 	UNTAR_END,      /* zeroes */
@@ -22,10 +22,10 @@ enum untar_state {
 
 struct untar {
 	enum untar_state state;
-	uint8_t block[TAR_BLOCK + 1]; /* of HEADER and EXTENDED, with a NUL */
-	size_t have;
-	char path[TAR_PATH_MAX + 1]; /* as an extended header said; "" */
-	bool sized;                  /* likewise */
+	uint8_t block[TAR_EXTENDED_MAX + 1]; /* of HEADER and EXTENDED, with a NUL */
+	size_t want, have;                   /* of it */
+	char path[TAR_PATH_MAX + 1];         /* as an extended header said; "" */
+	bool sized;                          /* likewise */
 	uint64_t size;
 	uint64_t left; /* of CONTENT and PADDING */
 	int fd;
@@ -36,6 +36,7 @@ struct untar *untar_new(void)
 	struct untar *untar = mem_alloc(sizeof(*untar));
 
 	untar->fd = -1;
+	untar->want = TAR_BLOCK;
 	return untar;
 }
 
@@ -58,6 +59,8 @@ static int read_extended(struct untar *untar, struct err *err)
 {
 	char *at = (char *)untar->block;
 
+	untar->block[untar->want] = '\0';
+	untar->want = TAR_BLOCK;
 	while (*at) {
 		size_t len = (size_t)strtoul(at, &at, 10);
 		char *end = strchr(at, '\n');
@@ -70,7 +73,7 @@ static int read_extended(struct untar *untar, struct err *err)
 		} else if (strncmp(at + 1, "size=", 5) == 0) {
 			untar->size = strtoull(at + 6, NULL, 10);
 			untar->sized = true;
-		} else {
+		} else if (strncmp(at + 1, "comment=", 8) != 0) {
 			return malformed(err);
 		}
 		at = end + 1;
@@ -93,6 +96,11 @@ static int read_header(struct untar *untar, int directory, struct err *err)
 		return 0;
 	}
 	if (type == 'x') {
+		uint64_t size = tar_read_size(untar->block);
+
+		if (size == 0 || size > TAR_EXTENDED_MAX)
+			return malformed(err);
+		untar->want = (size_t)size + tar_padding(size);
 		untar->state = UNTAR_EXTENDED;
 		return 0;
 	}
@@ -129,10 +137,10 @@ static int step(struct untar *untar, int directory, const uint8_t *data, size_t 
 	switch (untar->state) {
 	case UNTAR_HEADER:
 	case UNTAR_EXTENDED:
-		*taken = least(TAR_BLOCK - untar->have, len);
+		*taken = least(untar->want - untar->have, len);
 		memcpy(untar->block + untar->have, data, *taken);
 		untar->have += *taken;
-		if (untar->have < TAR_BLOCK)
+		if (untar->have < untar->want)
 			return 0;
 		untar->have = 0;
 		return untar->state == UNTAR_HEADER ? read_header(untar, directory, err) : read_extended(untar, err);

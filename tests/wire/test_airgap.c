@@ -172,12 +172,34 @@ WIRE_TEST(what_belongs_to_one_platform_crosses_once_it_is_held)
 	assert_int_equal(far_status(&sides, "blobs", blob), 200);
 }
 
+/* Over HTTP the archive comes as a stream, which the command takes apart. */
+WIRE_TEST(a_directory_holds_what_the_stream_brought)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	_cleanup_free_ char *directory = wire_path(wire, "bundle");
+	struct scripted_image image;
+
+	scripted_add_image(sides.upstream, "team/app", "1",
+			   &(struct scripted_image_options){.layers = 3, .layer_size = 100001}, &image);
+	RUN(&sides, sides.near, 0, "export", "-o", directory, "registry.test/team/app:1");
+	RUN(&sides, sides.far, 0, "import", directory);
+	assert_non_null(strstr(sides.said, "1 images: 5 blobs"));
+	assert_true(ask(sides.far, NULL, NULL, &reply, "/v2/team/app/manifests/1"));
+	expect_content(&reply, image.manifest);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(ask(sides.far, NULL, NULL, &reply, "/v2/team/app/blobs/%s", image.layer[i]));
+		expect_content(&reply, image.layer[i]);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(what_cosign_keeps_beside_an_image_crosses_unless_it_is_told_to_stay),
 		WIRE_CASE(what_belongs_to_an_image_crosses_for_each_repository_that_has_it),
 		WIRE_CASE(what_belongs_to_one_platform_crosses_once_it_is_held),
+		WIRE_CASE(a_directory_holds_what_the_stream_brought),
 	};
 	return cmocka_run_group_tests_name("airgap", tests, NULL, NULL);
 }
