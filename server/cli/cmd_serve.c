@@ -290,9 +290,10 @@ static int await_stop(struct serving *serving, const struct command_line *line, 
 	do {
 		taken = beat_ms ? sigtimedwait(signals, NULL, &beat) : sigwaitinfo(signals, NULL);
 		if (taken < 0 && errno == EAGAIN) {
-			/* A loop that hangs keeps us here, and the manager waits in vain. */
+			/* A loop that hangs keeps us here, or silent, and the manager waits in vain. */
 			loop_run(serving->larder.loop, nothing, NULL);
-			systemd_notify("WATCHDOG=1");
+			if (http_is_alive(serving->http, beat_ms))
+				systemd_notify("WATCHDOG=1");
 		} else if (taken == SIGHUP) {
 			systemd_notify_reloading();
 			reload(serving, line);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #define DRAIN_LOOK_NS 5000000L
+#define ALIVE_LOOK_NS 1000000L
 
 int http_start(const struct http_options *options, struct http_server **out, struct err *err)
 {
@@ -58,6 +59,30 @@ int http_reload_tls(struct http_server *server, const char *cert, const char *ke
 const char *http_address(const struct http_server *server, size_t i)
 {
 	return server->listeners[i].address;
+}
+
+static bool all_came(const struct http_server *server)
+{
+	bool all = __atomic_load_n(&server->acceptor_alive, __ATOMIC_RELAXED);
+
+	for (unsigned i = 0; i < server->thread_count; i++)
+		all = all && __atomic_load_n(&server->threads[i].alive, __ATOMIC_RELAXED);
+	return all;
+}
+
+bool http_is_alive(struct http_server *server, uint64_t within_ms)
+{
+	uint64_t deadline = clock_ms() + within_ms, one = 1;
+
+	__atomic_store_n(&server->acceptor_alive, false, __ATOMIC_RELAXED);
+	(void)!write(server->stop_fd, &one, sizeof(one));
+	for (unsigned i = 0; i < server->thread_count; i++) {
+		__atomic_store_n(&server->threads[i].alive, false, __ATOMIC_RELAXED);
+		http_thread_wake(&server->threads[i]);
+	}
+	while (!all_came(server) && clock_ms() < deadline)
+		nanosleep(&(struct timespec){.tv_nsec = ALIVE_LOOK_NS}, NULL);
+	return all_came(server);
 }
 
 /* Those that somebody waits for. */

@@ -132,6 +132,9 @@ int http_reload_tls(struct http_server *server, const char *cert, const char *ke
 /* The address that listener `i` got: "127.0.0.1:40123". */
 const char *http_address(const struct http_server *server, size_t i);
 
+/* Whether the acceptor and every serving thread come when they are called, within that time. Not from one of them. */
+bool http_is_alive(struct http_server *server, uint64_t within_ms);
+
 /* Takes no more connections, closes idle ones, lets running replies go on for up to `grace_ms`, then cuts what is left,
  * and frees all. What still waits then is woken by the caller: `wake_all` is called when the time is over and must wake
  * every paused request. */

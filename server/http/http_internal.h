@@ -121,6 +121,7 @@ struct http_server_thread {
 	unsigned requests;    /* atomic: begun and not yet ended */
 	unsigned abandoned;   /* atomic: of those, paused ones whose client has left; counted while draining */
 	bool library_called;  /* atomic: it was told something, and forgets to watch for that */
+	bool alive;           /* atomic: it was woken, and came */
 	/* The thread's own: */
 	bool library_due; /* the library has something to do */
 	struct exchange *senders;
@@ -147,8 +148,9 @@ struct http_server {
 	struct http_client *clients; /* those who have connections */
 	pthread_t acceptor;
 	uint64_t refused_ms; /* the acceptor's own: when it last said that it refused a connection */
-	int stop_fd;         /* eventfd: the acceptor is to end */
+	int stop_fd;         /* eventfd: the acceptor is to end, or to show that it lives */
 	bool accepting;
+	bool stopping, acceptor_alive; /* atomic */
 };
 
 int http_listen(struct http_server *server, struct err *err);

@@ -284,10 +284,14 @@ static void *acceptor_main(void *arg)
 		polled[i] = (struct pollfd){.fd = server->listeners[i].fd, .events = POLLIN};
 	polled[count] = (struct pollfd){.fd = server->stop_fd, .events = POLLIN};
 	for (;;) {
+		uint64_t counter;
+
 		if (poll(polled, count + 1, -1) < 0)
 			continue;
-		if (polled[count].revents)
+		if (__atomic_load_n(&server->stopping, __ATOMIC_ACQUIRE))
 			break;
+		if (polled[count].revents && read(server->stop_fd, &counter, sizeof(counter)) > 0)
+			__atomic_store_n(&server->acceptor_alive, true, __ATOMIC_RELAXED);
 		for (size_t i = 0; i < count; i++)
 			if (polled[i].revents)
 				accept_all(server, polled[i].fd);
@@ -315,6 +319,7 @@ void http_accept_stop(struct http_server *server)
 	uint64_t one = 1;
 
 	if (server->accepting) {
+		__atomic_store_n(&server->stopping, true, __ATOMIC_RELEASE);
 		(void)!write(server->stop_fd, &one, sizeof(one));
 		pthread_join(server->acceptor, NULL);
 		server->accepting = false;

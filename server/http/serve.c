@@ -382,6 +382,7 @@ static void thread_wait(struct http_server_thread *thread, int timeout_ms)
 		} else if (events[i].data.ptr != thread) {
 			http_send_event(events[i].data.ptr, events[i].events);
 		} else if (read(thread->wake_fd, &counter, sizeof(counter)) > 0) {
+			__atomic_store_n(&thread->alive, true, __ATOMIC_RELAXED);
 			if (__atomic_exchange_n(&thread->library_called, false, __ATOMIC_ACQUIRE))
 				thread->library_due = true;
 			take_accepted(thread);
