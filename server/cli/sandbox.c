@@ -231,6 +231,9 @@ int sandbox_enter(const struct sandbox_options *options, struct err *err)
 
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		return err_set_errno(err, ERR_IO, errno, "cannot give up new privileges");
+	/* What is in memory is in nobody's core. */
+	if (!leak_check_traces() && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0))
+		return err_set_errno(err, ERR_IO, errno, "cannot give up core dumps");
 	files = options->runs_programs ? 0 : restrict_files(options, err);
 	if (files && files != ERR_UNSUPPORTED)
 		return files;

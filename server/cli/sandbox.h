@@ -6,6 +6,7 @@
  *   files    the store and the folders of its unix sockets may be written; the configuration's files, their folders,
  *            /etc and the system's libraries and data may be read; nothing else can be opened
  *   programs none can be started
+ *   memory   no core is written, and no other program of the same user may look into this one
  *   calls    tracing and reading of other processes, mounting, namespaces, modules, keyrings, BPF, io_uring and their
  *            like fail with EPERM
  */

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -178,6 +179,21 @@ static void helpers_run(void)
 	CHECK(!"run");
 }
 
+/* The address sanitizer is there: its search for leaks traces the process, which must let it. */
+extern void __asan_init(void) __attribute__((weak));
+
+static void no_core_is_written(void)
+{
+	enter(false);
+	CHECK(prctl(PR_GET_DUMPABLE, 0, 0, 0, 0) == (__asan_init ? 1 : 0));
+}
+
+static void memory_goes_into_no_core(void **state)
+{
+	(void)state;
+	in_child(no_core_is_written);
+}
+
 static void the_store_is_written_and_other_files_are_not_even_read(void **state)
 {
 	(void)state;
@@ -207,6 +223,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_store_is_written_and_other_files_are_not_even_read),
 		cmocka_unit_test(a_thread_started_later_is_bound_too),
+		cmocka_unit_test(memory_goes_into_no_core),
 		cmocka_unit_test(calls_that_no_cache_needs_are_refused),
 		cmocka_unit_test(credential_helpers_run_where_they_are_configured),
 	};
