@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+# The Kubernetes manifests and the compose file, as far as they can be judged without a cluster: what each kind must have,
+# that names and ports lead where they should, and that nothing has more rights or fewer bounds than larder needs. The
+# configuration inside is larder's to check ($2 is the build tree). Without python3-yaml it says so and skips.
+import os
+import subprocess
+import sys
+import tempfile
+
+try:
+    import yaml
+except ImportError:
+    print("skipped: python3-yaml is not installed")
+    sys.exit(77)
+
+source, build = sys.argv[1], sys.argv[2]
+wrong = []
+
+
+def expect(holds, where, what):
+    if not holds:
+        wrong.append(f"{where}: {what}")
+
+
+def at(document, path, standard=None):
+    for part in path.split("."):
+        if not isinstance(document, dict) or part not in document:
+            return standard
+        document = document[part]
+    return document
+
+
+# What each kind is written in, and what it must say.
+KINDS = {
+    "Namespace": ("v1", []),
+    "ConfigMap": ("v1", ["data"]),
+    "Service": ("v1", ["spec.selector", "spec.ports"]),
+    "StatefulSet": ("apps/v1", ["spec.serviceName", "spec.selector.matchLabels", "spec.template.spec.containers"]),
+    "DaemonSet": ("apps/v1", ["spec.selector.matchLabels", "spec.template.spec.containers"]),
+}
+
+
+def pinned(image):
+    return ":" in image.rsplit("/", 1)[-1] and not image.endswith(":latest")
+
+
+def check_container(where, pod, container):
+    expect(pinned(container.get("image", "")), where, f"image {container.get('image')} has no fixed tag")
+    context = container.get("securityContext", {})
+    expect(context.get("allowPrivilegeEscalation") is False, where, "allowPrivilegeEscalation is not false")
+    expect(context.get("readOnlyRootFilesystem") is True, where, "the root file system is writable")
+    expect(at(context, "capabilities.drop") == ["ALL"], where, "capabilities are not all dropped")
+    volumes = {volume["name"] for volume in pod.get("volumes", [])} | pod.get("claims", set())
+    for mount in container.get("volumeMounts", []):
+        expect(mount["name"] in volumes, where, f"no volume {mount['name']}")
+    ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+    for probe in ("readinessProbe", "livenessProbe", "startupProbe"):
+        port = at(container, f"{probe}.httpGet.port")
+        expect(port is None or port in ports, where, f"{probe} asks at a port {port} that is not there")
+    return ports
+
+
+def check_workload(where, document):
+    template = document["spec"]["template"]
+    pod = dict(template["spec"])
+    pod["claims"] = {claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", [])}
+    labels = at(template, "metadata.labels", {})
+    for key, value in document["spec"]["selector"]["matchLabels"].items():
+        expect(labels.get(key) == value, where, f"its pods do not carry {key}")
+    expect(pod.get("automountServiceAccountToken") is False, where, "its pods get a token for the cluster's API")
+    ports = {}
+    for container in pod.get("initContainers", []) + pod["containers"]:
+        ports.update(check_container(f"{where}, {container['name']}", pod, container))
+        expect(container in pod.get("initContainers", []) or at(container, "resources.limits.memory"), where,
+               f"{container['name']} has no limit of memory")
+    return labels, ports, pod
+
+
+def check_larder(where, pod, config):
+    container = pod["containers"][0]
+    context = pod.get("securityContext", {})
+    expect(context.get("runAsNonRoot") is True and context.get("runAsUser"), where, "larder may run as root")
+    expect(at(context, "seccompProfile.type") == "RuntimeDefault", where, "no seccomp profile")
+    for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
+        expect(at(container, f"{probe}.httpGet.path") == path, where, f"{probe} is not {path}")
+    expect(pod.get("terminationGracePeriodSeconds", 30) > 30, where, "ends before larder's own 25 s of grace and their rest")
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    mounts = [mount["mountPath"] for mount in container["volumeMounts"]]
+    expect(config["listen"].endswith(f":{ports['registry']}"), where, "listen is at another port than the container's")
+    expect(config["admin"]["listen"].endswith(f":{ports['admin']}"), where, "admin.listen is at another port")
+    for path in (config["store"]["path"], config["admin"]["token_file"]):
+        expect(any(path == mount or path.startswith(mount + "/") for mount in mounts), where, f"{path} is on no volume")
+
+
+def check_config(where, text):
+    config = yaml.safe_load(text)
+    with tempfile.TemporaryDirectory() as folder:
+        # Files that are not on this machine.
+        token = os.path.join(folder, "token")
+        with open(token, "w", encoding="utf-8") as file:
+            file.write("x" * 32)
+        path = os.path.join(folder, "larder.yaml")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text.replace(config["admin"]["token_file"], token))
+        done = subprocess.run([os.path.join(build, "larder"), "config", "check", "-c", path], capture_output=True, text=True,
+                              check=False)
+        expect(done.returncode == 0, where, f"larder refuses it: {done.stdout}{done.stderr}")
+    return config
+
+
+def check_service(where, document, pods):
+    for labels, ports, _ in pods:
+        if document["spec"]["selector"].items() <= labels.items():
+            for port in document["spec"]["ports"]:
+                expect(port.get("targetPort", port["port"]) in ports, where, f"no container has port {port['targetPort']}")
+            return
+    expect(False, where, "selects no pods")
+
+
+def read(name):
+    with open(os.path.join(source, name), encoding="utf-8") as file:
+        return [document for document in yaml.safe_load_all(file) if document]
+
+
+def check_kubernetes(name):
+    documents, pods, namespaces = read(name), [], set()
+    for document in documents:
+        where = f"{name}: {document.get('kind')} {at(document, 'metadata.name')}"
+        version, fields = KINDS.get(document.get("kind"), (None, []))
+        expect(version == document.get("apiVersion"), where, f"apiVersion is {document.get('apiVersion')}")
+        expect(at(document, "metadata.name"), where, "has no name")
+        for field in fields:
+            expect(at(document, field), where, f"has no {field}")
+        if document["kind"] == "Namespace":
+            namespaces.add(document["metadata"]["name"])
+            expect(at(document, "metadata.labels.pod-security.kubernetes.io/enforce") or any(
+                key == "pod-security.kubernetes.io/enforce" for key in document["metadata"].get("labels", {})), where,
+                   "does not say what pods it takes")
+        else:
+            expect(at(document, "metadata.namespace") in namespaces, where, "is in a namespace that is not made before")
+        if document["kind"] in ("StatefulSet", "DaemonSet"):
+            pods.append(check_workload(where, document))
+    for document in documents:
+        where = f"{name}: {document['kind']} {at(document, 'metadata.name')}"
+        if document["kind"] == "Service":
+            check_service(where, document, pods)
+        elif document["kind"] == "ConfigMap" and "larder.yaml" in document["data"]:
+            config = check_config(where, document["data"]["larder.yaml"])
+            check_larder(where, pods[0][2], config)
+    return documents
+
+
+def check_compose(name):
+    for service, settings in read(name)[0]["services"].items():
+        where = f"{name}: {service}"
+        expect(settings.get("read_only") is True, where, "the root file system is writable")
+        expect(settings.get("cap_drop") == ["ALL"], where, "capabilities are not all dropped")
+        expect("no-new-privileges:true" in settings.get("security_opt", []), where, "may gain privileges")
+        expect(settings.get("build") or pinned(settings["image"]), where, "the image has no fixed tag")
+        listen = settings["command"][settings["command"].index("--listen") + 1].rsplit(":", 1)[-1]
+        for port in settings["ports"]:
+            expect(port.rsplit(":", 1)[-1] == listen, where, f"publishes {port}, and larder listens at {listen}")
+            expect(port.startswith("127.0.0.1:"), where, f"{port} is open to all without anybody having said so")
+
+
+larder = check_kubernetes("deploy/kubernetes/larder.yaml")
+nodes = check_kubernetes("deploy/kubernetes/nodes.yaml")
+node_ports = [port.get("nodePort") for document in larder if document["kind"] == "Service"
+              for port in document["spec"]["ports"]]
+hosts = [document["data"]["hosts.toml"] for document in nodes if document["kind"] == "ConfigMap"][0]
+expect(any(port and f":{port}" in hosts for port in node_ports), "nodes.yaml", "hosts.toml names another port than the service")
+check_compose("deploy/docker/compose.yaml")
+print("\n".join(wrong))
+sys.exit(1 if wrong else 0)
