@@ -475,9 +475,10 @@ static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
 	struct MHD_OptionItem tls[] = {
 		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *)(uintptr_t)options->tls_cert},
 		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *)(uintptr_t)options->tls_key},
-		/* TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and an AEAD. */
+		/* TLS 1.2 and 1.3, and of 1.2 only what has forward secrecy and an AEAD, in our order. */
 		{MHD_OPTION_HTTPS_PRIORITIES, 0,
-		 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-AES-128-CBC:-AES-256-CBC:-SHA1"},
+		 "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-RSA:-DHE-RSA:-AES-128-CBC:-AES-256-CBC:-SHA1"
+		 ":%SERVER_PRECEDENCE"},
 		{MHD_OPTION_END, 0, NULL},
 	};
 
