@@ -164,7 +164,7 @@ static void arm_late(struct loop_task *task)
 /* A client comes to wait for what prefetch asked. pull->lock is held. */
 static void ask_raise(struct ask *ask)
 {
-	ask->priority = PACE_CLIENT;
+	__atomic_store_n(&ask->priority, PACE_CLIENT, __ATOMIC_RELAXED);
 	registry_raise(ask->upstream->registry, ask);
 	ask->refs++;
 	ask->late.run = arm_late;
@@ -179,7 +179,7 @@ static bool goes_on(struct ask *ask)
 	struct registry_query query = {
 		.repository = ask->repository,
 		.accept = REFERRERS_TYPE,
-		.priority = ask->priority,
+		.priority = __atomic_load_n(&ask->priority, __ATOMIC_RELAXED),
 		.impatient = ask->impatient,
 		.login = ask->login,
 	};

@@ -25,7 +25,7 @@ struct ask {
 	struct pull_page page;       /* REGISTRY_TAGS; its strings are the ask's own */
 	struct referrers_list *list; /* REGISTRY_REFERRERS: what came so far of an answer in several */
 	bool impatient;
-	enum pace_priority priority; /* under pull->lock */
+	enum pace_priority priority; /* written under pull->lock; atomic, as the loop reads it without */
 
 	struct ask_result result;
 	struct err err;
