@@ -340,6 +340,33 @@ put_memory() {
   put "$1" "$2" "$3" "$(awk -v kib="$4" 'BEGIN { printf "%.2f\n", kib / 1024 }')"
 }
 
+# account_open PROCESS, account_close CASE SERVER PROCESS: puts what the server took in between, and what was asked of the
+# upstream; CPU_NS is its processor time. With SETTLE what it does behind its answers counts.
+declare -A before=()
+account_open() {
+  upstream_counters
+  before=([requests]=$UP_REQUESTS [connections]=$UP_CONNECTIONS [bytes]=$UP_BYTES)
+  memory_reset "$1"
+  before[cpu]=$(cpu_ns "$1")
+}
+
+account_close() {
+  [ -z "${SETTLE:-}" ] || settle
+  CPU_NS=$(($(cpu_ns "$3") - before[cpu]))
+  upstream_counters
+  put "$1" "$2" cpu_s "$(awk -v ns="$CPU_NS" 'BEGIN { printf "%.4f\n", ns / 1e9 }')"
+  put_memory "$1" "$2" peak_mib "$(memory_kib "$3" VmHWM)"
+  put "$1" "$2" upstream_requests $((UP_REQUESTS - before[requests]))
+  put "$1" "$2" upstream_connections $((UP_CONNECTIONS - before[connections]))
+  put_memory "$1" "$2" upstream_mib $(((UP_BYTES - before[bytes]) / 1024))
+}
+
+# put_rate CASE SERVER BYTES US: how fast so many bytes came, and at what cost.
+put_rate() {
+  put "$1" "$2" gb_s "$(awk -v us="$4" -v n="$3" 'BEGIN { printf "%.4f\n", n / us / 1e3 }')"
+  put "$1" "$2" cpu_s_gib "$(awk -v ns="$CPU_NS" -v n="$3" 'BEGIN { printf "%.4f\n", ns / 1e9 / (n / 1073741824) }')"
+}
+
 # measure CASE SERVER PROCESS LOAD-ARGUMENT…: runs bench/load once against a server that runs as PROCESS, and puts what
 # it said, what the server took, and what it asked of the upstream. measure_cold does so where something is fetched: what
 # the server does behind the answer counts.
@@ -349,60 +376,69 @@ measure_cold() {
 
 declare -A got=()
 measure() {
-  local case=$1 server=$2 process=$3 cpu requests connections bytes name value metric
+  local case=$1 server=$2 process=$3 name value metric
   shift 3
-  upstream_counters
-  requests=$UP_REQUESTS connections=$UP_CONNECTIONS bytes=$UP_BYTES
-  memory_reset "$process"
-  cpu=$(cpu_ns "$process")
+  account_open "$process"
   if ! "$LOAD" "$@" >"$W/load.out" 2>"$W/load.err"; then
     failed "$case" "$server" "$(head -n 1 "$W/load.err" | cut -c 1-200)$(awk '/^errors/ {print ", " $2 " errors"}' "$W/load.out")"
     return 0
   fi
-  [ -z "${SETTLE:-}" ] || settle
-  cpu=$(($(cpu_ns "$process") - cpu))
-  upstream_counters
+  account_close "$case" "$server" "$process"
   got=()
   while read -r name value; do
     got[$name]=$value
   done <"$W/load.out"
-  put_memory "$case" "$server" peak_mib "$(memory_kib "$process" VmHWM)"
-  put "$case" "$server" upstream_requests $((UP_REQUESTS - requests))
-  put "$case" "$server" upstream_connections $((UP_CONNECTIONS - connections))
-  put_memory "$case" "$server" upstream_mib $(((UP_BYTES - bytes) / 1024))
   while read -r metric value; do
     put "$case" "$server" "$metric" "$value"
-  done < <(awk -v seconds="${got[seconds]}" -v requests="${got[requests]}" -v bytes="${got[bytes]}" -v cpu="$cpu" '
-    BEGIN {
-      cpu /= 1e9
-      printf "seconds %.4f\nrate %.1f\ncpu_s %.4f\ncpu_us_request %.2f\n", seconds, requests / seconds, cpu, cpu * 1e6 / requests
-      if (bytes / requests > 1e6)
-        printf "gb_s %.4f\ncpu_s_gib %.4f\n", bytes / seconds / 1e9, cpu * 1073741824 / bytes
+  done < <(awk -v seconds="${got[seconds]}" -v requests="${got[requests]}" -v cpu="$CPU_NS" 'BEGIN {
+      printf "seconds %.4f\nrate %.1f\ncpu_us_request %.2f\n", seconds, requests / seconds, cpu / 1e3 / requests
     }')
+  [ "${got[bytes]}" -le $((got[requests] * 1000000)) ] ||
+    put_rate "$case" "$server" "${got[bytes]}" "$(awk -v s="${got[seconds]}" 'BEGIN { printf "%d\n", s * 1e6 }')"
   for name in first_p50 first_max whole_p50 whole_p99 whole_max; do
     put "$case" "$server" "${name}_ms" "$(awk -v us="${got[${name}_us]}" 'BEGIN { printf "%.3f\n", us / 1000 }')"
   done
 }
 
-# measure_tls CASE SERVER PROCESS CLIENTS BYTES URL: so many curls side by side. They are most of the cost: compare only
-# with what they do with another server.
-measure_tls() {
-  local case=$1 server=$2 process=$3 clients=$4 bytes=$5 url=$6 cpu began i wrong='' running=()
-  cpu=$(cpu_ns "$process")
+# timed CASE SERVER PROCESS COMMAND…: how long a command takes that asks the server (TOOK_US), what the server takes for
+# it, and what it asks of the upstream. False when the command fails.
+timed() {
+  local case=$1 server=$2 process=$3 began
+  shift 3
+  account_open "$process"
   began=${EPOCHREALTIME/./}
-  for ((i = 0; i < clients; i++)); do
-    curl -fsk -o /dev/null --tls13-ciphers TLS_AES_128_GCM_SHA256 "$url" &
+  if ! "$@" >"$W/timed.log" 2>&1; then
+    failed "$case" "$server" "$1: $(tail -n 1 "$W/timed.log" | tail -c 200)"
+    return 1
+  fi
+  TOOK_US=$((${EPOCHREALTIME/./} - began))
+  account_close "$case" "$server" "$process"
+  put "$case" "$server" seconds "$(awk -v us="$TOOK_US" 'BEGIN { printf "%.4f\n", us / 1e6 }')"
+}
+
+# curls CLIENTS URL: so many side by side.
+curls() {
+  local i wrong=0 running=()
+  for ((i = 0; i < $1; i++)); do
+    curl -fsSk -o /dev/null --tls13-ciphers TLS_AES_128_GCM_SHA256 "$2" &
     running+=($!)
   done
   for i in "${running[@]}"; do
-    wait "$i" || wrong=yes
+    wait "$i" || wrong=1
   done
-  [ -z "$wrong" ] || {
-    failed "$case" "$server" "curl failed"
-    return 0
-  }
-  bytes=$((bytes * clients))
-  put "$case" "$server" gb_s "$(awk -v us=$((${EPOCHREALTIME/./} - began)) -v n="$bytes" 'BEGIN { printf "%.4f\n", n / us / 1e3 }')"
-  put "$case" "$server" cpu_s_gib "$(awk -v ns=$(($(cpu_ns "$process") - cpu)) -v n="$bytes" \
-    'BEGIN { printf "%.4f\n", ns / 1e9 / (n / 1073741824) }')"
+  return "$wrong"
+}
+
+# measure_tls CASE SERVER PROCESS CLIENTS BYTES URL: curl is most of the cost: compare only with what it does with another
+# server.
+measure_tls() {
+  timed "$1" "$2" "$3" curls "$4" "$6" || return 0
+  put_rate "$1" "$2" $(($4 * $5)) "$TOOK_US"
+}
+
+# pull CASE SERVER PROCESS PORT NAME:TAG: an image, by skopeo.
+pull() {
+  rm -rf "$W/pulled"
+  SETTLE=yes timed "$1" "$2" "$3" timeout 120 skopeo copy -q --src-tls-verify=false "docker://127.0.0.1:$4/$5" \
+    "dir:$W/pulled" || true
 }

@@ -62,24 +62,12 @@ cold_image_begin() {
   need skopeo
 }
 
-pull() {
-  local case=$1 server=$2 port=$3 began
-  rm -rf "$W/pulled"
-  began=${EPOCHREALTIME/./}
-  if skopeo copy -q --src-tls-verify=false "docker://127.0.0.1:$port/bench/image:v1" "dir:$W/pulled" \
-    >"$W/skopeo.log" 2>&1; then
-    put "$case" "$server" seconds "$(awk -v us=$((${EPOCHREALTIME/./} - began)) 'BEGIN { printf "%.4f\n", us / 1e6 }')"
-  else
-    failed "$case" "$server" "skopeo: $(tail -n 1 "$W/skopeo.log" | tail -c 200)"
-  fi
-}
-
 cold_image_round() {
   start_upstream "${SHAPED[@]}" --blob 1:4K --image bench/image:v1:10:20M
   start_larder_cold
-  pull 400Mbit-10x20MiB direct "$UPSTREAM_PORT"
-  pull 400Mbit-10x20MiB larder "$LARDER_PORT"
-  pull warm-10x20MiB larder "$LARDER_PORT"
+  pull 400Mbit-10x20MiB direct upstream "$UPSTREAM_PORT" bench/image:v1
+  pull 400Mbit-10x20MiB larder larder "$LARDER_PORT" bench/image:v1
+  pull warm-10x20MiB larder larder "$LARDER_PORT" bench/image:v1
 }
 
 herd_begin() {

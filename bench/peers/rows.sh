@@ -219,30 +219,13 @@ image_begin() {
   RUNNING=(direct "${RUNNING[@]}")
 }
 
-# pull CASE SERVER
-pull() {
-  local began cpu process port=${port[$2]}
-  process=$(process "$2")
-  rm -rf "$W/pulled"
-  cpu=$(cpu_ns "$process")
-  began=${EPOCHREALTIME/./}
-  if timeout 120 skopeo copy -q --src-tls-verify=false "docker://127.0.0.1:$port/bench/image$ROUND:v1" \
-    "dir:$W/pulled" >"$W/skopeo.log" 2>&1; then
-    put "$1" "$2" seconds "$(awk -v us=$((${EPOCHREALTIME/./} - began)) 'BEGIN { printf "%.4f\n", us / 1e6 }')"
-    put "$1" "$2" cpu_s "$(awk -v ns=$(($(cpu_ns "$process") - cpu)) 'BEGIN { printf "%.4f\n", ns / 1e9 }')"
-  else
-    failed "$1" "$2" "skopeo: $(tail -n 1 "$W/skopeo.log" | tail -c 200)"
-  fi
-  settle
-}
-
 image_round() {
   local server
   for server in "${RUNNING[@]}"; do
-    pull cold-10x20MiB "$server"
+    pull cold-10x20MiB "$server" "$(process "$server")" "${port[$server]}" "bench/image$ROUND:v1"
   done
   for server in "${RUNNING[@]:1}"; do
-    pull warm-10x20MiB "$server"
+    pull warm-10x20MiB "$server" "$server" "${port[$server]}" "bench/image$ROUND:v1"
   done
 }
 
