@@ -198,6 +198,7 @@ static void *run_writer(void *arg)
 {
 	struct index *index = arg;
 
+	pthread_setname_np(pthread_self(), "index");
 	pthread_mutex_lock(&index->mutex);
 	for (;;) {
 		struct index_group *groups;

@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "server/http/http.h"
+#include "server/http/tls.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -19,12 +20,13 @@
 #define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */
 #define HTTP_STREAM_BLOCK       (32 << 10) /* one for each reply that is read from a stream */
 #define HTTP_SEND_MIN           (16 << 20) /* a shorter body the library sends alone */
-#define HTTP_SEND_TURN          (1 << 20)  /* of one body, before others get their turn */
+#define HTTP_SEND_TURN          (2 << 20)  /* of one body, before others get their turn */
 #define HTTP_EVENTS             32
-#define HTTP_TLS_BLOCK          (256 << 10)
+#define HTTP_TLS_BLOCK          (256 << 10) /* of a body that the library sends alone */
+#define HTTP_TLS_TURN           (512 << 10) /* HTTP_SEND_TURN, where encrypting takes its time */
+#define HTTP_TLS_READ           (64 << 10)  /* read at once, to be encrypted */
 
 struct MHD_Connection;
-struct http_tls;
 
 /* Connections are counted by it. */
 struct http_client_key {
@@ -48,6 +50,7 @@ struct http_accepted {
 /* One of a serving thread, which alone uses it, but for `paused`. */
 struct http_connection {
 	int fd;
+	gnutls_session_t session;          /* the library's; NULL: plain HTTP */
 	char client[HTTP_CLIENT_TEXT_MAX]; /* the address as text */
 	struct http_client_key key;
 	bool asked;              /* the head of a request was read, and its reply is not yet sent */
@@ -87,6 +90,7 @@ struct exchange {
 	enum http_sending sending;
 	bool awaits_last;                           /* the library was told to wait for the last byte */
 	uint64_t position;                          /* sending: so many bytes went out */
+	bool record_waits;                          /* sending by TLS: a record is encrypted, and not yet out */
 	bool suspended;                             /* sending: the library leaves the connection to us */
 	int watched;                                /* sending: the events that we wait for; -1: we do not */
 	struct exchange *prev_sender, *next_sender; /* the thread's, while suspended */
@@ -128,6 +132,7 @@ struct http_server_thread {
 	struct http_connection *open;
 	uint64_t looked_ms;           /* when it last looked for slow clients */
 	struct http_accepted *adding; /* that the library has not announced yet */
+	char *plain;                  /* HTTP_TLS_READ, on their way to be encrypted; NULL before the first */
 };
 
 struct http_listener {

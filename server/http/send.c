@@ -13,12 +13,14 @@
  */
 #include "server/http/http_internal.h"
 
+#include "base/buf.h"
 #include "base/clock.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <microhttpd.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/sendfile.h>
@@ -38,6 +40,47 @@ static ssize_t send_file(struct exchange *exchange, size_t max)
 	return sent < 0 && errno == EAGAIN ? HTTP_SEND_FULL : ERR_IO; /* 0: the file is shorter than it was */
 }
 
+/* Under TLS the bytes pass through us. The library would look for events behind each record of 16 KiB. */
+static ssize_t send_encrypted(struct exchange *exchange, size_t max)
+{
+	const struct http_body *body = &exchange->body;
+	char **plain = &exchange->thread->plain;
+	ssize_t len = 0, sent;
+
+	if (!exchange->record_waits) {
+		if (!*plain)
+			*plain = mem_alloc(HTTP_TLS_READ);
+		if (max > HTTP_TLS_READ)
+			max = HTTP_TLS_READ;
+		if (body->kind == HTTP_BODY_FILE)
+			len = pread(body->fd, *plain, max, (off_t)(body->offset + exchange->position));
+		else
+			len = body->read(body->arg, exchange->position, *plain, max);
+		if (len <= 0)
+			return len < 0 || body->kind == HTTP_BODY_FILE ? ERR_IO : 0;
+	}
+	sent = http_tls_send(exchange->own->session, *plain, (size_t)len, &exchange->record_waits);
+	return sent == 0 ? HTTP_SEND_FULL : sent;
+}
+
+static ssize_t send_piece(struct exchange *exchange, size_t max)
+{
+	const struct http_body *body = &exchange->body;
+
+	if (exchange->own->session)
+		return send_encrypted(exchange, max);
+	if (body->kind == HTTP_BODY_FILE)
+		return send_file(exchange, max);
+	return body->send(body->arg, exchange->position, exchange->own->fd, max);
+}
+
+/* Packets are filled up, and not one made of each record. */
+static void set_cork(const struct exchange *exchange, int on)
+{
+	if (exchange->own->session)
+		setsockopt(exchange->own->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+}
+
 static void set_watched(struct exchange *exchange, int events)
 {
 	struct epoll_event event = {.events = (uint32_t)events, .data.ptr = exchange};
@@ -50,40 +93,41 @@ static void set_watched(struct exchange *exchange, int events)
 		exchange->sending = HTTP_SENDING_FAILED;
 }
 
-/* Sends what can be sent now, in a turn. */
-static void send_some(struct exchange *exchange)
+/* Up to `end`: what the last piece came to. */
+static ssize_t send_pieces(struct exchange *exchange, uint64_t end)
 {
-	const struct http_body *body = &exchange->body;
-	uint64_t end = body->len - 1, turn_end = exchange->position + HTTP_SEND_TURN;
+	ssize_t sent;
 
-	if (turn_end > end)
-		turn_end = end;
-	while (exchange->position < turn_end) {
-		size_t max = (size_t)(turn_end - exchange->position);
-		ssize_t sent = body->kind == HTTP_BODY_FILE
-				       ? send_file(exchange, max)
-				       : body->send(body->arg, exchange->position, exchange->own->fd, max);
-
-		if (sent == 0) {
-			/* http_send_wake() tells when there is more; that the client has gone, epoll tells. */
-			set_watched(exchange, 0);
-			return;
-		}
-		if (sent == HTTP_SEND_FULL)
+	do {
+		sent = send_piece(exchange, (size_t)(end - exchange->position));
+		if (sent <= 0)
 			break;
-		if (sent < 0) {
-			exchange->sending = HTTP_SENDING_FAILED;
-			return;
-		}
 		if (exchange->request.first_byte_us == 0)
 			exchange->request.first_byte_us = clock_us();
 		exchange->position += (uint64_t)sent;
 		exchange->request.body_bytes += (uint64_t)sent;
-	}
+	} while (exchange->position < end);
+	return sent;
+}
+
+/* Sends what can be sent now, in a turn. */
+static void send_some(struct exchange *exchange)
+{
+	uint64_t end = exchange->body.len - 1;
+	uint64_t turn_end = exchange->position + (exchange->own->session ? HTTP_TLS_TURN : HTTP_SEND_TURN);
+	ssize_t sent;
+
+	set_cork(exchange, 1);
+	sent = send_pieces(exchange, turn_end < end ? turn_end : end);
+	set_cork(exchange, 0);
 	if (exchange->position == end)
 		exchange->sending = HTTP_SENT;
+	else if (sent < 0 && sent != HTTP_SEND_FULL)
+		exchange->sending = HTTP_SENDING_FAILED;
 	else
-		set_watched(exchange, EPOLLOUT);
+		/* Where there is no more now, http_send_wake() tells when there is; that the client has gone, epoll
+		 * tells. */
+		set_watched(exchange, sent == 0 ? 0 : EPOLLOUT);
 }
 
 /* The library gets the connection back once there is nothing left for us to do. */
@@ -143,8 +187,7 @@ struct MHD_Response *http_send_response(struct exchange *exchange)
 	struct MHD_Response *response;
 	char length[24];
 
-	if (exchange->thread->server->tls || exchange->request.method == HTTP_HEAD ||
-	    body->len == HTTP_LENGTH_UNKNOWN || body->len < HTTP_SEND_MIN ||
+	if (exchange->request.method == HTTP_HEAD || body->len == HTTP_LENGTH_UNKNOWN || body->len < HTTP_SEND_MIN ||
 	    !(body->kind == HTTP_BODY_FILE || (body->kind == HTTP_BODY_STREAM && body->send)))
 		return NULL;
 	response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1, on_last_byte, exchange, NULL);

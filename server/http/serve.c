@@ -6,7 +6,6 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "server/http/tls.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -306,14 +305,16 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 			  enum MHD_ConnectionNotificationCode code)
 {
 	struct http_server_thread *thread = arg;
+	struct http_connection *own;
 
 	if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-		if (thread->server->tls)
-			http_tls_begin(
-				thread->server->tls,
-				MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session);
-		*state = http_connection_new(thread, thread->adding);
+		*state = own = http_connection_new(thread, thread->adding);
 		thread->adding = NULL;
+		if (thread->server->tls) {
+			own->session =
+				MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+			http_tls_begin(thread->server->tls, own->session);
+		}
 	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
 		http_connection_free(thread, *state);
 		__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
@@ -465,6 +466,7 @@ void http_thread_join(struct http_server_thread *thread)
 	pthread_join(thread->thread, NULL);
 	close(thread->epoll_fd);
 	close(thread->wake_fd);
+	free(thread->plain);
 	pthread_mutex_destroy(&thread->lock);
 }
 

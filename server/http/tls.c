@@ -98,3 +98,23 @@ void http_tls_begin(struct http_tls *tls, gnutls_session_t session)
 		gnutls_session_set_verify_cert2(session, &client_purpose, 1, 0);
 	}
 }
+
+ssize_t http_tls_send(gnutls_session_t session, const char *data, size_t len, bool *record_waits)
+{
+	size_t done = 0;
+
+	do {
+		ssize_t sent = *record_waits ? gnutls_record_send(session, NULL, 0)
+					     : gnutls_record_send(session, data + done, len - done);
+
+		if (sent == GNUTLS_E_AGAIN || sent == GNUTLS_E_INTERRUPTED) {
+			*record_waits = true;
+			return (ssize_t)done;
+		}
+		if (sent <= 0)
+			return ERR_IO;
+		*record_waits = false;
+		done += (size_t)sent;
+	} while (done < len);
+	return (ssize_t)done;
+}

@@ -22,3 +22,8 @@ int http_tls_load(struct http_tls **tls, const char *cert, const char *key, cons
 
 /* Before a connection's handshake. Any thread. */
 void http_tls_begin(struct http_tls *tls, gnutls_session_t session);
+
+/* Encrypts and sends on a socket that does not block: how many bytes went out; 0: it takes none now; ERR_IO. Where
+ * *record_waits is set thereby, a record is encrypted and not yet out: the next call gets no data, and returns what of
+ * the data it was made of. On the connection's thread. */
+ssize_t http_tls_send(gnutls_session_t session, const char *data, size_t len, bool *record_waits);

@@ -29,6 +29,8 @@ enum framing { FRAMING_NONE, FRAMING_LENGTH, FRAMING_CHUNKED, FRAMING_CLOSE };
 
 struct client {
 	int fd;
+	gnutls_session_t session; /* NULL: plain TCP */
+	gnutls_certificate_credentials_t trusted;
 	uint64_t deadline_us;
 	bool head_only;
 	enum framing framing;
@@ -82,10 +84,54 @@ struct client *client_connect(const char *address, uint16_t port, unsigned deadl
 	return client;
 }
 
+/* As send() and recv() would have it. */
+static ssize_t result_of(ssize_t n)
+{
+	if (n == GNUTLS_E_PREMATURE_TERMINATION)
+		return 0;
+	errno = n == GNUTLS_E_AGAIN || n == GNUTLS_E_INTERRUPTED ? EAGAIN : EPROTO;
+	return n < 0 ? -1 : n;
+}
+
+static ssize_t send_some(struct client *client, const char *data, size_t len)
+{
+	return client->session ? result_of(gnutls_record_send(client->session, data, len))
+			       : send(client->fd, data, len, MSG_NOSIGNAL);
+}
+
+static ssize_t receive_some(struct client *client)
+{
+	return client->session ? result_of(gnutls_record_recv(client->session, client->in, sizeof(client->in)))
+			       : recv(client->fd, client->in, sizeof(client->in), 0);
+}
+
+bool client_secure(struct client *client, const char *ca)
+{
+	int rc;
+	if (client->error[0])
+		return false;
+	rc = gnutls_certificate_allocate_credentials(&client->trusted);
+	assert(rc == 0);
+	if (gnutls_certificate_set_x509_trust_file(client->trusted, ca, GNUTLS_X509_FMT_PEM) <= 0)
+		return fail(client, "no certificate to trust");
+	rc = gnutls_init(&client->session, GNUTLS_CLIENT | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL);
+	assert(rc == 0);
+	gnutls_set_default_priority(client->session);
+	gnutls_credentials_set(client->session, GNUTLS_CRD_CERTIFICATE, client->trusted);
+	gnutls_session_set_verify_cert(client->session, "localhost", 0);
+	gnutls_transport_set_int(client->session, client->fd);
+	while ((rc = gnutls_handshake(client->session)) < 0)
+		if (gnutls_error_is_fatal(rc))
+			return fail(client, gnutls_strerror(rc));
+		else if (!wait_for(client, gnutls_record_get_direction(client->session) ? POLLOUT : POLLIN))
+			return false;
+	return true;
+}
+
 static bool send_all(struct client *client, const char *data, size_t len)
 {
 	while (len > 0) {
-		ssize_t n = send(client->fd, data, len, MSG_NOSIGNAL);
+		ssize_t n = send_some(client, data, len);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return fail(client, strerror(errno));
 		if (n < 0 && !wait_for(client, POLLOUT))
@@ -116,7 +162,7 @@ bool client_send(struct client *client, const struct client_request *request)
 static int fill(struct client *client)
 {
 	while (client->in_at == client->in_len) {
-		ssize_t n = recv(client->fd, client->in, sizeof(client->in), 0);
+		ssize_t n = receive_some(client);
 		if (n == 0)
 			return 0;
 		if (n < 0 && errno != EAGAIN && errno != EINTR) {
@@ -259,6 +305,10 @@ void client_close(struct client *client)
 {
 	if (!client)
 		return;
+	if (client->session)
+		gnutls_deinit(client->session);
+	if (client->trusted)
+		gnutls_certificate_free_credentials(client->trusted);
 	close(client->fd);
 	free(client);
 }
@@ -321,7 +371,8 @@ bool client_fetch(const struct client_request *request, struct client_reply *rep
 	struct client *client = client_connect(request->address, request->port, request->deadline_ms);
 	uint64_t sent_us = clock_us();
 	*reply = (struct client_reply){0};
-	if (client_send(client, request) && client_read_head(client, reply)) {
+	if ((!request->ca || client_secure(client, request->ca)) && client_send(client, request) &&
+	    client_read_head(client, reply)) {
 		reply->head_ms = ms_since(sent_us);
 		read_whole_body(client, request, sent_us, reply);
 	}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A small HTTP/1.1 client on blocking sockets with deadlines, written to show what came over the wire and when, and to
- * misbehave: it can read a little and leave. Plain TCP only. One thread at a time per client; no state is shared.
+ * misbehave: it can read a little and leave. Over TLS where a certificate to trust is given. One thread at a time per
+ * client; no state is shared.
  */
 #pragma once
 
@@ -32,6 +33,7 @@ struct client_reply {
 struct client_request {
 	const char *address; /* NULL: 127.0.0.1 */
 	uint16_t port;
+	const char *ca;     /* file of the certificates that are trusted; NULL: plain TCP */
 	const char *method; /* NULL: GET */
 	const char *target;
 	const char *headers; /* "Name: value" lines, each ended by \r\n; Host is added */
@@ -64,6 +66,8 @@ void client_replies_dispose(struct client_reply *replies, size_t count);
  * is kept; close. Each step ends at the deadline given to connect.
  */
 struct client *client_connect(const char *address, uint16_t port, unsigned deadline_ms);
+/* The TLS handshake, before anything is sent: with "localhost", trusting the certificates in this file. */
+bool client_secure(struct client *client, const char *ca);
 bool client_send(struct client *client, const struct client_request *request);
 /* Reads the head into the reply (which the caller zeroed). */
 bool client_read_head(struct client *client, struct client_reply *reply);

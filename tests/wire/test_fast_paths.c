@@ -8,7 +8,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -119,6 +122,7 @@ WIRE_TEST(a_manifest_in_use_is_answered_without_the_disk)
 		assert_in_range(trace_count(trace, calls[i], NULL), 0, ASKED / 20);
 }
 
+/* Nor any that writes: the log has a thread of its own. */
 WIRE_TEST(an_answer_takes_one_system_call_in_and_one_out)
 {
 	_cleanup_(held_dispose) struct held held = held_new(wire);
@@ -127,7 +131,7 @@ WIRE_TEST(an_answer_takes_one_system_call_in_and_one_out)
 	unsigned out, in;
 
 	ask_on(client, held.larder, "GET", held.by_digest, held.image.manifest);
-	trace = trace_begin(wire, held.larder, "http", "trace=sendto,sendmsg,writev,recvfrom,recvmsg,setsockopt");
+	trace = trace_begin(wire, held.larder, "http", "trace=sendto,sendmsg,write,writev,recvfrom,recvmsg,setsockopt");
 	if (!trace) {
 		client_close(client);
 		skip();
@@ -137,11 +141,35 @@ WIRE_TEST(an_answer_takes_one_system_call_in_and_one_out)
 	trace_end(trace);
 	client_close(client);
 	out = trace_count(trace, "sendto", NULL) + trace_count(trace, "sendmsg", NULL) +
-	      trace_count(trace, "writev", NULL) + trace_count(trace, "setsockopt", NULL);
+	      trace_count(trace, "write", NULL) + trace_count(trace, "writev", NULL) +
+	      trace_count(trace, "setsockopt", NULL);
 	in = trace_count(trace, "recvfrom", NULL) + trace_count(trace, "recvmsg", NULL);
 	/* A few for what else happens; that the client has left is one. */
 	assert_in_range(out, ASKED, ASKED + ASKED / 10);
 	assert_in_range(in, ASKED, ASKED + ASKED / 10);
+}
+
+WIRE_TEST(hits_are_written_to_the_index_now_and_then)
+{
+	_cleanup_(held_dispose) struct held held = held_new(wire);
+	struct trace *trace = trace_begin(wire, held.larder, "index", "trace=fdatasync,fsync,msync");
+	struct client *client = client_connect(NULL, larder_port(held.larder), 60000);
+	uint64_t began = clock_ms(), commits;
+
+	if (!trace) {
+		client_close(client);
+		skip();
+	}
+	for (unsigned i = 0; i < ASKED; i++)
+		ask_on(client, held.larder, "GET", held.by_tag, held.image.manifest);
+	client_close(client);
+	trace_end(trace);
+	/* One each two seconds, and what was fetched a moment ago; a commit syncs twice at most. */
+	commits = 2 + (clock_ms() - began) / 2000;
+	assert_in_range(trace_count(trace, "fdatasync", NULL) + trace_count(trace, "fsync", NULL) +
+				trace_count(trace, "msync", NULL),
+			0, 2 * commits);
+	trace_free(trace);
 }
 
 WIRE_TEST(what_is_answered_from_memory_is_what_the_client_asked_for)
@@ -255,9 +283,24 @@ WIRE_TEST(a_stored_blob_goes_out_in_steps_as_large_as_the_socket_takes)
 	assert_int_equal(reply.status, 206);
 	expect_one_length(&reply, BLOB - 1000000);
 	trace_end(trace);
-	assert_true(trace_count(trace, "sendfile", ", 1048576)") > 0);
+	assert_true(trace_count(trace, "sendfile", ", 2097152)") > 0);
 	/* However often the reader's window fills up: that is seldom less than 32 KiB. */
 	expect_sendfile(trace, 2 * BLOB / 32768);
+}
+
+WIRE_TEST(a_cold_blob_is_written_in_large_blocks)
+{
+	struct blob blob = blob_new(wire);
+	_cleanup_(trace_dispose) struct trace *trace = trace_begin(wire, blob.larder, "upstream", "trace=pwrite64");
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	if (!trace)
+		skip();
+	assert_true(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	expect_content(&reply, blob.digest);
+	trace_end(trace);
+	/* libcurl gives 16 KiB at most. Beside each block its range is noted. */
+	assert_in_range(trace_count(trace, "pwrite64", NULL), BLOB / (512 << 10), BLOB / (64 << 10));
 }
 
 WIRE_TEST(a_blob_in_flight_goes_out_by_sendfile)
@@ -338,54 +381,101 @@ WIRE_TEST(a_client_that_leaves_a_large_body_leaves_nothing_behind)
 	larder_stop(blob.larder);
 }
 
-/* So many connections at once, each with a request, while blobs go out; what waits longest is 29 s where a library's
- * loop forgets those beyond 128. */
-static void burst(const struct larder *larder, const struct blob *blob, size_t count)
+/* Someone who reads a blob again and again. */
+struct reader {
+	pthread_t thread;
+	struct client_request request;
+	atomic_bool *stop;
+};
+
+static void *read_on(void *arg)
 {
-	struct client_request ping = {.port = larder_port(larder), .target = "/v2/"};
-	struct client_request whole = {.port = ping.port, .target = blob->target};
-	_cleanup_free_ struct client **clients = mem_alloc(count * sizeof(struct client *));
-	struct client *readers[4];
-	uint64_t began = clock_ms();
+	struct reader *reader = arg;
 
-	for (size_t i = 0; i < 4; i++) {
-		struct client_reply reply = {0};
+	while (!atomic_load(reader->stop)) {
+		struct client_reply reply;
 
-		readers[i] = client_connect(NULL, ping.port, 60000);
-		assert_true(client_send(readers[i], &whole));
-		assert_true(client_read_head(readers[i], &reply));
+		client_fetch(&reader->request, &reply);
 		client_reply_dispose(&reply);
 	}
+	return NULL;
+}
+
+/* So many connections at once, each with a request: how long the slowest answer took. That is 29 s where a library's
+ * loop forgets those beyond 128. */
+static uint64_t burst_ms(const struct larder *larder, size_t count)
+{
+	struct client_request ping = {.port = larder_port(larder), .target = "/v2/"};
+	_cleanup_free_ struct client **clients = mem_alloc(count * sizeof(struct client *));
+	_cleanup_free_ uint64_t *sent_us = mem_alloc(count * sizeof(uint64_t));
+	uint64_t slowest_us = 0;
+
 	for (size_t i = 0; i < count; i++)
 		clients[i] = client_connect(NULL, ping.port, 60000);
-	for (size_t i = 0; i < count; i++)
+	for (size_t i = 0; i < count; i++) {
+		sent_us[i] = clock_us();
 		if (!client_send(clients[i], &ping))
 			fail_msg("connection %zu of %zu: %s", i, count, client_error(clients[i]));
+	}
 	for (size_t i = 0; i < count; i++) {
 		struct client_reply reply = {0};
 
 		if (!client_read_head(clients[i], &reply))
 			fail_msg("connection %zu of %zu: %s", i, count, client_error(clients[i]));
 		assert_int_equal(reply.status, 200);
+		if (clock_us() - sent_us[i] > slowest_us)
+			slowest_us = clock_us() - sent_us[i];
 		client_reply_dispose(&reply);
 		client_close(clients[i]);
 	}
-	assert_true(clock_ms() - began < 20000);
-	for (size_t i = 0; i < 4; i++)
-		client_close(readers[i]);
+	return slowest_us / 1000;
 }
 
-WIRE_TEST(a_burst_of_connections_beside_blobs_is_answered_without_a_stall)
+/* Each is answered within 100 ms. Other programs take the processors now and then: so of many bursts one has to be so,
+ * on a machine that has processors to spare; and none may stand still. */
+static void expect_quick_burst(const struct larder *larder, size_t count)
+{
+	uint64_t best_ms = UINT64_MAX, deadline = clock_ms() + WIRE_WAIT_MS;
+	double load = 0;
+
+	while (best_ms > 100 && clock_ms() < deadline) {
+		uint64_t ms = burst_ms(larder, count);
+
+		assert_in_range(ms, 0, 20000);
+		best_ms = ms < best_ms ? ms : best_ms;
+	}
+	if (best_ms <= 100)
+		return;
+	if (!built_with_sanitizer() && getloadavg(&load, 1) == 1 && load < (double)sysconf(_SC_NPROCESSORS_ONLN))
+		fail_msg("%zu connections: none of the bursts was answered within 100 ms, the best within %llu", count,
+			 (unsigned long long)best_ms);
+	print_message("skipped: %zu connections within 100 ms, on a machine that does other things (load %.1f)\n",
+		      count, load);
+}
+
+WIRE_TEST(each_of_a_burst_of_connections_beside_blobs_is_answered_at_once)
 {
 	static const size_t counts[] = {127, 128, 129, 256, 1000};
 	struct rlimit limit;
 	struct blob blob = stored_blob_new(wire);
+	struct reader readers[4];
+	atomic_bool stop = false;
 
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+	for (size_t i = 0; i < 4; i++) {
+		readers[i] = (struct reader){
+			.stop = &stop,
+			.request = {
+				.port = larder_port(blob.larder), .target = blob.target, .rate = 40 * MIB, .keep = 1}};
+		assert_int_equal(pthread_create(&readers[i].thread, NULL, read_on, &readers[i]), 0);
+	}
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-		burst(blob.larder, &blob, counts[i]);
+		expect_quick_burst(blob.larder, counts[i]);
+	atomic_store(&stop, true);
+	for (size_t i = 0; i < 4; i++)
+		pthread_join(readers[i].thread, NULL);
 }
 
 WIRE_TEST(a_larder_that_rests_is_small)
@@ -407,13 +497,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(a_manifest_in_use_is_answered_without_the_disk),
 		WIRE_CASE(an_answer_takes_one_system_call_in_and_one_out),
+		WIRE_CASE(hits_are_written_to_the_index_now_and_then),
 		WIRE_CASE(what_is_answered_from_memory_is_what_the_client_asked_for),
 		WIRE_CASE(an_answer_in_memory_ends_with_what_it_was_made_of),
 		WIRE_CASE(a_stored_blob_goes_out_in_steps_as_large_as_the_socket_takes),
+		WIRE_CASE(a_cold_blob_is_written_in_large_blocks),
 		WIRE_CASE(a_blob_in_flight_goes_out_by_sendfile),
 		WIRE_CASE(answers_behind_a_large_body_come_in_order_on_its_connection),
 		WIRE_CASE(a_client_that_leaves_a_large_body_leaves_nothing_behind),
-		WIRE_CASE(a_burst_of_connections_beside_blobs_is_answered_without_a_stall),
+		WIRE_CASE(each_of_a_burst_of_connections_beside_blobs_is_answered_at_once),
 		WIRE_CASE(a_larder_that_rests_is_small),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

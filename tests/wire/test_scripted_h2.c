@@ -173,6 +173,19 @@ WIRE_TEST(tls_without_h2_speaks_http1)
 	assert_string_equal(fetch.digest, blob.digest);
 }
 
+WIRE_TEST(hello_on_a_plain_port_ends_that_connection_alone)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	struct client *client = client_connect(NULL, scripted_port(upstream, 0), FETCH_MS);
+	struct client_reply reply;
+
+	assert_false(client_secure(client, scripted_tls_ca(wire_tls(wire))));
+	client_close(client);
+	assert_true(client_get(scripted_port(upstream, 0), "/v2/", &reply));
+	assert_int_equal(reply.status, 200);
+	client_reply_dispose(&reply);
+}
+
 WIRE_TEST(certificates_name_two_addresses_only)
 {
 	struct one_blob blob = one_blob_new(wire, NULL, 10);
@@ -374,6 +387,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(h2_is_negotiated_and_a_blob_comes_whole),
 		WIRE_CASE(tls_without_h2_speaks_http1),
+		WIRE_CASE(hello_on_a_plain_port_ends_that_connection_alone),
 		WIRE_CASE(certificates_name_two_addresses_only),
 		WIRE_CASE(client_certificate_is_demanded),
 		WIRE_CASE(many_streams_share_a_connection),
