@@ -40,7 +40,8 @@ static ssize_t send_file(struct exchange *exchange, size_t max)
 	return sent < 0 && errno == EAGAIN ? HTTP_SEND_FULL : ERR_IO; /* 0: the file is shorter than it was */
 }
 
-/* Under TLS the bytes pass through us. The library would look for events behind each record of 16 KiB. */
+/* Under TLS the bytes pass through us. The library would look for events behind each record of 16 KiB, and so make a
+ * packet of each. */
 static ssize_t send_encrypted(struct exchange *exchange, size_t max)
 {
 	const struct http_body *body = &exchange->body;
