@@ -80,10 +80,14 @@ struct trace *trace_begin(struct wire *wire, const struct larder *larder, const 
 	struct trace *trace = mem_alloc(sizeof(*trace));
 	uint64_t deadline = clock_ms() + WIRE_WAIT_MS;
 	char *threads[THREADS_MAX];
-	size_t count = find_threads(larder_pid(larder), name, threads);
+	size_t count;
 	int status = 0;
 
-	assert_true(count > 0);
+	/* A thread names itself once it runs. */
+	while ((count = find_threads(larder_pid(larder), name, threads)) == 0) {
+		assert_true(clock_ms() < deadline);
+		usleep(1000);
+	}
 	trace->path = wire_path(wire, "strace");
 	trace->strace = fork();
 	if (trace->strace == 0)
