@@ -129,6 +129,7 @@ void trace_end(struct trace *trace)
 
 unsigned trace_count(const struct trace *trace, const char *call, const char *with)
 {
+	/* strace names the thread in front where there are several. */
 	_cleanup_free_ char *wanted = mem_printf(" %s(", call);
 	const char *line = trace->lines.data ? trace->lines.data : "";
 	unsigned count = 0;
@@ -137,6 +138,8 @@ unsigned trace_count(const struct trace *trace, const char *call, const char *wi
 		size_t len = strcspn(line, "\n");
 		const char *found = memmem(line, len, wanted, strlen(wanted));
 
+		if (!found && strncmp(line, wanted + 1, strlen(wanted + 1)) == 0)
+			found = line;
 		if (found && (!with || memmem(line, len, with, strlen(with))))
 			count++;
 		line += len + (line[len] == '\n');
