@@ -28,7 +28,7 @@ static int file_error(struct store *store, int errno_value, const char *what, co
 	return err_set_errno(err, ERR_IO, errno_value, "cannot %s %s/%s", what, store->path, path);
 }
 
-static void change_later(struct store *store, enum index_change_kind kind, const struct digest *digest, uint64_t size)
+void store_change_later(struct store *store, enum index_change_kind kind, const struct digest *digest, uint64_t size)
 {
 	struct index_change change = {
 		.kind = kind, .digest = digest, .blob = {.size = size, .last_use = clock_wall_s()}};
@@ -83,14 +83,14 @@ static int reconcile(struct store *store, const struct digest *digest, const str
 	if (!found) {
 		if (known && !room_is_removing(store, digest)) {
 			log_warn("store: %s/%s is missing, forgetting it", store->path, store_blob_path(digest, path));
-			change_later(store, INDEX_DELETE_BLOB, digest, 0);
+			store_change_later(store, INDEX_DELETE_BLOB, digest, 0);
 		}
 		return not_found(digest, err);
 	}
 	if (S_ISREG(found->st_mode) && !known) {
 		if (room_is_removing(store, digest))
 			return not_found(digest, err);
-		change_later(store, INDEX_PUT_BLOB, digest, (uint64_t)found->st_size);
+		store_change_later(store, INDEX_PUT_BLOB, digest, (uint64_t)found->st_size);
 		return 0;
 	}
 	if (S_ISREG(found->st_mode) && (uint64_t)found->st_size == known->size)
@@ -98,7 +98,7 @@ static int reconcile(struct store *store, const struct digest *digest, const str
 	store_blob_path(digest, path);
 	log_warn("store: %s/%s is not what was published, quarantining it", store->path, path);
 	store_quarantine_file(store, path, digest, NULL);
-	change_later(store, INDEX_DELETE_BLOB, digest, 0);
+	store_change_later(store, INDEX_DELETE_BLOB, digest, 0);
 	return err_set(err, ERR_IO, "%s/%s is not what was published; it was moved to quarantine", store->path, path);
 }
 
@@ -166,7 +166,7 @@ static int make_blob_directories(struct store *store, const char *blob_path, str
 	return 0;
 }
 
-static int rename_without_replacing(struct store *store, const char *from, const char *to)
+int store_rename_new(struct store *store, const char *from, const char *to)
 {
 	if (renameat2(store->root_fd, from, store->root_fd, to, RENAME_NOREPLACE) == 0)
 		return 0;
@@ -203,7 +203,7 @@ static int take_place(struct store *store, const char *from, const char *to, con
 	int code = ERR_AGAIN;
 
 	for (int tries = 0; code == ERR_AGAIN && tries < PUBLISH_TRIES; tries++) {
-		if (rename_without_replacing(store, from, to) == 0) {
+		if (store_rename_new(store, from, to) == 0) {
 			code = 0;
 		} else if (errno == ENOENT) {
 			int made = make_blob_directories(store, to, err);
@@ -241,7 +241,7 @@ int store_publish_file(struct store *store, const char *from, int fd, const stru
 	return store_sync_directory(store, directory, err);
 }
 
-static int write_all(int fd, const char *data, size_t len)
+int store_write_all(int fd, const char *data, size_t len)
 {
 	while (len > 0) {
 		ssize_t written = write(fd, data, len);
@@ -268,7 +268,7 @@ static int put_blob(struct store *store, const struct digest *digest, const void
 	fd = openat(store->root_fd, path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
 		return file_error(store, errno, "create", path, err);
-	if (write_all(fd, data, len) < 0)
+	if (store_write_all(fd, data, len) < 0)
 		code = file_error(store, errno, "write", path, err);
 	else
 		code = store_publish_file(store, path, fd, digest, len, err);
@@ -310,79 +310,4 @@ int store_open_scratch(struct store *store, int *out, struct err *err)
 	unlinkat(store->root_fd, path, 0);
 	*out = fd;
 	return 0;
-}
-
-/* The time at the end of a quarantined file's name, or -1 for what is none. */
-static int64_t quarantine_time(const char *name)
-{
-	const char *dot = strrchr(name, '.');
-	size_t digits = dot ? strspn(dot + 1, "0123456789") : 0;
-
-	if (digits == 0 || digits > 18 || dot[1 + digits] != '\0' || dot == name)
-		return -1;
-	return strtoll(dot + 1, NULL, 10);
-}
-
-/* Removes the oldest files until STORE_QUARANTINE_MAX are left. */
-static void prune_quarantine(struct store *store)
-{
-	size_t count = STORE_QUARANTINE_MAX + 1;
-
-	while (count > STORE_QUARANTINE_MAX) {
-		int fd = openat(store->root_fd, "quarantine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		DIR *directory = fd < 0 ? NULL : fdopendir(fd);
-		char oldest[256] = "";
-		struct dirent *entry;
-
-		count = 0;
-		while (directory && (entry = readdir(directory))) {
-			int64_t when = quarantine_time(entry->d_name);
-
-			if (when < 0)
-				continue;
-			count++;
-			if (!*oldest || when < quarantine_time(oldest))
-				snprintf(oldest, sizeof(oldest), "%s", entry->d_name);
-		}
-		if (count > STORE_QUARANTINE_MAX && unlinkat(fd, oldest, 0) < 0 && errno != ENOENT)
-			count = 0;
-		if (directory)
-			closedir(directory);
-		else if (fd >= 0)
-			close(fd);
-	}
-}
-
-int store_quarantine_file(struct store *store, const char *from, const struct digest *digest, struct err *err)
-{
-	char to[STORE_PATH_MAX], hex[DIGEST_TEXT_MAX];
-	struct timespec now;
-	struct stat file;
-
-	if (fstatat(store->root_fd, from, &file, AT_SYMLINK_NOFOLLOW) == 0)
-		room_add_leftover(store, (uint64_t)file.st_blocks * 512);
-	/* Microseconds, so that names differ and sort by age. */
-	do {
-		clock_gettime(CLOCK_REALTIME, &now);
-		snprintf(to, sizeof(to), "quarantine/%s-%s.%lld%06ld", digest_algorithm_name(digest->algorithm),
-			 digest_hex(digest, hex), (long long)now.tv_sec, now.tv_nsec / 1000);
-		if (rename_without_replacing(store, from, to) == 0) {
-			count_add(&store->corrupt, 1);
-			prune_quarantine(store);
-			return 0;
-		}
-	} while (errno == EEXIST);
-	return errno == ENOENT ? 0 : file_error(store, errno, "quarantine", from, err);
-}
-
-int store_quarantine_blob(struct store *store, const struct digest *digest, const char *reason, struct err *err)
-{
-	struct index_change change = {.kind = INDEX_DELETE_BLOB, .digest = digest};
-	char path[STORE_PATH_MAX];
-	int code = store_quarantine_file(store, store_blob_path(digest, path), digest, err);
-
-	if (code)
-		return code;
-	log_warn("store: %s/%s quarantined: %s", store->path, path, reason);
-	return index_write(store->index, &change, 1, err);
 }

@@ -57,6 +57,18 @@ static bool goes_on(void *arg)
 	return !stopping;
 }
 
+/* A pass makes way for suspects: the blob that it was in begins anew. */
+static bool pass_goes_on(void *arg)
+{
+	struct scrub *scrub = arg;
+	bool disturbed;
+
+	pthread_mutex_lock(&scrub->mutex);
+	disturbed = scrub->stopping || scrub->suspect_count > 0;
+	pthread_mutex_unlock(&scrub->mutex);
+	return !disturbed;
+}
+
 static void tell(void *arg, const struct verify_item *item)
 {
 	struct scrub *scrub = arg;
@@ -124,12 +136,26 @@ static void begin_pass(struct scrub *scrub)
 	note(scrub);
 }
 
+/* What serving found is in quarantine already: it only wants to be told of. */
+static void look_at_suspect(struct scrub *scrub, const struct digest *digest, struct verify_options options,
+			    struct verify_result *result)
+{
+	struct verify_item item = {.digest = *digest, .code = ERR_IO, .why = "it could not be read to be served"};
+
+	options.go_on = goes_on;
+	if (verify_blob(scrub->store, digest, &options, result, NULL) == ERR_NOT_FOUND)
+		tell(scrub, &item);
+}
+
 static void *run_scrub(void *arg)
 {
 	struct scrub *scrub = arg;
 	struct verify_pace pace = {0};
-	struct verify_options options = {
-		.bytes_per_s = scrub->options.bytes_per_s, .pace = &pace, .each = tell, .go_on = goes_on, .arg = scrub};
+	struct verify_options options = {.bytes_per_s = scrub->options.bytes_per_s,
+					 .pace = &pace,
+					 .each = tell,
+					 .go_on = pass_goes_on,
+					 .arg = scrub};
 	struct verify_result result = {0};
 	struct digest digest;
 	uint64_t pause_ms = 0;
@@ -142,7 +168,7 @@ static void *run_scrub(void *arg)
 
 		pause_ms = pause_ms > 0 ? pause_ms : rest_ms(scrub);
 		if (await_suspect(scrub, pause_ms, &digest)) {
-			verify_blob(scrub->store, &digest, &options, &result, NULL);
+			look_at_suspect(scrub, &digest, options, &result);
 			continue;
 		}
 		pause_ms = 0;

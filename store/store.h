@@ -76,5 +76,12 @@ int store_put_blob(struct store *store, const struct digest *digest, const void 
 /* A file of nobody's that is gone when its descriptor is closed (by the caller). ERR_IO, ERR_NO_SPACE. */
 int store_open_scratch(struct store *store, int *out, struct err *err);
 
+/*
+ * Serving a published blob broke off at these bytes of it: reads them, not more. ERR_IO: they cannot be read, or the
+ * file is not as long as it was; it is in quarantine then, and is healed as what the scrub finds (verify.h). 0: they
+ * can. ERR_NOT_FOUND: it has gone. Blocks for the reading.
+ */
+int store_doubt_blob(struct store *store, const struct digest *digest, uint64_t offset, uint64_t len, struct err *err);
+
 /* Moves a published blob that proved damaged out of the way and makes the index forget it. Blocks. */
 int store_quarantine_blob(struct store *store, const struct digest *digest, const char *reason, struct err *err);

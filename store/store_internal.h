@@ -2,6 +2,7 @@
 /* What the files of this room share about the directory tree. Paths are relative to STORE, for the *at() calls. */
 #pragma once
 
+#include "store/index.h"
 #include "store/room.h"
 #include "store/store.h"
 
@@ -50,6 +51,15 @@ int store_publish_file(struct store *store, const char *from, int fd, const stru
 /* Tells the index of a published blob, and waits. Between the two a mark in partial/ stands for it, so that one that a
  * crash kept from the index counts as soon as the store is opened. */
 int store_record_blob(struct store *store, const struct digest *digest, uint64_t size, struct err *err);
+
+/* Writes everything, at the file's position: 0, or -1 with errno. */
+int store_write_all(int fd, const char *data, size_t len);
+
+/* Renames; EEXIST where the name is taken, whatever the file system knows. Returns as rename() does. */
+int store_rename_new(struct store *store, const char *from, const char *to);
+
+/* Tells the index of what was found about a blob, without waiting. */
+void store_change_later(struct store *store, enum index_change_kind kind, const struct digest *digest, uint64_t size);
 
 /* Moves a file to quarantine/ under a name of its own, and removes the oldest there. 0 also when there is no such file.
  */

@@ -75,5 +75,6 @@ struct scrub_options {
 int scrub_start(struct store *store, const struct scrub_options *options, struct err *err);
 /* Ends it; store_close() does it too. Not running is success. */
 void scrub_stop(struct store *store);
-/* Asks for one blob to be looked at soon, since serving it went wrong. Any thread; does not block. */
+/* Asks for one blob to be looked at soon, since serving it went wrong; one that is held no more is told of as it is.
+ * Any thread; does not block. */
 void scrub_suspect(struct store *store, const struct digest *digest);

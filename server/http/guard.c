@@ -9,9 +9,11 @@
 #include "base/log.h"
 
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <utlist.h>
 
 /* Clients. */
@@ -147,6 +149,25 @@ static void look_at_pace(const struct http_options *options, struct http_connect
 	connection->pace_bytes = bytes;
 }
 
+/* A file that cannot be read, or is shorter than it was: then the library waits until it can send, which it can, or
+ * tries over and over again. */
+static bool is_stuck(struct http_connection *connection)
+{
+	uint64_t bytes = 0;
+	bool still;
+	int unsent;
+
+	if (!connection->sends || ioctl(connection->fd, SIOCOUTQ, &unsent) || unsent > 0) {
+		connection->still_since = NULL;
+		return false;
+	}
+	(void)bytes_moved(connection->fd, &bytes);
+	still = connection->still_since == connection->sends && connection->still_bytes == bytes;
+	connection->still_since = connection->sends;
+	connection->still_bytes = bytes;
+	return still;
+}
+
 void http_connections_look(struct http_server_thread *thread)
 {
 	const struct http_options *options = &thread->server->options;
@@ -162,6 +183,9 @@ void http_connections_look(struct http_server_thread *thread)
 		if (!connection->asked) {
 			if (now - connection->waits_since_ms >= options->request_timeout_ms)
 				cut(connection, "no whole request came in time");
+		} else if (is_stuck(connection)) {
+			exchange_tell_unread(connection->sends, 0, connection->sends->body.len);
+			cut(connection, "what it asked for cannot be read");
 		} else if (__atomic_load_n(&connection->paused, __ATOMIC_RELAXED)) {
 			connection->pace_since_ms = 0;
 		} else {

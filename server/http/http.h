@@ -85,6 +85,9 @@ struct http_body {
 	/* STREAM of known length, may be absent: as read(), but sends the bytes on this socket, which does not block;
 	 * HTTP_SEND_FULL when that takes none now. read() is still asked for the last byte. */
 	ssize_t (*send)(void *arg, uint64_t position, int socket, size_t max);
+	/* FILE, may be absent: these bytes of the file could not be read, or perhaps could not; the connection is cut
+	 * for it behind this. */
+	void (*unread)(void *arg, uint64_t offset, uint64_t len);
 	void *arg;
 };
 

@@ -47,6 +47,8 @@ struct http_accepted {
 	struct sockaddr_storage address;
 };
 
+struct exchange;
+
 /* One of a serving thread, which alone uses it, but for `paused`. */
 struct http_connection {
 	int fd;
@@ -59,6 +61,11 @@ struct http_connection {
 	uint64_t waits_since_ms; /* while nothing is asked: since when */
 	uint64_t pace_since_ms;  /* since when its pace is measured; 0: it is not … */
 	uint64_t pace_bytes;     /* … and what had moved by then */
+	struct exchange *sends;  /* whose body the library sends out of a file; NULL: none */
+	/* At the last look, when all of that which the library had sent was with the client: whose, and how many bytes
+	 * had moved in all. */
+	const struct exchange *still_since;
+	uint64_t still_bytes;
 	struct http_connection *prev, *next;
 };
 
@@ -86,6 +93,7 @@ struct exchange {
 	bool replied;
 	struct http_body body;
 	struct http_prepared *prepared; /* a reference */
+	bool librarys_file;             /* the library sends the body, out of a file that is its own */
 	bool is_sender;                 /* we send the body, by: */
 	enum http_sending sending;
 	bool awaits_last;                           /* the library was told to wait for the last byte */
@@ -174,6 +182,15 @@ void http_connection_free(struct http_server_thread *thread, struct http_connect
 void http_connections_look(struct http_server_thread *thread);
 
 void http_thread_wake(struct http_server_thread *thread);
+
+/* Bytes from `position` of the body on that its file did not give: said before the connection is cut for it. */
+static inline void exchange_tell_unread(const struct exchange *exchange, uint64_t position, uint64_t len)
+{
+	const struct http_body *body = &exchange->body;
+
+	if (body->unread)
+		body->unread(body->arg, body->offset + position, len);
+}
 
 /* send.c. What answers a request by a body that we send, all but its last byte; NULL: the library has to. */
 struct MHD_Response *http_send_response(struct exchange *exchange);

@@ -27,8 +27,10 @@ static ssize_t on_read_file(void *arg, uint64_t position, char *data, size_t max
 	struct exchange *exchange = arg;
 	ssize_t got = pread(exchange->body.fd, data, max, (off_t)(exchange->body.offset + position));
 
-	if (got <= 0)
+	if (got <= 0) {
+		exchange_tell_unread(exchange, position, 1);
 		return MHD_CONTENT_READER_END_WITH_ERROR;
+	}
 	exchange->request.body_bytes += (uint64_t)got;
 	return got;
 }
@@ -99,6 +101,9 @@ void http_reply(struct http_request *request, int status, const struct http_head
 	if (!response)
 		response = response_make(exchange);
 	assert(response);
+	exchange->librarys_file =
+		body->kind == HTTP_BODY_FILE && !exchange->is_sender && !exchange->thread->server->tls;
+	exchange->own->sends = exchange->librarys_file ? exchange : NULL;
 	add_headers(response, headers, header_count);
 	if (request->id[0])
 		MHD_add_response_header(response, "X-Request-Id", request->id);

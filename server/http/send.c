@@ -37,7 +37,12 @@ static ssize_t send_file(struct exchange *exchange, size_t max)
 	while (sent < 0 && errno == EINTR);
 	if (sent > 0)
 		return sent;
-	return sent < 0 && errno == EAGAIN ? HTTP_SEND_FULL : ERR_IO; /* 0: the file is shorter than it was */
+	if (sent < 0 && errno == EAGAIN)
+		return HTTP_SEND_FULL;
+	/* The client left, or the file is at fault. 0: it is shorter than it was. */
+	if (sent == 0 || (errno != EPIPE && errno != ECONNRESET))
+		exchange_tell_unread(exchange, exchange->position, 1);
+	return ERR_IO;
 }
 
 /* Under TLS the bytes pass through us. The library would look for events behind each record of 16 KiB, and so make a
@@ -155,6 +160,8 @@ static ssize_t read_last(struct exchange *exchange, char *data)
 	ssize_t got = body->kind == HTTP_BODY_FILE ? pread(body->fd, data, 1, (off_t)(body->offset + body->len - 1))
 						   : body->read(body->arg, body->len - 1, data, 1);
 
+	if (got <= 0 && body->kind == HTTP_BODY_FILE)
+		exchange_tell_unread(exchange, body->len - 1, 1);
 	if (got < 0 || (got == 0 && body->kind == HTTP_BODY_FILE))
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	exchange->request.body_bytes += (uint64_t)got;

@@ -232,6 +232,16 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 	return MHD_YES;
 }
 
+/* The library does not say why it gave up sending a file. The client's leaving is not what made it, where it is still
+ * there. */
+static bool client_is_there(const struct exchange *exchange)
+{
+	char byte;
+	ssize_t got = recv(exchange->own->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return !exchange->own->cut && (got > 0 || (got < 0 && errno == EAGAIN));
+}
+
 static void on_ended(void *arg, struct MHD_Connection *connection, void **state, enum MHD_RequestTerminationCode code)
 {
 	struct http_server_thread *thread = arg;
@@ -243,6 +253,8 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 	if (!exchange)
 		return;
 	exchange->own->asked = false;
+	exchange->own->sends = NULL;
+	exchange->own->still_since = NULL;
 	exchange->own->waits_since_ms = clock_ms();
 	if (exchange->begun) {
 		bool complete = code == MHD_REQUEST_TERMINATED_COMPLETED_OK;
@@ -250,14 +262,15 @@ static void on_ended(void *arg, struct MHD_Connection *connection, void **state,
 		if (complete && exchange->body.kind != HTTP_BODY_STREAM && !exchange->is_sender &&
 		    exchange->request.method != HTTP_HEAD && exchange->request.status != MHD_HTTP_NOT_MODIFIED)
 			exchange->request.body_bytes = exchange->body.len;
+		if (code == MHD_REQUEST_TERMINATED_WITH_ERROR && exchange->librarys_file && client_is_there(exchange))
+			exchange_tell_unread(exchange, 0, exchange->body.len);
 		log_set_request(exchange->request.id);
 		handler->ended(handler->arg, &exchange->request, complete);
 		log_set_request(NULL);
 		__atomic_sub_fetch(&thread->requests, 1, __ATOMIC_RELAXED);
 	}
 	http_send_forget(exchange);
-	/* Else it is the library's, which sends from it. */
-	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && (exchange->is_sender || thread->server->tls))
+	if (exchange->replied && exchange->body.kind == HTTP_BODY_FILE && !exchange->librarys_file)
 		close(exchange->body.fd);
 	http_prepared_unref(exchange->prepared);
 	buf_dispose(&exchange->collected);

@@ -6,6 +6,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "store/verify.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -138,7 +139,9 @@ static enum blob_state open_stored(struct pull_blob *blob)
 		index_use_blob(blob->pull->index, &blob->digest);
 		return BLOB_READY;
 	}
-	return BLOB_LOOK; /* not there, or not any more */
+	if (code == ERR_IO)
+		scrub_suspect(blob->pull->store, &blob->digest); /* nobody may come to fetch it again */
+	return BLOB_LOOK;                                        /* not there, or not any more */
 }
 
 /* By which a 404 of a GET is remembered. */
@@ -374,6 +377,13 @@ ssize_t pull_blob_send(struct pull_blob *blob, uint64_t offset, int socket, size
 {
 	blob->waiter = waiter;
 	return flight_send(blob->flight, &blob->reader, blob->version, offset, socket, max, waiter);
+}
+
+void pull_blob_doubt(const struct pull_blob *blob, uint64_t offset, uint64_t len)
+{
+	struct err err; /* the store says it */
+
+	(void)store_doubt_blob(blob->pull->store, &blob->digest, offset, len, &err);
 }
 
 void pull_blob_close(struct pull_blob *blob)

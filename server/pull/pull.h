@@ -152,6 +152,9 @@ int pull_blob_take_fd(struct pull_blob *blob);
 ssize_t pull_blob_read(struct pull_blob *blob, uint64_t offset, void *data, size_t max, struct waiter *waiter);
 /* Likewise, straight to a socket that does not block; ERR_BUSY when that takes none now. */
 ssize_t pull_blob_send(struct pull_blob *blob, uint64_t offset, int socket, size_t max, struct waiter *waiter);
+/* The descriptor did not give these bytes: where that is so, the blob goes to quarantine, the next who asks fetches it,
+ * and it is fetched anew also when nobody does. Reads them. */
+void pull_blob_doubt(const struct pull_blob *blob, uint64_t offset, uint64_t len);
 /* Takes NULL. A waiter that is still registered is forgotten. */
 void pull_blob_close(struct pull_blob *blob);
 

@@ -35,6 +35,13 @@ static ssize_t send_body(void *arg, uint64_t position, int socket, size_t max)
 	return sent == ERR_AGAIN ? 0 : sent == ERR_BUSY ? HTTP_SEND_FULL : sent;
 }
 
+static void doubt(void *arg, uint64_t offset, uint64_t len)
+{
+	struct visit *visit = arg;
+
+	pull_blob_doubt(visit->blob, offset, len);
+}
+
 static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t len)
 {
 	struct http_body body = {.len = len};
@@ -49,6 +56,8 @@ static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t
 	if (body.fd >= 0) {
 		body.kind = HTTP_BODY_FILE;
 		body.offset = start;
+		body.unread = doubt;
+		body.arg = visit;
 	} else {
 		body.kind = HTTP_BODY_STREAM;
 		body.read = read_body;
@@ -62,8 +71,12 @@ static void send_bytes(struct visit *visit, int status, uint64_t start, uint64_t
 static ssize_t read_parts(void *arg, uint64_t position, void *data, size_t max)
 {
 	struct visit *visit = arg;
+	ssize_t got = multipart_read(visit->parts, position, data, max);
+	uint64_t offset;
 
-	return multipart_read(visit->parts, position, data, max);
+	if (got < 0 && multipart_unread(visit->parts, &offset))
+		doubt(visit, offset, 1);
+	return got;
 }
 
 static void send_parts(struct visit *visit, const struct range_set *set)

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +25,8 @@ struct multipart {
 	struct multipart_source source;
 	uint64_t size; /* of the representation */
 	uint64_t length;
+	bool unread;            /* the file failed … */
+	uint64_t unread_offset; /* … here */
 	char boundary[2 * BOUNDARY_BYTES + 1];
 	char type[MULTIPART_TYPE_MAX];
 	size_t current; /* where the last read ended */
@@ -112,7 +113,13 @@ static size_t find_part(struct multipart *multipart, uint64_t position)
 	return i;
 }
 
-static ssize_t read_source(const struct multipart *multipart, uint64_t offset, void *data, size_t max)
+bool multipart_unread(const struct multipart *multipart, uint64_t *offset)
+{
+	*offset = multipart->unread_offset;
+	return multipart->unread;
+}
+
+static ssize_t read_source(struct multipart *multipart, uint64_t offset, void *data, size_t max)
 {
 	const struct multipart_source *source = &multipart->source;
 	ssize_t got;
@@ -122,7 +129,12 @@ static ssize_t read_source(const struct multipart *multipart, uint64_t offset, v
 	do
 		got = pread(source->fd, data, max, (off_t)offset);
 	while (got < 0 && errno == EINTR);
-	return got > 0 ? got : ERR_IO; /* a published file is as long as it was when it was opened */
+	if (got > 0)
+		return got;
+	/* A published file is as long as it was when it was opened. */
+	multipart->unread = true;
+	multipart->unread_offset = offset;
+	return ERR_IO;
 }
 
 /* What the part that `position` is in has from there on; with `only_text`, nothing where the source would be asked. */

@@ -7,6 +7,8 @@
 
 #include "server/registry/range.h"
 
+#include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define MULTIPART_TYPE_MAX 80
@@ -28,6 +30,9 @@ void multipart_free(struct multipart *multipart);
 /* The Content-Type with its boundary. Borrowed. */
 const char *multipart_type(const struct multipart *multipart);
 uint64_t multipart_length(const struct multipart *multipart);
+
+/* Of the file: where it could not be read. False: it always could. */
+bool multipart_unread(const struct multipart *multipart, uint64_t *offset);
 
 /* As http_body.read: up to `max` bytes of the body from `position`. A source that says "not yet" is asked only when
  * there is nothing else to give. */

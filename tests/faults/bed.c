@@ -70,13 +70,16 @@ static void set_environment(const char *store, const struct fault *fault, const 
 		setenv("FAULT_WHILE", fault->during, 1);
 	if (fault->trace)
 		setenv("FAULT_TRACE", fault->trace, 1);
+	if (fault->unreadable)
+		setenv("FAULT_UNREADABLE", fault->unreadable, 1);
 	setenv("LD_PRELOAD", PRELOAD_LIBRARY, 1);
 }
 
 static void clear_environment(void)
 {
-	static const char *const names[] = {"FAULT_BELOW", "FAULT_AT",    "FAULT_KIND",  "FAULT_LASTS",
-					    "FAULT_COUNT", "FAULT_TRACE", "FAULT_WHILE", "LD_PRELOAD"};
+	static const char *const names[] = {"FAULT_BELOW",      "FAULT_AT",    "FAULT_KIND",
+					    "FAULT_LASTS",      "FAULT_COUNT", "FAULT_TRACE",
+					    "FAULT_UNREADABLE", "FAULT_WHILE", "LD_PRELOAD"};
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++)
 		unsetenv(names[i]);

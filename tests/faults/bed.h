@@ -12,8 +12,9 @@ struct fault {
 	unsigned long at; /* the call's number; 0: none */
 	const char *kind; /* as preload.c's FAULT_KIND */
 	bool lasts;
-	const char *during; /* a file: all calls fail as long as it is there; NULL: none */
-	const char *trace;  /* a file to write the trace to; NULL: none */
+	const char *during;     /* a file: all calls fail as long as it is there; NULL: none */
+	const char *trace;      /* a file to write the trace to; NULL: none */
+	const char *unreadable; /* as preload.c's FAULT_UNREADABLE; NULL: none */
 };
 
 /* How one client fared with everything that it asked for. */

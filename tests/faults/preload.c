@@ -11,10 +11,13 @@
  *   FAULT_WHILE   a file: as long as it is there, all calls fail
  *   FAULT_COUNT   a file into which the number of calls so far is written, as text, before each
  *   FAULT_TRACE   a file for the records of trace.h
+ *   FAULT_UNREADABLE  a file with the number of an inode, as text: what lies behind the middle of that one cannot be
+ *                 read (EIO), wherever it is
  *
  * Watched: open with O_CREAT or O_TRUNC, write, pwrite, writev, pwritev, ftruncate, fsync, fdatasync, rename, link,
  * unlink, mkdir, fchmod and the variants of them that larder and LMDB call. LMDB's commits are such writes and syncs:
- * it is opened without MDB_WRITEMAP, so nothing is written through the map but the table of readers.
+ * it is opened without MDB_WRITEMAP, so nothing is written through the map but the table of readers. Of reads, pread
+ * and sendfile, which are not counted.
  */
 /* Each function under the name that it has in the C library. */
 #undef _FILE_OFFSET_BITS
@@ -33,6 +36,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -48,7 +52,7 @@ static char below[PATH_MAX];
 static size_t below_len;
 static unsigned long calls, fault_at;
 static bool fault_lasts;
-static const char *fault_kind = "EIO", *fault_while;
+static const char *fault_kind = "EIO", *fault_while, *fault_unreadable;
 static int count_fd = -1, trace_fd = -1;
 
 static int open_aside(const char *name)
@@ -63,6 +67,7 @@ __attribute__((constructor)) static void start(void)
 	const char *folder = getenv("FAULT_BELOW"), *at = getenv("FAULT_AT"), *kind = getenv("FAULT_KIND");
 	const char *lasts = getenv("FAULT_LASTS");
 
+	fault_unreadable = getenv("FAULT_UNREADABLE");
 	if (!folder)
 		return;
 	below_len = (size_t)snprintf(below, sizeof(below), "%s", folder);
@@ -350,6 +355,57 @@ int fchmod(int fd, mode_t mode)
 		rc = REAL(fchmod)(fd, mode);
 	end(verdict);
 	return rc;
+}
+
+/* Reading. */
+
+static uint64_t unreadable_inode(void)
+{
+	char text[32] = "";
+	int fd = fault_unreadable ? REAL(open64)(fault_unreadable, O_RDONLY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return 0;
+	(void)!REAL(pread64)(fd, text, sizeof(text) - 1, 0);
+	close(fd);
+	return strtoul(text, NULL, 10);
+}
+
+/* How much of a read can be had; 0: nothing, with errno set. */
+static size_t readable(int fd, uint64_t offset, size_t len)
+{
+	uint64_t inode = unreadable_inode(), middle;
+	struct stat file;
+
+	if (inode == 0 || fstat(fd, &file) < 0 || file.st_ino != inode)
+		return len;
+	middle = (uint64_t)file.st_size / 2;
+	errno = EIO;
+	return offset >= middle ? 0 : offset + len > middle ? (size_t)(middle - offset) : len;
+}
+
+ssize_t pread64(int fd, void *data, size_t len, off64_t offset)
+{
+	size_t max = readable(fd, (uint64_t)offset, len);
+
+	return max == 0 && len > 0 ? -1 : REAL(pread64)(fd, data, max, offset);
+}
+
+ssize_t pread(int fd, void *data, size_t len, off_t offset)
+{
+	return pread64(fd, data, len, offset);
+}
+
+ssize_t sendfile64(int out, int in, off64_t *offset, size_t len)
+{
+	size_t max = readable(in, (uint64_t)(offset ? *offset : lseek64(in, 0, SEEK_CUR)), len);
+
+	return max == 0 && len > 0 ? -1 : REAL(sendfile64)(out, in, offset, max);
+}
+
+ssize_t sendfile(int out, int in, off_t *offset, size_t len)
+{
+	return sendfile64(out, in, offset, len);
 }
 
 /* Names. */
