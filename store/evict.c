@@ -6,10 +6,10 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "store/choose.h"
 #include "store/evict_internal.h"
 #include "store/index.h"
 #include "store/ingest_internal.h"
-#include "store/pins.h"
 #include "store/remove.h"
 
 #include <dirent.h>
@@ -21,7 +21,6 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define CANDIDATES_MAX 16    /* roots looked at together */
 #define IDLE_MS        10000 /* between looks at the file system, which others fill too */
 #define SWEEP_PAUSE_MS 10
 #define NAMES_EVERY_MS (24ULL * 3600 * 1000)
@@ -132,40 +131,6 @@ uint64_t evict_leftovers(struct store *store, bool margin)
 
 /* A pass. */
 
-struct candidates {
-	struct index_root roots[CANDIDATES_MAX];
-	size_t count;
-};
-
-static bool take_candidate(void *arg, const struct index_root *root)
-{
-	struct candidates *candidates = arg;
-
-	candidates->roots[candidates->count++] = *root;
-	return candidates->count < CANDIDATES_MAX;
-}
-
-int evict_choose(struct store *store, struct index_root *kept, struct index_root *chosen, struct err *err)
-{
-	struct candidates candidates;
-	char pin[INDEX_PIN_NAME_MAX + 1];
-	int code;
-
-	do {
-		candidates.count = 0;
-		code = index_list_roots(store->index, kept->digest.algorithm ? kept : NULL, take_candidate, &candidates,
-					err);
-		for (size_t i = 0; i < candidates.count && !code; i++) {
-			*chosen = candidates.roots[i];
-			code = pin_find(store, &chosen->digest, pin, err);
-			if (code)
-				return code == ERR_NOT_FOUND ? 0 : code;
-			*kept = *chosen;
-		}
-	} while (!code && candidates.count == CANDIDATES_MAX);
-	return code ? code : ERR_NOT_FOUND;
-}
-
 bool evict_is_stopping(struct store *store)
 {
 	bool stopping;
@@ -185,9 +150,10 @@ static void add_evicted(struct store *store, uint64_t bytes)
 
 void evict_pass(struct store *store)
 {
-	struct index_root root, kept = {0};
+	struct chooser chooser = {.store = store};
 	struct removed all = {0};
 	unsigned images = 0;
+	struct choice choice;
 	struct err err = {0};
 	int code = 0;
 
@@ -196,12 +162,12 @@ void evict_pass(struct store *store)
 	if (evict_excess(store, true) > 0)
 		(void)index_write_uses(store->index, &err);
 	while (!code && evict_excess(store, true) > 0 && !evict_is_stopping(store) &&
-	       !(code = evict_choose(store, &kept, &root, &err))) {
+	       !(code = choose_next(&chooser, &choice, &err))) {
 		struct removed removed = {0};
 
-		code = remove_image(store, &root.digest, &removed, &err);
+		code = remove_image(store, &choice.root.digest, &removed, &err);
 		if (code == ERR_NOT_FOUND) {
-			kept = root; /* somebody else removed it */
+			choose_pass_over(&chooser, &choice); /* somebody else removed it */
 			code = 0;
 			continue;
 		}
@@ -264,6 +230,14 @@ void evict_set_limits(struct store *store, const struct evict_options *options)
 	store->room.hurry = true;
 	pthread_cond_signal(&store->room.wake);
 	pthread_mutex_unlock(&store->room.mutex);
+}
+
+void evict_set_dear(struct store *store, evict_dear_fn *is_dear, void *arg)
+{
+	pthread_mutex_lock(&store->room.dear_mutex);
+	store->room.is_dear = is_dear;
+	store->room.dear_arg = arg;
+	pthread_mutex_unlock(&store->room.dear_mutex);
 }
 
 int evict_start(struct store *store, const struct evict_options *options, struct err *err)

@@ -38,9 +38,6 @@ uint64_t evict_excess(struct store *store, bool margin);
 /* Removes what flights of the past left and what was quarantined, as far as it is too old or there is need. How many
  * bytes went. */
 uint64_t evict_leftovers(struct store *store, bool margin);
-/* The root that goes next: the least recently used that no pin keeps; *kept is moved over those that one does. 0,
- * ERR_NOT_FOUND, ERR_IO. */
-int evict_choose(struct store *store, struct index_root *kept, struct index_root *chosen, struct err *err);
 
 /* Brings the store under its limits. */
 void evict_pass(struct store *store);

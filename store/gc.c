@@ -3,6 +3,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "store/choose.h"
 #include "store/closure.h"
 #include "store/evict_internal.h"
 #include "store/images.h"
@@ -129,16 +130,17 @@ static uint64_t excess(struct gc *gc)
 
 static int drop_oldest(struct gc *gc, struct err *err)
 {
-	struct index_root root, kept = {0};
+	struct chooser chooser = {.store = gc->store, .gone = &gc->gone};
+	struct choice choice;
 	int code = index_write_uses(gc->store->index, err);
 
 	while (!code && (gc->result->excess = excess(gc)) > 0) {
-		code = evict_choose(gc->store, &kept, &root, err);
+		code = choose_next(&chooser, &choice, err);
 		if (code)
 			break;
-		code = let_go(gc, &root, GC_LEAST_RECENTLY_USED, err);
+		code = let_go(gc, &choice.root, choice.ahead ? GC_FETCHED_AGAIN : GC_LEAST_RECENTLY_USED, err);
 		if (code == ERR_NOT_FOUND || gc->options->dry_run)
-			kept = root;
+			choose_pass_over(&chooser, &choice);
 		code = code == ERR_NOT_FOUND ? 0 : code;
 		if (!code)
 			code = check_on(gc, err);
@@ -171,5 +173,13 @@ int gc_run(struct store *store, const struct gc_options *options, struct gc_resu
 
 const char *gc_reason_text(enum gc_reason reason)
 {
-	return reason == GC_ORPHAN ? "nothing names it" : "least recently used, and the store is above its limits";
+	static const char *const texts[] = {
+		[GC_ORPHAN] = "nothing names it",
+		[GC_LEAST_RECENTLY_USED] = "least recently used, and the store is above its limits",
+		[GC_FETCHED_AGAIN] =
+			"as little used as older ones that could not be fetched again now, and the store is "
+			"above its limits",
+	};
+
+	return texts[reason];
 }

@@ -20,6 +20,7 @@ struct store;
 enum gc_reason {
 	GC_ORPHAN,              /* nothing names it */
 	GC_LEAST_RECENTLY_USED, /* and the store is above its limits */
+	GC_FETCHED_AGAIN,       /* it could be, which older ones of about its age could not (choose.h); likewise */
 };
 
 /* What goes, borrowed during the call. */

@@ -27,6 +27,7 @@ void room_init(struct room *room)
 	pthread_condattr_t attributes;
 
 	pthread_mutex_init(&room->mutex, NULL);
+	pthread_mutex_init(&room->dear_mutex, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
 	pthread_cond_init(&room->freed, &attributes);
@@ -38,6 +39,7 @@ void room_dispose(struct room *room)
 {
 	pthread_cond_destroy(&room->wake);
 	pthread_cond_destroy(&room->freed);
+	pthread_mutex_destroy(&room->dear_mutex);
 	pthread_mutex_destroy(&room->mutex);
 }
 

@@ -19,6 +19,7 @@
 #define ROOM_HEADROOM_MAX ((uint64_t)256 << 20)
 #define ROOM_REMOVING_MAX 64
 
+struct index_repository;
 struct ingest;
 struct store;
 
@@ -40,6 +41,10 @@ struct room {
 	struct digest removing[ROOM_REMOVING_MAX]; /* blobs whose files go just now */
 	unsigned removing_count;
 	uint64_t evicted_bytes;
+
+	pthread_mutex_t dear_mutex; /* guards the next two, and is held while it is asked */
+	bool (*is_dear)(void *arg, const struct index_repository *repository); /* evict_dear_fn; NULL: nothing is */
+	void *dear_arg;
 };
 
 void room_init(struct room *room);

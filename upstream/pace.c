@@ -36,11 +36,16 @@ struct pace {
 	/* For pace_state(), atomic: the same as above, as of the last change. */
 	struct {
 		unsigned window, out, waiting;
-		uint64_t epoch, gate_until_ms;
+		uint64_t epoch, gate_until_ms, short_until_ms;
 	} shown;
 };
 
 static void grant_waiting(struct pace *pace);
+
+static bool is_budget_short(const struct pace *pace)
+{
+	return pace->budget_left <= pace->budget_reserve && clock_ms() < pace->budget_until_ms;
+}
 
 static void show(struct pace *pace)
 {
@@ -49,6 +54,8 @@ static void show(struct pace *pace)
 	__atomic_store_n(&pace->shown.waiting, pace->waiting_count, __ATOMIC_RELAXED);
 	__atomic_store_n(&pace->shown.epoch, pace->epoch, __ATOMIC_RELAXED);
 	__atomic_store_n(&pace->shown.gate_until_ms, pace->gate_until_ms, __ATOMIC_RELAXED);
+	__atomic_store_n(&pace->shown.short_until_ms, is_budget_short(pace) ? pace->budget_until_ms : 0,
+			 __ATOMIC_RELAXED);
 }
 
 static void on_timer(struct loop_timer *timer)
@@ -108,11 +115,6 @@ static uint64_t bucket_wait_ms(struct pace *pace, uint64_t now)
 		pace->tokens = pace->burst;
 	pace->filled_ms = now;
 	return pace->tokens >= 1 ? 0 : (uint64_t)((1 - pace->tokens) / per_ms) + 1;
-}
-
-static bool is_budget_short(const struct pace *pace)
-{
-	return pace->budget_left <= pace->budget_reserve && clock_ms() < pace->budget_until_ms;
 }
 
 static uint64_t gate_ms(const struct pace *pace)
@@ -265,6 +267,7 @@ void pace_note_budget(struct pace *pace, uint64_t remaining, uint64_t limit, uin
 	pace->budget_left = remaining;
 	pace->budget_reserve = limit ? limit / 4 : BUDGET_RESERVE;
 	pace->budget_until_ms = clock_ms() + (window_s ? window_s : BUDGET_WINDOW_S) * 1000;
+	show(pace);
 	grant_soon(pace);
 }
 
@@ -291,5 +294,6 @@ struct pace_state pace_state(const struct pace *pace)
 
 	if (until > now)
 		state.gate_ms = until - now;
+	state.budget_short = __atomic_load_n(&pace->shown.short_until_ms, __ATOMIC_RELAXED) > now;
 	return state;
 }

@@ -71,7 +71,8 @@ void pace_set_window_max(struct pace *pace, unsigned window_max);
 
 struct pace_state {
 	unsigned window, out, waiting;
-	uint64_t gate_ms; /* how long the gate stays closed */
+	uint64_t gate_ms;  /* how long the gate stays closed */
+	bool budget_short; /* of what the registry says is left, clients may need all */
 	uint64_t congestion_events;
 };
 /* Any thread: as of the last change. */

@@ -13,6 +13,7 @@
 #include "server/pull/heal.h"
 #include "server/pull/pull.h"
 #include "store/evict.h"
+#include "store/index.h"
 #include "store/store.h"
 #include "store/verify.h"
 
@@ -87,9 +88,17 @@ static void with_upstreams(struct larder *larder, const struct config *config,
 	free(upstreams);
 }
 
+static bool is_dear(void *arg, const struct index_repository *repository)
+{
+	return pull_is_dear(arg, repository->upstream, repository->repository);
+}
+
 static void start_pull(struct larder *larder, const struct pull_options *options)
 {
 	larder->pull = pull_new(options);
+	/* Where nothing can be fetched at all, age decides. */
+	if (!options->offline)
+		evict_set_dear(larder->store, is_dear, larder->pull);
 }
 
 static void change_upstreams(struct larder *larder, const struct pull_options *options)
@@ -207,8 +216,10 @@ void larder_reload(struct larder *larder, const struct config *config)
 void larder_close(struct larder *larder)
 {
 	admin_free(larder->admin);
-	if (larder->store)
+	if (larder->store) {
 		scrub_stop(larder->store);
+		evict_set_dear(larder->store, NULL, NULL);
+	}
 	files_free(larder->files);
 	pull_free(larder->pull);
 	loop_stop(larder->loop);

@@ -89,6 +89,9 @@ struct pull_upstream *pull_default_upstream(struct pull *pull);
 const char *pull_upstream_name(const struct pull_upstream *upstream);
 /* allow and deny: deny wins. */
 bool pull_upstream_allows(const struct pull_upstream *upstream, const char *repository);
+/* Whether what this repository gave could not be had from it again now: it may not be asked any more, or its upstream
+ * does not answer, fails, or limits us. Asks nobody; any thread. */
+bool pull_is_dear(const struct pull *pull, const char *upstream, const char *repository);
 
 /* What is opened for prefetch is asked behind all clients, and waits as long as that takes; a client that comes to wait
  * for the same moves it up. To be said before the first poll(). */

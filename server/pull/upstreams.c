@@ -176,6 +176,17 @@ bool pull_upstream_allows(const struct pull_upstream *upstream, const char *repo
 	return options->allow_count == 0 || pull_glob_matches(options->allow, options->allow_count, repository);
 }
 
+bool pull_is_dear(const struct pull *pull, const char *upstream, const char *repository)
+{
+	const struct pull_upstream *found = find(upstreams_now(pull), upstream, strlen(upstream));
+	struct registry_stats stats;
+
+	if (!found || !pull_upstream_allows(found, repository) || health_is_ailing(found))
+		return true;
+	registry_stats(found->registry, &stats);
+	return stats.failed > stats.answered || stats.pace.gate_ms > 0 || stats.pace.budget_short;
+}
+
 /* All of them. */
 
 /* One in force that is configured just so. */

@@ -274,6 +274,56 @@ WIRE_TEST(least_recently_used_images_go_first)
 	free(library->store);
 }
 
+static void pull_whole(struct larder *larder, const char *upstream, const struct scripted_image *image)
+{
+	const char *digests[] = {image->config, image->layer[0]};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/%s/team/app/manifests/%s", upstream, image->manifest));
+	expect_content(&reply, image->manifest);
+	for (size_t i = 0; i < sizeof(digests) / sizeof(*digests); i++) {
+		assert_true(ask(larder, NULL, NULL, &reply, "/v2/%s/team/app/blobs/%s", upstream, digests[i]));
+		expect_content(&reply, digests[i]);
+	}
+}
+
+/* The images of an upstream that is down are the oldest, if by little. */
+WIRE_TEST(images_of_an_upstream_that_is_down_are_kept_before_others_as_old)
+{
+	struct scripted *down = wire_upstream(wire, NULL), *up = wire_upstream(wire, NULL);
+	struct scripted_image_options options = {.layers = 1, .layer_size = 4 * MIB};
+	struct scripted_image dear[4], cheap[12];
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ struct library *library = mem_alloc(sizeof(*library));
+	char config[512];
+	struct larder *larder;
+
+	snprintf(config, sizeof(config),
+		 "store: {max_size: 48MiB}\n"
+		 "default_upstream: up.test\n"
+		 "upstreams: {down.test: {url: %s, retries: 0}, up.test: {url: %s, retries: 0}}\n",
+		 scripted_url(down, 0), scripted_url(up, 0));
+	larder = wire_larder(wire, &(struct larder_options){.config = config});
+	library->store = wire_path(wire, "store");
+	for (unsigned i = 0; i < 4; i++) {
+		options.seed = 1 + i;
+		scripted_add_image(down, "team/app", NULL, &options, &dear[i]);
+		pull_whole(larder, "down.test", &dear[i]);
+	}
+	scripted_set_state(down, 0, SCRIPTED_DOWN, true);
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/down.test/team/app/manifests/new"));
+	expect_error(&reply, 502, "UNKNOWN");
+	for (unsigned i = 0; i < 12; i++) {
+		options.seed = 100 + i;
+		scripted_add_image(up, "team/app", NULL, &options, &cheap[i]);
+		pull_whole(larder, "up.test", &cheap[i]);
+	}
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(is_stored(library, dear[i].layer[0]));
+	assert_false(is_stored(library, cheap[0].layer[0]));
+	free(library->store);
+}
+
 /* A small disk of a test's own, which its larder's store lies on. */
 static bool mount_disk(struct wire *wire, const char *size)
 {
@@ -451,6 +501,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(store_stays_below_its_limit_under_random_pulls),
 		WIRE_CASE(least_recently_used_images_go_first),
+		WIRE_CASE(images_of_an_upstream_that_is_down_are_kept_before_others_as_old),
 		WIRE_CASE(blob_larger_than_the_store_is_passed_on),
 		WIRE_CASE(length_that_is_only_claimed_removes_nothing_that_is_held),
 		DISK_CASE(disk_keeps_its_free_space_under_random_pulls),
