@@ -148,6 +148,22 @@ static int drop_oldest(struct gc *gc, struct err *err)
 	return code == ERR_NOT_FOUND ? 0 : code;
 }
 
+/* What tags and links say of what is not held, as the evicting thread does now and then. */
+static int forget_names(struct gc *gc, struct err *err)
+{
+	struct digest after = {0};
+	bool more = true;
+	int code = 0;
+
+	while (!code && more) {
+		more = sweep_names(gc->store, &after);
+		code = index_write(gc->store->index, NULL, 0, err);
+		if (!code)
+			code = check_on(gc, err);
+	}
+	return code;
+}
+
 int gc_run(struct store *store, const struct gc_options *options, struct gc_result *result, struct err *err)
 {
 	struct gc gc = {.store = store, .options = options, .result = result};
@@ -167,6 +183,8 @@ int gc_run(struct store *store, const struct gc_options *options, struct gc_resu
 		code = drop_orphans(&gc, err);
 	if (!code)
 		code = drop_oldest(&gc, err);
+	if (!code && !options->dry_run)
+		code = forget_names(&gc, err);
 	closure_dispose(&gc.gone);
 	return code;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Cleaning up on request: files that nobody knows or wants, blobs that nothing names, and then, where the store is
- * above its limits (evict_set_limits()), the least recently used images, as eviction would. Says what goes and why; as
- * a dry run it only says.
+ * Cleaning up on request: files that nobody knows or wants, blobs that nothing names, then, where the store is above
+ * its limits (evict_set_limits()), the least recently used images, as eviction would, and names of what is not held.
+ * Says what goes and why; as a dry run it only says.
  */
 #pragma once
 

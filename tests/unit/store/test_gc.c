@@ -104,6 +104,38 @@ static void files_and_index_are_brought_together(void **state)
 	assert_false(shelf_holds(scratch, &lost));
 }
 
+static bool count_name(void *arg, const struct index_name *name)
+{
+	(void)name;
+	(*(size_t *)arg)++;
+	return true;
+}
+
+static size_t count_names(const struct scratch *scratch, const struct digest *digest)
+{
+	size_t count = 0;
+
+	assert_int_equal(index_list_names(scratch_index(scratch), digest, count_name, &count, NULL), 0);
+	return count;
+}
+
+static void names_of_what_is_not_held_are_forgotten(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest asked = scratch_digest("asked for by HEAD", 17),
+		      held = shelf_put(scratch, &shelf_app, "held", "");
+	struct index_change link = {.kind = INDEX_PUT_LINK, .repository = shelf_app, .digest = &asked};
+
+	assert_int_equal(index_write(scratch_index(scratch), &link, 1, NULL), 0);
+	shelf_tag(scratch, &shelf_app, "old", &asked, 1); /* upstream confirmed it long ago */
+	assert_int_equal(count_names(scratch, &asked), 2);
+	run(scratch, true, "");
+	assert_int_equal(count_names(scratch, &asked), 2);
+	run(scratch, false, "");
+	assert_int_equal(count_names(scratch, &asked), 0);
+	assert_int_equal(count_names(scratch, &held), 1);
+}
+
 static bool never(void *arg)
 {
 	(void)arg;
@@ -127,6 +159,7 @@ int main(void)
 		scratch_test(limits_take_the_oldest_but_the_pinned_and_a_dry_run_says_so_before),
 		scratch_test(orphans_go_and_images_without_a_name_stay),
 		scratch_test(files_and_index_are_brought_together),
+		scratch_test(names_of_what_is_not_held_are_forgotten),
 		scratch_test(clean_up_ends_early_when_told),
 	};
 
