@@ -23,12 +23,7 @@ static int file_error(struct ingest *ingest, int errno_value, const char *what, 
 
 uint64_t ingest_size(struct ingest *ingest)
 {
-	uint64_t size;
-
-	pthread_mutex_lock(&ingest->mutex);
-	size = ingest->size;
-	pthread_mutex_unlock(&ingest->mutex);
-	return size;
+	return ingest_read_number(ingest, &ingest->size);
 }
 
 int ingest_set_size(struct ingest *ingest, uint64_t size, struct err *err)

@@ -50,6 +50,17 @@ struct ingest {
 	uint64_t journal_due;          /* bytes written since the last time */
 };
 
+/* One of its numbers, as it is now. */
+static inline uint64_t ingest_read_number(struct ingest *ingest, const uint64_t *number)
+{
+	uint64_t value;
+
+	pthread_mutex_lock(&ingest->mutex);
+	value = *number;
+	pthread_mutex_unlock(&ingest->mutex);
+	return value;
+}
+
 /* Writes the range file. Its failure costs at most bytes that are fetched again, so it is only logged. */
 void ingest_write_journal(struct ingest *ingest);
 /* Removes it. */

@@ -33,14 +33,19 @@ void store_note_kept(struct store *store)
 		log_warn("store: %s takes blobs again", store->path);
 }
 
-bool ingest_is_spilled(struct ingest *ingest)
+static bool read_flag(struct ingest *ingest, const bool *flag)
 {
-	bool spilled;
+	bool value;
 
 	pthread_mutex_lock(&ingest->mutex);
-	spilled = ingest->spilled;
+	value = *flag;
 	pthread_mutex_unlock(&ingest->mutex);
-	return spilled;
+	return value;
+}
+
+bool ingest_is_spilled(struct ingest *ingest)
+{
+	return read_flag(ingest, &ingest->spilled);
 }
 
 bool ingest_is_kept(struct ingest *ingest)
@@ -50,22 +55,12 @@ bool ingest_is_kept(struct ingest *ingest)
 
 bool ingest_is_windowed(struct ingest *ingest)
 {
-	bool windowed;
-
-	pthread_mutex_lock(&ingest->mutex);
-	windowed = ingest->windowed;
-	pthread_mutex_unlock(&ingest->mutex);
-	return windowed;
+	return read_flag(ingest, &ingest->windowed);
 }
 
 uint64_t ingest_forgotten(struct ingest *ingest)
 {
-	uint64_t forgotten;
-
-	pthread_mutex_lock(&ingest->mutex);
-	forgotten = ingest->forgotten;
-	pthread_mutex_unlock(&ingest->mutex);
-	return forgotten;
+	return ingest_read_number(ingest, &ingest->forgotten);
 }
 
 uint64_t ingest_window_end(struct ingest *ingest, uint64_t offset)

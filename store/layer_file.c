@@ -59,21 +59,6 @@ int layer_file_read(struct store *store, const struct digest *digest, struct buf
 	return got < 0 ? failed(store, errno, "read", path, err) : 0;
 }
 
-static int write_whole(int fd, const char *data, size_t len)
-{
-	while (len > 0) {
-		ssize_t written = write(fd, data, len);
-
-		if (written < 0 && errno == EINTR)
-			continue;
-		if (written < 0)
-			return -1;
-		data += written;
-		len -= (size_t)written;
-	}
-	return 0;
-}
-
 static void count_change(struct store *store, uint64_t before, uint64_t after)
 {
 	pthread_mutex_lock(&store->room.mutex);
@@ -92,7 +77,7 @@ static int put_file(struct store *store, const char *path, const void *data, siz
 	if (fd < 0)
 		return failed(store, errno, "create", from, err);
 	before = bytes_on_disk(store, path);
-	if (write_whole(fd, data, len) < 0 || renameat(store->root_fd, from, store->root_fd, path) < 0) {
+	if (store_write_all(fd, data, len) < 0 || renameat(store->root_fd, from, store->root_fd, path) < 0) {
 		int why = errno;
 
 		unlinkat(store->root_fd, from, 0);

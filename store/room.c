@@ -155,6 +155,15 @@ static int await_room(struct store *store, uint64_t bytes, uint64_t wait_ms, str
 	return excess > 0 ? no_space(store, bytes, measure, err) : 0;
 }
 
+/* What cannot be had by throwing away everything is no reason to throw away anything. The mutex is held. */
+static int check_possible(struct store *store, uint64_t bytes, struct measure *measure, struct err *err)
+{
+	take_measure(store, measure);
+	return excess_of(&store->room, measure, bytes, false) > measure->evictable
+		       ? no_space(store, bytes, measure, err)
+		       : 0;
+}
+
 int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err *err)
 {
 	struct room *room = &store->room;
@@ -163,14 +172,11 @@ int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err 
 
 	pthread_mutex_lock(&room->mutex);
 	if (has_limits(room)) {
-		take_measure(store, &measure);
-		/* What cannot be had by throwing away everything is no reason to throw away anything. */
-		if (excess_of(room, &measure, bytes, false) > measure.evictable)
-			code = no_space(store, bytes, &measure, err);
-		else if (excess_of(room, &measure, bytes, false) > 0 && wait_ms == 0)
+		code = check_possible(store, bytes, &measure, err);
+		if (!code && excess_of(room, &measure, bytes, false) > 0 && wait_ms == 0)
 			code = room->running ? err_set(err, ERR_AGAIN, "room is being made")
 					     : no_space(store, bytes, &measure, err);
-		else
+		else if (!code)
 			code = await_room(store, bytes, wait_ms, &measure, err);
 		/* Ahead of the next who comes. */
 		if (code == ERR_AGAIN || excess_of(room, &measure, bytes, true) > 0)
@@ -189,11 +195,8 @@ int room_check(struct store *store, uint64_t bytes, struct err *err)
 	int code = 0;
 
 	pthread_mutex_lock(&room->mutex);
-	if (has_limits(room)) {
-		take_measure(store, &measure);
-		if (excess_of(room, &measure, bytes, false) > measure.evictable)
-			code = no_space(store, bytes, &measure, err);
-	}
+	if (has_limits(room))
+		code = check_possible(store, bytes, &measure, err);
 	pthread_mutex_unlock(&room->mutex);
 	return code;
 }
