@@ -95,6 +95,16 @@ int store_quarantine_blob(struct store *store, const struct digest *digest, cons
 	return index_write(store->index, &change, 1, err);
 }
 
+bool store_is_blob(struct store *store, const struct digest *digest, int fd)
+{
+	char path[STORE_PATH_MAX];
+	struct stat opened, there;
+
+	return fstat(fd, &opened) == 0 &&
+	       fstatat(store->root_fd, store_blob_path(digest, path), &there, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       opened.st_ino == there.st_ino;
+}
+
 /* Whether these bytes of a file can be read at all. */
 static bool can_read(int fd, uint64_t offset, uint64_t len)
 {
@@ -121,7 +131,7 @@ int store_doubt_blob(struct store *store, const struct digest *digest, uint64_t 
 	/* A file of another size is in quarantine behind this. */
 	int code = store_open_blob(store, digest, &fd, &size, err);
 
-	if (code == 0 && !can_read(fd, offset, len)) {
+	if (code == 0 && !can_read(fd, offset, len) && store_is_blob(store, digest, fd)) {
 		code = err_set(err, ERR_IO, "%s/%s cannot be read; it goes to quarantine", store->path,
 			       store_blob_path(digest, path));
 		log_warn("store: %s/%s cannot be read, quarantining it", store->path, path);

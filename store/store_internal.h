@@ -61,6 +61,10 @@ int store_rename_new(struct store *store, const char *from, const char *to);
 /* Tells the index of what was found about a blob, without waiting. */
 void store_change_later(struct store *store, enum index_change_kind kind, const struct digest *digest, uint64_t size);
 
+/* Whether the digest's blob is still the file that is open as `fd`: what proved damaged may have been put away, and
+ * fetched anew, meanwhile. */
+bool store_is_blob(struct store *store, const struct digest *digest, int fd);
+
 /* Moves a file to quarantine/ under a name of its own, and removes the oldest there. 0 also when there is no such file.
  */
 int store_quarantine_file(struct store *store, const char *from, const struct digest *digest, struct err *err);

@@ -99,12 +99,12 @@ static int hash_file(int fd, struct digest *digest, struct pace *pace, struct ve
 	return code;
 }
 
-static int check_content(struct store *store, const struct digest *digest, struct pace *pace,
+/* `opened` gets the descriptor of what was looked at, or a negative. */
+static int check_content(struct store *store, const struct digest *digest, int *opened, struct pace *pace,
 			 struct verify_result *result, struct err *err)
 {
-	_cleanup_close_ int fd = open_past_cache(store, digest);
+	int fd = *opened = open_past_cache(store, digest), code;
 	struct digest found = {.algorithm = digest->algorithm};
-	int code;
 
 	if (fd < 0 && errno == ENOENT)
 		return err_set(err, ERR_NOT_FOUND, "it is not held");
@@ -122,14 +122,17 @@ static int verify_one(struct store *store, const struct digest *digest, struct p
 		      struct err *err)
 {
 	struct verify_item item = {.digest = *digest};
+	_cleanup_close_ int fd = -1;
 	struct err why = {0}, failed;
 	int code = store_find_blob(store, digest, &item.size, &why);
 
 	/* A file of another size is in quarantine by now. */
 	if (code == 0)
-		code = check_content(store, digest, pace, result, &why);
+		code = check_content(store, digest, &fd, pace, result, &why);
 	if (code == 0)
 		count_add(&result->blobs, 1);
+	else if (fd >= 0 && code != ERR_CANCELLED && !store_is_blob(store, digest, fd))
+		code = err_set(&why, ERR_NOT_FOUND, "it was damaged, and has been put away meanwhile");
 	if (code == 0 || code == ERR_NOT_FOUND || code == ERR_CANCELLED) {
 		if (err)
 			*err = why;
