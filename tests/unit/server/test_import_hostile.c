@@ -247,7 +247,8 @@ static void a_manifest_as_long_as_a_layer_is_refused(void **state)
 	_cleanup_free_ char *text = mem_alloc(MANIFEST_BYTES_MAX + 2), *root = NULL;
 
 	memset(text, ' ', MANIFEST_BYTES_MAX + 1);
-	memcpy(text, "{}", 2);
+	text[0] = '{';
+	text[1] = '}';
 	root = named(MANIFEST_TYPE, text, "alpine:3");
 	add_index(&tarball, root);
 	tarball_add_blob(&tarball, text);
