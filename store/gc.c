@@ -195,8 +195,7 @@ const char *gc_reason_text(enum gc_reason reason)
 		[GC_ORPHAN] = "nothing names it",
 		[GC_LEAST_RECENTLY_USED] = "least recently used, and the store is above its limits",
 		[GC_FETCHED_AGAIN] =
-			"as little used as older ones that could not be fetched again now, and the store is "
-			"above its limits",
+			"as old as others that could not be fetched again now, and the store is above its limits",
 	};
 
 	return texts[reason];

@@ -45,9 +45,10 @@ static unsigned long stride(unsigned long usual)
 /* A file's size in the store; negative: there is none. The name is freed. */
 static off_t size_of(const struct bed *bed, char *name)
 {
-	_cleanup_free_ char *owned = name, *path = mem_printf("%s/%s", bed->store, name);
+	_cleanup_free_ char *path = mem_printf("%s/%s", bed->store, name);
 	struct stat found;
 
+	free(name);
 	return stat(path, &found) == 0 ? found.st_size : -1;
 }
 

@@ -217,7 +217,6 @@ WIRE_TEST(client_that_leaves_midway_puts_nothing_into_quarantine)
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	struct held held = hold(wire, SMALL);
 	struct client_request request = {.port = held.port, .target = held.target, .leave_after = MIB};
-	_cleanup_free_ char *log = NULL;
 
 	client_fetch(&request, &reply);
 	assert_true(larder_wait_output(held.larder, "outcome=aborted", WIRE_WAIT_MS));
