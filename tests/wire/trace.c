@@ -132,13 +132,14 @@ unsigned trace_count(const struct trace *trace, const char *call, const char *wi
 	/* strace names the thread in front where there are several. */
 	_cleanup_free_ char *wanted = mem_printf(" %s(", call);
 	const char *line = trace->lines.data ? trace->lines.data : "";
+	size_t name_len = strlen(wanted) - 1;
 	unsigned count = 0;
 
 	while (*line) {
 		size_t len = strcspn(line, "\n");
 		const char *found = memmem(line, len, wanted, strlen(wanted));
 
-		if (!found && strncmp(line, wanted + 1, strlen(wanted + 1)) == 0)
+		if (!found && len >= name_len && memcmp(line, wanted + 1, name_len) == 0)
 			found = line;
 		if (found && (!with || memmem(line, len, with, strlen(with))))
 			count++;
