@@ -166,8 +166,9 @@ static inline void tarball_end(struct tarball *tarball)
 
 static inline void tarball_pad(struct tarball *tarball, size_t size)
 {
-	static const char zeroes[TAR_END];
+	static const char zeroes[4 * TAR_BLOCK];
 
+	assert_true(size <= sizeof(zeroes));
 	assert_int_equal(buf_append(&tarball->data, zeroes, size), 0);
 }
 

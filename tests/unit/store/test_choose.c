@@ -170,7 +170,7 @@ static void take_item(void *arg, const struct gc_item *item)
 
 static void clean_up_says_that_it_spares_what_could_not_be_fetched_again(void **state)
 {
-	static const char wanted[] = "registry.test/team/app: as little used as older ones that could not be fetched "
+	static const char wanted[] = "registry.test/team/app: as old as others that could not be fetched "
 				     "again now, and the store is above its limits\n"
 				     "docker.io/library/other: least recently used, and the store is above its "
 				     "limits\n";
