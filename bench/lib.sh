@@ -159,7 +159,9 @@ work_close() {
 start() {
   local name=$1
   shift
-  "$@" >"$W/$name.log" 2>&1 </dev/null &
+  # What an earlier server of this name has said must not be taken for this one's.
+  : >"$W/$name.log"
+  "$@" >>"$W/$name.log" 2>&1 </dev/null &
   pids[$name]=$!
 }
 
