@@ -71,6 +71,18 @@ ping_with one --tlsv1.2 --tls-max 1.2
 ! ping_with one --tls-max 1.1 || fail "TLS 1.1 is spoken"
 ! ping_with two || fail "curl takes any certificate: the test is none"
 
+say "who asks to renegotiate is let go"
+mkfifo "$T/typed"
+openssl s_client -connect "$LARDER_AT" -CAfile "$T/one.pem" -tls1_2 -msg <"$T/typed" >"$T/renegotiation" 2>&1 &
+pids[renegotiation]=$!
+started+=(renegotiation)
+exec {typed}>"$T/typed"
+wait_for 20 "a session" grep -q "Verify return code" "$T/renegotiation"
+echo R >&"$typed"
+wait_for 20 "the end of a session" grep -q "^closed" "$T/renegotiation"
+exec {typed}>&-
+[ "$(grep -c '<<< .*ServerHello$' "$T/renegotiation")" = 1 ] || fail "a client could renegotiate"
+
 say "a real client pulls"
 mkdir "$T/certs"
 cp "$T/one.pem" "$T/certs/ca.crt"
