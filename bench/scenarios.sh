@@ -170,17 +170,12 @@ bulk_prefetch_begin() {
 }
 
 bulk_prefetch_round() {
-  local images layers began refs
+  local images layers refs
   mapfile -t refs < <(jq -r 'select(.image).image' "$W/upstream.log")
   for images in 1 3 6; do
     for layers in 1 4 8 16; do
       start_larder_cold
-      began=${EPOCHREALTIME/./}
-      if "$LARDER" prefetch -J "$images" -j "$layers" "${refs[@]}" >"$W/prefetch.log" 2>&1; then
-        put "J$images-j$layers" larder seconds "$(awk -v us=$((${EPOCHREALTIME/./} - began)) 'BEGIN { printf "%.4f\n", us / 1e6 }')"
-      else
-        failed "J$images-j$layers" larder "prefetch: $(tail -n 1 "$W/prefetch.log" | tail -c 200)"
-      fi
+      SETTLE=yes timed "J$images-j$layers" larder larder "$LARDER" prefetch -J "$images" -j "$layers" "${refs[@]}" || true
     done
   done
 }
