@@ -77,6 +77,7 @@ struct index {
 	bool stopping;
 	bool failing; /* the last commit failed: the writer's alone, so that a full disk is logged once */
 	_Atomic uint64_t generation;
+	bool writing;       /* inside a transaction: the writer's alone */
 	atomic_bool broken; /* LMDB failed an assertion inside a write: its state is unknown, nothing more is written */
 };
 

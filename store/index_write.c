@@ -52,14 +52,14 @@ static int run_commit(void *arg)
 	if (code)
 		return code;
 	/* Set until the transaction has ended in an orderly way: an assertion leaves from any line between. */
-	atomic_store(&index->broken, true);
+	index->writing = true;
 	for (struct index_group *group = commit->groups; group && !code; group = commit->alone ? NULL : group->next)
 		code = index_apply(index, txn, group->ops);
 	if (code)
 		mdb_txn_abort(txn);
 	else
 		code = mdb_txn_commit(txn);
-	atomic_store(&index->broken, false);
+	index->writing = false;
 	/* Behind the commit, and before anybody hears of it. */
 	if (code == 0 && changes_answers(commit))
 		atomic_fetch_add_explicit(&index->generation, 1, memory_order_release);
@@ -69,10 +69,16 @@ static int run_commit(void *arg)
 static int commit_groups(struct index *index, struct index_group *groups, bool alone)
 {
 	struct commit commit = {.index = index, .groups = groups, .alone = alone};
+	int code;
 
 	if (atomic_load(&index->broken))
 		return MDB_CORRUPTED;
-	return index_guard(run_commit, &commit);
+	code = index_guard(run_commit, &commit);
+	if (index->writing) {
+		atomic_store(&index->broken, true);
+		index->writing = false;
+	}
+	return code;
 }
 
 static void free_group(struct index_group *group)

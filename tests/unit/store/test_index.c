@@ -330,7 +330,7 @@ static void *read_totals(void *arg)
 		struct index_totals totals;
 
 		if (index_get_totals(scratch_index(crowd->scratch), &totals, NULL) || totals.blobs < before ||
-		    totals.bytes != totals.blobs * 10)
+		    totals.bytes != totals.blobs * 10 || index_is_broken(scratch_index(crowd->scratch)))
 			atomic_fetch_add(&crowd->failures, 1);
 		before = totals.blobs;
 	}
