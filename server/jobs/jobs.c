@@ -77,8 +77,7 @@ static json_t *describe(const struct job *job, enum job_telling telling)
 			 describe_time(job->finished), "seconds",
 			 job->started ? (double)(until - job->started) / 1000.0 : 0.0);
 	assert(json);
-	/* Copies: the job's own may grow while these are printed; and names in work go again, so that these share none.
-	 */
+	/* Copies: the job's own may grow while these are printed. Names in work go again: they are not shared. */
 	if (telling != JOB_BRIEF) {
 		json_object_set_new(json, "active", json_deep_copy(job->active));
 		json_object_set_new(json, "errors", json_copy(job->errors));
