@@ -13,8 +13,8 @@ ROOT=$T/root
 
 make_base() {
   local packages
-  [ ! -e "$BASE/.made" ] || return 0
   packages=$(dpkg-deb -f "$DEB" Depends | sed 's/([^)]*)//g; s/ //g')
+  [ "$(cat "$BASE/.made" 2>/dev/null)" != "$packages" ] || return 0
   rm -rf "$BASE"
   debootstrap --variant=minbase --include="systemd,systemd-sysv,dbus,init-system-helpers,ca-certificates,$packages" \
     bookworm "$BASE" >"$T/debootstrap.log" 2>&1 || {
@@ -22,7 +22,7 @@ make_base() {
     rm -rf "$BASE"
     skip "a Debian cannot be debootstrapped here"
   }
-  touch "$BASE/.made"
+  echo "$packages" >"$BASE/.made"
 }
 
 # in_net COMMAND…: one of this machine's programs, in the network of the booted system.
