@@ -62,6 +62,8 @@ static ssize_t send_encrypted(struct exchange *exchange, size_t max)
 			len = pread(body->fd, *plain, max, (off_t)(body->offset + exchange->position));
 		else
 			len = body->read(body->arg, exchange->position, *plain, max);
+		if (len <= 0 && body->kind == HTTP_BODY_FILE)
+			exchange_tell_unread(exchange, exchange->position, 1);
 		if (len <= 0)
 			return len < 0 || body->kind == HTTP_BODY_FILE ? ERR_IO : 0;
 	}

@@ -29,14 +29,19 @@ struct held {
 	uint64_t size;
 	char digest[SCRIPTED_DIGEST_MAX];
 	char target[128];
+	const char *ca;   /* it speaks TLS, by a certificate of this one; NULL: plain HTTP */
 	char *path;       /* of the blob */
 	char *unreadable; /* of the file that says what cannot be read */
 };
 
-static bool get(const struct held *held, struct client_reply *reply)
+static bool get(const struct held *held, const char *headers, struct client_reply *reply)
 {
-	struct client_request request = {
-		.port = held->port, .target = held->target, .keep = 1, .deadline_ms = WIRE_WAIT_MS};
+	struct client_request request = {.port = held->port,
+					 .ca = held->ca,
+					 .target = held->target,
+					 .headers = headers,
+					 .keep = 1,
+					 .deadline_ms = WIRE_WAIT_MS};
 
 	client_reply_dispose(reply);
 	return client_fetch(&request, reply);
@@ -49,11 +54,41 @@ static void await_file(const char *path)
 	assert_int_equal(access(path, F_OK), 0);
 }
 
-static struct held hold(struct wire *wire, uint64_t size)
+/* Until then the blob comes from the flight that brought it, which is still being written down. */
+static void await_hit(const struct held *held)
 {
-	static const char *const arguments[] = {"--admin", "127.0.0.1:0", NULL};
-	struct held held = {.wire = wire, .upstream = wire_upstream(wire, NULL), .size = size};
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	bool hit = false;
+
+	for (int i = 0; i < WIRE_WAIT_MS / 10 && !hit; i++) {
+		_cleanup_free_ char *status = NULL;
+
+		assert_true(get(held, NULL, &reply));
+		expect_content(&reply, held->digest);
+		status = client_reply_header(&reply, "Cache-Status");
+		hit = status && strcmp(status, "larder; hit") == 0;
+		if (!hit)
+			usleep(10000);
+	}
+	assert_true(hit);
+}
+
+static char *tls_configuration(struct wire *wire)
+{
+	_cleanup_free_ char *cert = wire_path(wire, "server.pem"), *key = wire_path(wire, "server.key");
+	_cleanup_free_ char *text = mem_printf("tls: { cert: \"%s\", key: \"%s\" }\n", cert, key);
+
+	return wire_write_file(wire, "tls.yaml", text);
+}
+
+static struct held hold_speaking(struct wire *wire, uint64_t size, bool tls)
+{
+	_cleanup_free_ char *config = tls ? tls_configuration(wire) : NULL;
+	const char *const arguments[] = {"--admin", "127.0.0.1:0", config ? "-c" : NULL, config, NULL};
+	struct held held = {.wire = wire,
+			    .upstream = wire_upstream(wire, NULL),
+			    .size = size,
+			    .ca = tls ? scripted_tls_ca(wire_tls(wire)) : NULL};
 	_cleanup_free_ char *name = NULL;
 	struct fault fault = {0};
 
@@ -66,14 +101,15 @@ static struct held hold(struct wire *wire, uint64_t size)
 	held.larder = bed_start(wire, held.upstream, &fault, arguments);
 	held.port = bed_port(held.larder);
 	assert_int_not_equal(held.port, 0);
-	assert_true(get(&held, &reply));
-	expect_content(&reply, held.digest);
-	await_file(held.path);
 	/* Published, and sent out of the file from here on. */
+	await_hit(&held);
 	scripted_clear_log(held.upstream);
-	assert_true(get(&held, &reply));
-	expect_count(held.upstream, "GET", "*/blobs/*", 0);
 	return held;
+}
+
+static struct held hold(struct wire *wire, uint64_t size)
+{
+	return hold_speaking(wire, size, false);
 }
 
 static unsigned count_quarantined(const struct wire *wire)
@@ -100,7 +136,7 @@ static void expect_cut(const struct held *held, const struct client_reply *reply
 
 static void expect_right(const struct held *held, struct client_reply *reply)
 {
-	bool whole = get(held, reply);
+	bool whole = get(held, NULL, reply);
 
 	if (!whole || reply->status != 200) {
 		print_message("status %d, %lu bytes: %s\n", reply->status, (unsigned long)reply->body_bytes,
@@ -119,7 +155,7 @@ static void expect_healed(struct held *held)
 	int status;
 
 	expect_right(held, &reply);
-	await_file(held->path);
+	await_hit(held);
 	scripted_clear_log(held->upstream);
 	expect_right(held, &reply);
 	expect_count(held->upstream, "GET", "*/blobs/*", 0);
@@ -144,25 +180,40 @@ static void break_file(const struct held *held)
 	free(wire_write_file(held->wire, "store/unreadable", text));
 }
 
-static void run_unreadable(struct wire *wire, uint64_t size)
+static void run_unreadable(struct wire *wire, uint64_t size, const char *headers, bool tls)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-	struct held held = hold(wire, size);
+	struct held held = hold_speaking(wire, size, tls);
 
 	break_file(&held);
-	assert_false(get(&held, &reply));
+	assert_false(get(&held, headers, &reply));
 	expect_cut(&held, &reply);
 	expect_healed(&held);
 }
 
 WIRE_TEST(read_error_midway_puts_a_large_blob_into_quarantine)
 {
-	run_unreadable(wire, LARGE);
+	run_unreadable(wire, LARGE, NULL, false);
 }
 
 WIRE_TEST(read_error_midway_puts_a_small_blob_into_quarantine)
 {
-	run_unreadable(wire, SMALL);
+	run_unreadable(wire, SMALL, NULL, false);
+}
+
+WIRE_TEST(read_error_midway_puts_a_large_blob_into_quarantine_over_tls)
+{
+	run_unreadable(wire, LARGE, NULL, true);
+}
+
+WIRE_TEST(read_error_midway_puts_a_small_blob_into_quarantine_over_tls)
+{
+	run_unreadable(wire, SMALL, NULL, true);
+}
+
+WIRE_TEST(read_error_in_one_of_several_ranges_puts_the_blob_into_quarantine)
+{
+	run_unreadable(wire, MIB, "Range: bytes=0-9,600000-1048575\r\n", false);
 }
 
 /* The client has read the head when the file is cut, and most of the body is still to be sent. */
@@ -203,8 +254,9 @@ WIRE_TEST(blob_that_could_not_be_read_is_fetched_anew_though_nobody_asks_again)
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	struct held held = hold(wire, LARGE);
 
+	scripted_clear_log(held.upstream);
 	break_file(&held);
-	assert_false(get(&held, &reply));
+	assert_false(get(&held, NULL, &reply));
 	assert_true(larder_wait_output(held.larder, "was damaged, and was fetched anew", WIRE_WAIT_MS));
 	await_file(held.path);
 	expect_count(held.upstream, "GET", "*/blobs/*", 1);
@@ -222,7 +274,7 @@ WIRE_TEST(client_that_leaves_midway_puts_nothing_into_quarantine)
 	assert_true(larder_wait_output(held.larder, "outcome=aborted", WIRE_WAIT_MS));
 	assert_int_equal(count_quarantined(wire), 0);
 	break_file(&held);
-	assert_false(get(&held, &reply));
+	assert_false(get(&held, NULL, &reply));
 	expect_healed(&held);
 }
 
@@ -231,6 +283,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(read_error_midway_puts_a_large_blob_into_quarantine),
 		WIRE_CASE(read_error_midway_puts_a_small_blob_into_quarantine),
+		WIRE_CASE(read_error_midway_puts_a_large_blob_into_quarantine_over_tls),
+		WIRE_CASE(read_error_midway_puts_a_small_blob_into_quarantine_over_tls),
+		WIRE_CASE(read_error_in_one_of_several_ranges_puts_the_blob_into_quarantine),
 		WIRE_CASE(large_blob_cut_short_while_it_is_sent_goes_to_quarantine),
 		WIRE_CASE(small_blob_cut_short_while_it_is_sent_goes_to_quarantine),
 		WIRE_CASE(blob_that_could_not_be_read_is_fetched_anew_though_nobody_asks_again),
