@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What flight.c (how a flight goes), flight_read.c (who waits for it) and flight_window.c (one that is not held whole)
- * share. */
+/* What flight.c (how a flight begins and ends), flight_sink.c (what comes from upstream), flight_read.c (who waits for
+ * it) and flight_window.c (one that is not held whole) share. */
 #pragma once
 
 #include "base/log.h"
@@ -51,10 +51,21 @@ struct flight {
 	struct err err;   /* FAILED: why */
 };
 
+/* Gives back one of `refs`; the last frees it. No lock is held. */
 void flight_unref(struct flight *flight);
+/* The loop's or a worker's, once, when nothing runs that could go on: tells all who wait, closes the partial on a
+ * worker thread, and leaves the table. */
 void flight_fail(struct flight *flight, const struct err *err);
-/* Asks for what is missing. */
+/* Likewise, when all bytes are here: VERIFIED, or CHECKING until a disk thread has hashed what is left; that thread
+ * publishes it, and then it leaves the table. */
+void flight_complete(struct flight *flight);
+
+/* Asks for what is missing. The opening job's, or that of whoever ended the last transfer; the ingest is open, and no
+ * transfer runs. */
 void flight_ask_upstream(struct flight *flight);
+/* Makes room for a size that is known before the upstream tells, as most are; waits for eviction, on a worker thread. 0
+ * also when there is none: then the flight is passed on without being kept. */
+int flight_reserve_known(struct flight *flight, struct err *err);
 
 /* Adds a reader at the beginning: false when that is forgotten already, or the flight has failed. */
 bool flight_add_reader(struct flight *flight, struct flight_reader *reader);
