@@ -85,18 +85,21 @@ void expect_count(struct scripted *upstream, const char *method, const char *pat
 			 pattern ? pattern : "", count);
 }
 
-void expect_hit_soon(const struct larder *larder, const char *target)
+unsigned expect_hit_soon(const struct larder *larder, const char *target)
 {
 	uint64_t deadline_ms = clock_ms() + WIRE_WAIT_MS;
+	unsigned asked = 0;
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	do {
 		_cleanup_free_ char *status = NULL;
 		ask(larder, "HEAD", NULL, &reply, "%s", target);
+		asked++;
 		status = client_reply_header(&reply, "Cache-Status");
 		if (reply.status == 200 && status && strcmp(status, "larder; hit") == 0)
-			return;
+			return asked;
 	} while (clock_ms() < deadline_ms);
 	fail_msg("%s is not stored: %s", target, reply.head);
+	return asked;
 }
 
 bool built_with_sanitizer(void)

@@ -26,8 +26,9 @@ void expect_error(const struct client_reply *reply, int status, const char *code
 void expect_content(const struct client_reply *reply, const char *digest);
 /* How many requests the upstream saw. */
 void expect_count(struct scripted *upstream, const char *method, const char *pattern, unsigned count);
-/* Asks by HEAD until the answer comes from the store, as what was fetched is written behind the answer. */
-void expect_hit_soon(const struct larder *larder, const char *target);
+/* Asks by HEAD until the answer comes from the store, as what was fetched is written behind the answer. Returns how
+ * often it asked. */
+unsigned expect_hit_soon(const struct larder *larder, const char *target);
 
 /* Whether this program, and so larder, was built with a sanitizer: slower, and larger than life. */
 bool built_with_sanitizer(void);

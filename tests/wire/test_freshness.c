@@ -45,19 +45,21 @@ static void pull(const struct bed *bed, const char *tag)
 	scripted_clear_log(bed->upstream);
 }
 
+static void expect_one_answer(const struct bed *bed, const char *method, const char *tag, const char *cache_status)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	ask(bed->larder, method, NULL, &reply, TAG "%s", tag);
+	assert_int_equal(reply.status, 200);
+	expect_header(&reply, "Docker-Content-Digest", bed->image.manifest);
+	expect_header(&reply, "Cache-Status", cache_status);
+	expect_header(&reply, "Warning", NULL);
+}
+
 static void expect_answer(const struct bed *bed, const char *tag, const char *cache_status)
 {
-	static const char *const methods[] = {"GET", "HEAD"};
-
-	for (size_t i = 0; i < 2; i++) {
-		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-
-		ask(bed->larder, methods[i], NULL, &reply, TAG "%s", tag);
-		assert_int_equal(reply.status, 200);
-		expect_header(&reply, "Docker-Content-Digest", bed->image.manifest);
-		expect_header(&reply, "Cache-Status", cache_status);
-		expect_header(&reply, "Warning", NULL);
-	}
+	expect_one_answer(bed, "GET", tag, cache_status);
+	expect_one_answer(bed, "HEAD", tag, cache_status);
 }
 
 /* "PREFIX<digits>SUFFIX", and what stands behind that. */
@@ -90,8 +92,9 @@ WIRE_TEST(tag_is_asked_about_again_after_its_ttl)
 	uint64_t deadline_ms = clock_ms() + WIRE_WAIT_MS;
 
 	pull(&bed, "v1");
+	/* One at a time: behind the first that asks, the next may be a ttl later on a busy machine, and ask too. */
 	while (scripted_count(bed.upstream, "HEAD", TAG "v1") == 0 && clock_ms() < deadline_ms)
-		expect_answer(&bed, "v1", "larder; hit");
+		expect_one_answer(&bed, NULL, "v1", "larder; hit");
 	expect_count(bed.upstream, "HEAD", TAG "v1", 1);
 	expect_count(bed.upstream, "GET", NULL, 0);
 }

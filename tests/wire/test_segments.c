@@ -16,7 +16,7 @@
 #define SEGMENT    (512 * KIB)
 #define SEED       7
 #define LANES      4
-#define MORE       (SIZE + SIZE / 50) /* two in a hundred */
+#define TRIES      4
 #define REPOSITORY "team/app"
 
 static const struct transfer_limits small = {.try_bytes = MIB,
@@ -161,12 +161,29 @@ static uint64_t transfer(const struct room *room, uint64_t seed, uint64_t size, 
 	return clock_ms() - began_ms;
 }
 
-static void expect_sent_at_most(struct scripted *upstream, uint64_t bytes)
+/* Nothing is fetched twice: of the answers that ran to their end, and of so many at most that larder stopped midway.
+ * What of those was on its way, nobody can say: the upstream goes on sending until it hears of that, which takes a busy
+ * machine as long as it takes. An answer that came too late may have been sent whole by then: one segment. */
+static void expect_fetched_once(struct scripted *upstream, unsigned stopped_most)
 {
-	uint64_t sent = scripted_body_sent(upstream, "GET", BLOBS);
+	size_t count;
+	struct scripted_record *records;
+	uint64_t sent = 0;
+	unsigned stopped = 0;
 
-	if (sent > bytes)
-		fail_msg("the upstream sent %" PRIu64 " bytes, more than %" PRIu64, sent, bytes);
+	assert_true(scripted_wait_idle(upstream, false, WIRE_WAIT_MS));
+	records = scripted_records(upstream, "GET", BLOBS, &count);
+	for (size_t i = 0; i < count; i++) {
+		if (records[i].outcome == SCRIPTED_LEFT)
+			stopped++;
+		else
+			sent += records[i].body_sent;
+	}
+	scripted_records_free(records, count);
+	if (sent > SIZE + SEGMENT)
+		fail_msg("the upstream sent %" PRIu64 " bytes in whole answers", sent);
+	if (stopped > stopped_most)
+		fail_msg("%u answers were stopped midway, more than %u", stopped, stopped_most);
 }
 
 static unsigned running_max(struct scripted *upstream)
@@ -177,6 +194,41 @@ static unsigned running_max(struct scripted *upstream)
 	return stats.running_max;
 }
 
+/* Whether lanes are worth it is measured, for parts of a second: a busy machine that takes the processor away meanwhile
+ * shows something else. So of a few tries, each before a registry that nothing is known of, one has to be as it should;
+ * and each has to be right. */
+static void expect_in_a_few_tries(bool (*runs_well)(struct wire *wire, bool h2), struct wire *wire, bool h2)
+{
+	for (unsigned i = 0; i < TRIES; i++)
+		if (runs_well(wire, h2))
+			return;
+	fail_msg("none of %d tries found how many lanes are best", TRIES);
+}
+
+/* The first transfer finds out that lanes help, the second knows it and takes all of them at once. */
+static bool overcomes_limit_per_stream(struct wire *wire, bool h2)
+{
+	struct scripted_options options = {.shape.rate_stream = RATE};
+	_cleanup_(room_dispose) struct room room = room_new(wire, &options, h2);
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t ahead, took_ms = transfer(&room, SEED + i, SIZE, &ahead);
+		unsigned most = running_max(room.upstream);
+
+		expect_fetched_once(room.upstream, LANES);
+		/* A stream that was reset ends a moment later there. */
+		assert_in_range(most, 1, LANES + h2);
+		if (most < LANES || took_ms > SIZE * 1000 / RATE / 2) {
+			print_message("%u lanes, %" PRIu64 " ms\n", most, took_ms);
+			return false;
+		}
+		/* The first reader is served in order: what is held behind a gap is a segment for each lane. */
+		assert_in_range(ahead, 1, LANES * SEGMENT);
+		scripted_clear_log(room.upstream);
+	}
+	return true;
+}
+
 BOTH_TEST(limit_per_stream_is_overcome)
 {
 	/* Where everything takes many times as long, four lanes have no more to win than one. */
@@ -184,42 +236,32 @@ BOTH_TEST(limit_per_stream_is_overcome)
 		print_message("skipped: a sanitizer slows the lanes down\n");
 		skip();
 	}
-	struct scripted_options options = {.shape.rate_stream = RATE};
-	_cleanup_(room_dispose) struct room room = room_new(wire, &options, h2);
-	uint64_t alone_ms = SIZE * 1000 / RATE, ahead;
-	uint64_t took_ms = transfer(&room, SEED, SIZE, &ahead);
-
-	assert_in_range(running_max(room.upstream), LANES,
-			LANES + h2); /* a stream that was reset ends a moment later there */
-	if (took_ms > alone_ms / 2)
-		fail_msg("took %" PRIu64 " ms, and one stream %" PRIu64, took_ms, alone_ms);
-	expect_sent_at_most(room.upstream, MORE);
-	/* The first reader is served in order: what is held behind a gap is a segment for each lane. */
-	assert_in_range(ahead, 1, LANES * SEGMENT);
-
-	/* Known to help: all of them at once, next time. */
-	scripted_clear_log(room.upstream);
-	took_ms = transfer(&room, SEED + 1, SIZE, NULL);
-	assert_in_range(running_max(room.upstream), LANES,
-			LANES + h2); /* a stream that was reset ends a moment later there */
-	if (took_ms > alone_ms / 2)
-		fail_msg("took %" PRIu64 " ms the second time", took_ms);
-	expect_sent_at_most(room.upstream, MORE);
+	expect_in_a_few_tries(overcomes_limit_per_stream, wire, h2);
 }
 
 /* Where all share one limit, another lane brings nothing, and is given up; and not tried again. */
-BOTH_TEST(limit_of_the_whole_keeps_one_lane)
+static bool keeps_one_lane(struct wire *wire, bool h2)
 {
 	struct scripted_options options = {.shape.rate_total = RATE};
 	_cleanup_(room_dispose) struct room room = room_new(wire, &options, h2);
+	unsigned most, first, second;
 
 	transfer(&room, SEED, SIZE, NULL);
-	assert_in_range(running_max(room.upstream), 1, 2 + h2); /* as above */
-	assert_in_range(scripted_count(room.upstream, "GET", BLOBS), 2, 8);
-	expect_sent_at_most(room.upstream, MORE);
+	expect_fetched_once(room.upstream, LANES);
+	most = running_max(room.upstream);
+	first = scripted_count(room.upstream, "GET", BLOBS);
 	scripted_clear_log(room.upstream);
 	transfer(&room, SEED + 1, SIZE, NULL);
-	expect_count(room.upstream, "GET", BLOBS, 1);
+	second = scripted_count(room.upstream, "GET", BLOBS);
+	if (most <= (h2 ? 3 : 2) && first >= 2 && first <= 8 && second == 1)
+		return true;
+	print_message("%u lanes, %u requests and then %u\n", most, first, second);
+	return false;
+}
+
+BOTH_TEST(limit_of_the_whole_keeps_one_lane)
+{
+	expect_in_a_few_tries(keeps_one_lane, wire, h2);
 }
 
 BOTH_TEST(small_blob_stays_with_one_lane)
@@ -252,7 +294,7 @@ BOTH_TEST(server_without_ranges_keeps_one_stream)
 	scripted_add_rule(room.upstream, &(struct scripted_rule){.path = BLOBS, .ignore_range = true});
 	transfer(&room, SEED, SIZE, NULL);
 	expect_count(room.upstream, "GET", BLOBS, 2);
-	expect_sent_at_most(room.upstream, MORE);
+	expect_fetched_once(room.upstream, 1);
 }
 
 /* Nor where the second answer does not come before the first stream has been through its part. */
@@ -264,7 +306,7 @@ BOTH_TEST(slow_second_answer_is_not_waited_for)
 	scripted_add_rule(room.upstream,
 			  &(struct scripted_rule){.path = BLOBS, .from = 2, .delay_ms = 4000, .ignore_range = true});
 	transfer(&room, SEED, SIZE, NULL);
-	expect_sent_at_most(room.upstream, MORE);
+	expect_fetched_once(room.upstream, 1);
 }
 
 /* Lanes that are cut, refused or told to come later cost their part another request, and no byte twice. */
@@ -283,8 +325,7 @@ BOTH_TEST(lanes_in_trouble_lose_nothing)
 		&(struct scripted_rule){
 			.path = BLOBS, .from = 8, .count = 1, .cut = SCRIPTED_CUT_FIN, .cut_at = SCRIPTED_BEFORE_HEAD});
 	transfer(&room, SEED, SIZE, NULL);
-	/* What was on its way on the lane that was cut is lost. */
-	expect_sent_at_most(room.upstream, MORE + SEGMENT);
+	expect_fetched_once(room.upstream, 1);
 }
 
 int main(void)
