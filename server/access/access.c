@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/work.h"
 #include "server/access/access_internal.h"
+#include "server/access/guesses.h"
 #include "server/access/htpasswd.h"
 
 #include <assert.h>
@@ -17,6 +18,7 @@
 #include <uthash.h>
 
 #define CLIENT_MAX 64
+#define GUESS_TEXT (2 * ACCESS_KEY_BYTES + 1)
 
 enum state { VERIFYING, GOOD, BAD };
 
@@ -37,6 +39,8 @@ struct verification {
 	char user[ACCESS_USER_MAX + 1];
 	char password[ACCESS_PASSWORD_MAX + 1];
 	char client[CLIENT_MAX];
+	char shown[GUESS_TEXT]; /* what `guess` borrows, as `client` */
+	struct guess guess;
 };
 
 struct access {
@@ -150,10 +154,8 @@ static void settle(struct verification *verification, bool right)
 	assert(credential); /* what is being verified is not forgotten */
 	credential->state = right ? GOOD : BAD;
 	credential->until_ms = outdated ? 0 : clock_ms() + (right ? ACCESS_GOOD_TTL_MS : ACCESS_BAD_TTL_MS);
-	if (right)
-		guesses_note_success(access->guesses, verification->client);
-	else
-		guesses_note_failure(access->guesses, verification->client, clock_ms());
+	verification->guess.now_ms = clock_ms();
+	guesses_end(access->guesses, &verification->guess, right ? GUESS_RIGHT : GUESS_WRONG);
 	waiter_wake_all(&access->waiters);
 }
 
@@ -194,7 +196,7 @@ struct shown {
 };
 
 /* The lock is held. */
-static void start_verifying(struct access *access, const struct shown *shown, const char *client,
+static void start_verifying(struct access *access, const struct shown *shown, const struct guess *guess,
 			    const uint8_t key[ACCESS_KEY_BYTES], struct waiter *waiter)
 {
 	struct verification *verification = mem_alloc(sizeof(*verification));
@@ -206,7 +208,11 @@ static void start_verifying(struct access *access, const struct shown *shown, co
 	memcpy(verification->key, key, ACCESS_KEY_BYTES);
 	strcpy(verification->user, shown->user);
 	strcpy(verification->password, shown->password);
-	strncpy(verification->client, client, CLIENT_MAX - 1);
+	strncpy(verification->client, guess->client, CLIENT_MAX - 1);
+	strcpy(verification->shown, guess->shown);
+	verification->guess = *guess;
+	verification->guess.client = verification->client;
+	verification->guess.shown = verification->shown;
 	access->verifying++;
 	waiter_register(&access->waiters, waiter);
 	work_submit(access->work, &verification->job);
@@ -217,26 +223,40 @@ static enum access_verdict check_password(struct access *access, const struct sh
 					  struct waiter *waiter, int *retry_after_s)
 {
 	uint8_t key[ACCESS_KEY_BYTES];
+	gnutls_datum_t key_bytes = {.data = key, .size = sizeof(key)};
+	char key_text[GUESS_TEXT];
+	size_t key_text_size = sizeof(key_text);
+	struct guess guess = {.client = client, .shown = key_text, .now_ms = clock_ms()};
 	struct credential *credential;
-	uint64_t now_ms = clock_ms();
 
 	/* Both buffers are zeroed behind their texts: no name and password run into each other. */
 	gnutls_hmac_fast(GNUTLS_MAC_SHA256, access->mac_key, ACCESS_KEY_BYTES, shown, sizeof(*shown), key);
+	gnutls_hex_encode(&key_bytes, key_text, &key_text_size);
 	HASH_FIND(hh, access->credentials, key, ACCESS_KEY_BYTES, credential);
 	if (credential && credential->state == VERIFYING) {
 		waiter_register(&access->waiters, waiter);
 		return ACCESS_WAIT;
 	}
-	if (credential && now_ms < credential->until_ms)
-		return credential->state == GOOD ? ACCESS_ALLOWED : ACCESS_LOGIN;
-	if (credential)
+	if (credential && guess.now_ms >= credential->until_ms) {
 		forget_credential(access, credential);
-	*retry_after_s = guesses_wait_s(access->guesses, client, now_ms);
-	if (*retry_after_s == 0 && access->verifying >= ACCESS_WAITING_MAX)
-		*retry_after_s = 1;
+		credential = NULL;
+	}
+	if (credential && credential->state == BAD)
+		return ACCESS_LOGIN;
+	/* An address that must wait is not told that somebody else is right with the same. */
+	*retry_after_s = guesses_begin(access->guesses, &guess);
 	if (*retry_after_s > 0)
 		return ACCESS_SLOW_DOWN;
-	start_verifying(access, shown, client, key, waiter);
+	if (credential) {
+		guesses_end(access->guesses, &guess, GUESS_RIGHT);
+		return ACCESS_ALLOWED;
+	}
+	if (access->verifying >= ACCESS_WAITING_MAX) {
+		guesses_end(access->guesses, &guess, GUESS_OPEN);
+		*retry_after_s = 1;
+		return ACCESS_SLOW_DOWN;
+	}
+	start_verifying(access, shown, &guess, key, waiter);
 	return ACCESS_WAIT;
 }
 

@@ -6,7 +6,7 @@
  *
  * Nobody waits on an event thread for a hash: what is not known yet is verified on a thread of this room's own, beside
  * which the asking request is paused. What was verified is remembered shortly, keyed by a MAC of the credentials, never
- * by themselves. An address that fails again and again is told to slow down, and its guesses are not even looked at.
+ * by themselves. An address that fails again and again is told to slow down (guesses.h).
  */
 #pragma once
 
@@ -24,11 +24,7 @@
 #define ACCESS_GOOD_TTL_MS    300000 /* how long a right password is remembered */
 #define ACCESS_BAD_TTL_MS     10000  /* and a wrong one */
 #define ACCESS_REMEMBERED_MAX 4096
-#define ACCESS_WAITING_MAX    64 /* passwords that wait to be verified */
-#define ACCESS_FREE_FAILURES  5  /* after so many an address waits 1 s, 2 s, … for each more */
-#define ACCESS_SLOW_MAX_S     60
-#define ACCESS_FORGIVE_MS     600000 /* without a failure for so long: a clean slate */
-#define ACCESS_ADDRESSES_MAX  4096
+#define ACCESS_WAITING_MAX    64  /* passwords that wait to be verified */
 #define ACCESS_EVERYONE       "*" /* as a rule's `who`: whoever is logged in */
 #define ACCESS_GROUP_PREFIX   '@'
 

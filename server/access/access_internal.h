@@ -19,13 +19,3 @@ bool rules_have_anonymous(const struct rules *rules);
 void token_make(const uint8_t key[ACCESS_KEY_BYTES], const char *user, int64_t now_s, char token[ACCESS_TOKEN_MAX]);
 /* Whether it is one of ours that still holds; then `user` is whose ("" for nobody's). */
 bool token_read(const uint8_t key[ACCESS_KEY_BYTES], const char *token, int64_t now_s, char user[ACCESS_USER_MAX + 1]);
-
-/* How often an address failed. Not thread-safe: access.c's lock guards it. */
-struct guesses;
-
-struct guesses *guesses_new(void);
-void guesses_free(struct guesses *guesses);
-/* For how many seconds the address must wait; 0: it may try. */
-int guesses_wait_s(struct guesses *guesses, const char *client, uint64_t now_ms);
-void guesses_note_failure(struct guesses *guesses, const char *client, uint64_t now_ms);
-void guesses_note_success(struct guesses *guesses, const char *client);

@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/work.h"
+#include "server/access/guesses.h"
 #include "server/admin/admin.h"
 #include "server/bundle/sign.h"
 #include "server/cli/command.h"
@@ -179,7 +180,9 @@ int larder_start(struct larder *larder, const struct config *config, struct err 
 	larder->files = start_files(larder, config);
 	larder->traffic = mem_alloc(sizeof(*larder->traffic));
 	larder->hot = hot_new();
-	larder->api = (struct registry_api){.pull = larder->pull, .hot = larder->hot, .traffic = larder->traffic};
+	larder->guesses = guesses_new();
+	larder->api = (struct registry_api){
+		.pull = larder->pull, .hot = larder->hot, .traffic = larder->traffic, .guesses = larder->guesses};
 	return make_admin(larder, config, err) ? EXIT_SOME_FAILED : EXIT_DONE;
 }
 
@@ -227,5 +230,6 @@ void larder_close(struct larder *larder)
 	work_stop(larder->disk);
 	store_close(larder->store);
 	hot_free(larder->hot);
+	guesses_free(larder->guesses);
 	free(larder->traffic);
 }

@@ -29,6 +29,7 @@ struct larder {
 	struct files *files;
 	struct traffic *traffic;
 	struct hot *hot;
+	struct guesses *guesses;
 	struct registry_api api;
 	struct admin *admin;
 };

@@ -130,6 +130,11 @@ struct pull_permit *pull_permit_open(struct pull *pull, const struct pull_permit
 	return permit;
 }
 
+bool pull_permit_was_asked(const struct pull_permit *permit)
+{
+	return permit->ask != NULL;
+}
+
 void pull_permit_close(struct pull_permit *permit)
 {
 	if (!permit)

@@ -36,6 +36,8 @@ struct pull_permit *pull_permit_open(struct pull *pull, const struct pull_permit
 /* 0: it may. ERR_AGAIN: the waiter was paused. ERR_DENIED; ERR_NOT_FOUND: the registry has no such thing, or says so;
  * another when it cannot be asked, or larder is offline, and nobody knows. */
 int pull_permit_poll(struct pull_permit *permit, struct waiter *waiter, struct err *err);
+/* Whether the registry was asked for it; else the answer was remembered. */
+bool pull_permit_was_asked(const struct pull_permit *permit);
 /* Takes NULL. A waiter that is still registered is forgotten. */
 void pull_permit_close(struct pull_permit *permit);
 

@@ -42,6 +42,12 @@ static void challenge(struct visit *visit, struct access *access, bool tls)
 		     scope, shown ? ",error=\"invalid_token\"" : "");
 }
 
+void admit_slow_down(struct visit *visit, int retry_after_s)
+{
+	reply_header(visit, "Retry-After", "%d", retry_after_s);
+	reply_oci_error(visit, 429, "TOOMANYREQUESTS", "too many wrong passwords from this address", NULL);
+}
+
 static bool refuse(struct visit *visit, struct access *access, bool tls, enum access_verdict verdict, int retry_after_s)
 {
 	switch (verdict) {
@@ -57,8 +63,7 @@ static bool refuse(struct visit *visit, struct access *access, bool tls, enum ac
 		reply_oci_error(visit, 403, "DENIED", "larder's configuration does not let you pull this", NULL);
 		return false;
 	case ACCESS_SLOW_DOWN:
-		reply_header(visit, "Retry-After", "%d", retry_after_s);
-		reply_oci_error(visit, 429, "TOOMANYREQUESTS", "too many wrong passwords from this address", NULL);
+		admit_slow_down(visit, retry_after_s);
 		return false;
 	}
 	return false;

@@ -20,5 +20,8 @@ bool admit_visit(struct visit *visit, struct access *access, bool tls);
  * for the visit is asked with its login. */
 bool admit_login(struct visit *visit);
 
+/* 429, for who guesses passwords. */
+void admit_slow_down(struct visit *visit, int retry_after_s);
+
 /* Whether this is a client that was told to get a token, which is then given to it, or not. */
 bool admit_token_request(struct visit *visit, struct access *access, bool tls);

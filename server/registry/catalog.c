@@ -20,6 +20,21 @@ struct catalog {
 	bool more;
 };
 
+/* The catalog asks no registry, so it must not tell whether a guess is right: who shows what was not right from its
+ * address before is nobody here. */
+static void read_login(struct visit *visit)
+{
+	struct guess guess = {.client = visit->request->client};
+
+	if (client_login_read(http_request_header(visit->request, "Authorization"), &visit->login))
+		return;
+	guess.shown = client_login_key(visit->login);
+	if (client_login_basic(visit->login) && !guesses_is_known(visit->guesses, &guess)) {
+		client_login_release(visit->login);
+		visit->login = NULL;
+	}
+}
+
 /* Where its credentials decide, what the client has lately been allowed. */
 static bool is_permitted(const struct visit *visit, const char *name)
 {
@@ -69,8 +84,7 @@ void visit_catalog(struct visit *visit)
 
 	if (!page_read(visit, &request))
 		return;
-	/* Without a readable one it sees what no login is needed for. */
-	client_login_read(http_request_header(visit->request, "Authorization"), &visit->login);
+	read_login(visit);
 	catalog.left = request.page.count < CATALOG_PAGE_MAX ? request.page.count : CATALOG_PAGE_MAX;
 	if (pull_list_repositories(visit->pull, visit->route.upstream, request.page.last, add_name, &catalog, &err)) {
 		reply_error(visit, &err, "NAME_UNKNOWN");

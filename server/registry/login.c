@@ -3,6 +3,7 @@
  * registry, and larder serves what that lets the client have. */
 #include "server/registry/admit.h"
 
+#include "base/clock.h"
 #include "server/pull/permit.h"
 
 #include <string.h>
@@ -82,6 +83,35 @@ static bool needs_permit(const struct visit *visit)
 	       visit->route.kind != ROUTE_UPLOAD;
 }
 
+/* What a client shows is a guess until the registry took it: a name and password, that is; nobody guesses at being
+ * nobody. False: the client was told to wait. */
+static bool begin_guess(struct visit *visit)
+{
+	int wait_s;
+
+	if (!client_login_basic(visit->login))
+		return true;
+	visit->guess = (struct guess){
+		.client = visit->request->client, .shown = client_login_key(visit->login), .now_ms = clock_ms()};
+	wait_s = guesses_begin(visit->guesses, &visit->guess);
+	visit->is_guessing = wait_s == 0;
+	if (wait_s > 0)
+		admit_slow_down(visit, wait_s);
+	return visit->is_guessing;
+}
+
+/* Registries say the same of a wrong password and of one that is right, and may not have this. */
+static void end_guess(struct visit *visit, int code)
+{
+	bool refused = code == ERR_DENIED && pull_permit_was_asked(visit->permit);
+
+	if (!visit->is_guessing)
+		return;
+	visit->is_guessing = false;
+	visit->guess.now_ms = clock_ms();
+	guesses_end(visit->guesses, &visit->guess, code == 0 ? GUESS_RIGHT : refused ? GUESS_WRONG : GUESS_OPEN);
+}
+
 bool admit_login(struct visit *visit)
 {
 	const char *authorization = http_request_header(visit->request, "Authorization");
@@ -98,11 +128,14 @@ bool admit_login(struct visit *visit)
 		challenge(visit, "larder passes on what you log in with to the registry: log in as you would to it");
 		return false;
 	}
+	if (!visit->permit && !begin_guess(visit))
+		return false;
 	if (!visit->permit)
 		visit->permit = open_permit(visit);
 	code = pull_permit_poll(visit->permit, &visit->request->waiter, &err);
 	if (code == ERR_AGAIN)
 		return false;
+	end_guess(visit, code);
 	if (code)
 		refuse(visit, &err);
 	visit->permitted = code == 0;

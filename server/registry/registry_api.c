@@ -42,6 +42,7 @@ static struct visit *visit_begin(const struct registry_api *api, struct http_req
 
 	visit->pull = api->pull;
 	visit->access = api->access;
+	visit->guesses = api->guesses;
 	visit->hot = api->hot;
 	visit->request = request;
 	visit->head = request->method == HTTP_HEAD;
@@ -203,6 +204,8 @@ static void ended_visit(const struct registry_api *api, struct visit *visit, boo
 	/* It has been let in by what was remembered, and the registry thinks otherwise by now. */
 	if (visit->permitted && visit->err.code == ERR_DENIED)
 		pull_permit_forget(visit->route.upstream, visit->route.repository, visit->login);
+	if (visit->is_guessing)
+		guesses_end(visit->guesses, &visit->guess, GUESS_OPEN);
 	if (visit->access)
 		access_forget(visit->access, &visit->request->waiter);
 	log_request(visit->request, &told);

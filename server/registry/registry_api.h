@@ -9,6 +9,7 @@
 #include "server/http/http.h"
 
 struct access;
+struct guesses;
 struct hot;
 struct pull;
 struct traffic;
@@ -18,6 +19,7 @@ struct registry_api {
 	struct hot *hot;         /* what is answered again and again */
 	struct traffic *traffic; /* counts what is answered */
 	struct access *access;   /* who may pull; NULL: whoever reaches the port */
+	struct guesses *guesses; /* who shows registries wrong passwords (`auth: client`) */
 	bool tls;                /* it is reached by HTTPS */
 };
 

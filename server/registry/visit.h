@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "server/access/access.h"
+#include "server/access/guesses.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
@@ -28,6 +29,9 @@ struct visit {
 	struct client_login *login;     /* what it shows, where the upstream's registry decides; NULL elsewhere … */
 	struct pull_permit *permit;     /* … by this question */
 	bool permitted;
+	struct guesses *guesses; /* who showed wrong ones … */
+	struct guess guess;      /* … and whether these are, … */
+	bool is_guessing;        /* … which is being found out */
 	/* What it waits for or sends from, by route.kind. */
 	struct pull_blob *blob;
 	struct pull_manifest *manifest;

@@ -63,8 +63,9 @@ static bool wait_for(struct client *client, short events)
 	}
 }
 
-struct client *client_connect(const char *address, uint16_t port, unsigned deadline_ms)
+static struct client *connect_from(const char *from, const char *address, uint16_t port, unsigned deadline_ms)
 {
+	struct sockaddr_in own = {.sin_family = AF_INET};
 	struct client *client = mem_alloc(sizeof(*client));
 	struct sockaddr_in name = {.sin_family = AF_INET, .sin_port = htons(port)};
 	int one = 1;
@@ -74,6 +75,8 @@ struct client *client_connect(const char *address, uint16_t port, unsigned deadl
 	client->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	assert(client->fd >= 0 && inet_pton(AF_INET, address ? address : "127.0.0.1", &name.sin_addr) == 1);
 	setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	assert(!from || (inet_pton(AF_INET, from, &own.sin_addr) == 1 &&
+			 bind(client->fd, (struct sockaddr *)&own, sizeof(own)) == 0));
 	if (connect(client->fd, (struct sockaddr *)&name, sizeof(name)) != 0) {
 		if (errno != EINPROGRESS)
 			fail(client, strerror(errno));
@@ -82,6 +85,11 @@ struct client *client_connect(const char *address, uint16_t port, unsigned deadl
 			fail(client, strerror(error));
 	}
 	return client;
+}
+
+struct client *client_connect(const char *address, uint16_t port, unsigned deadline_ms)
+{
+	return connect_from(NULL, address, port, deadline_ms);
 }
 
 /* As send() and recv() would have it. */
@@ -368,7 +376,7 @@ static void read_whole_body(struct client *client, const struct client_request *
 
 bool client_fetch(const struct client_request *request, struct client_reply *reply)
 {
-	struct client *client = client_connect(request->address, request->port, request->deadline_ms);
+	struct client *client = connect_from(request->from, request->address, request->port, request->deadline_ms);
 	uint64_t sent_us = clock_us();
 	*reply = (struct client_reply){0};
 	if ((!request->ca || client_secure(client, request->ca)) && client_send(client, request) &&

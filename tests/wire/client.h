@@ -32,6 +32,7 @@ struct client_reply {
 
 struct client_request {
 	const char *address; /* NULL: 127.0.0.1 */
+	const char *from;    /* one's own, likewise */
 	uint16_t port;
 	const char *ca;     /* file of the certificates that are trusted; NULL: plain TCP */
 	const char *method; /* NULL: GET */

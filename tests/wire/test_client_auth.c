@@ -295,6 +295,77 @@ AUTH_TEST(credentials_stand_in_no_log_and_go_nowhere_else)
 	assert_null(strstr(err, "YWxp"));
 }
 
+#define GUESSER "127.0.0.2"
+
+static void expect_from(const struct shared *shared, const char *from, const char *headers, const char *target,
+			int status)
+{
+	struct client_request request = {
+		.port = larder_port(shared->larder), .from = from, .headers = headers, .target = target};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	client_fetch(&request, &reply);
+	if (reply.status != status)
+		fail_msg("%s from %s: HTTP %d, not %d: %s", target, from, reply.status, status, reply.body);
+	if (status == 429)
+		expect_error(&reply, 429, "TOOMANYREQUESTS");
+}
+
+AUTH_TEST(who_guesses_is_slowed_down_and_not_told_who_is_right)
+{
+	static const char *const guesses[] = {"YTox", "YToy", "YToz", "YTo0", "YTo1"}; /* a:1 to a:5 */
+	struct shared shared = shared_new(wire, kind, PLAIN);
+	struct scripted_stats before, after;
+	char header[64];
+
+	pull(&shared, AS_ALICE, "team/app", &shared.team);
+	for (size_t i = 0; i < sizeof(guesses) / sizeof(guesses[0]); i++) {
+		snprintf(header, sizeof(header), "Authorization: Basic %s\r\n", guesses[i]);
+		expect_from(&shared, GUESSER, header, "/v2/team/app/manifests/1", 403);
+	}
+	scripted_get_stats(shared.upstream, 0, &before);
+	expect_from(&shared, GUESSER, MISTAKEN, "/v2/team/app/manifests/1", 429);
+	expect_from(&shared, GUESSER, MISTAKEN, "/v2/", 429);
+	/* Right, and remembered from another address. */
+	expect_from(&shared, GUESSER, AS_ALICE, "/v2/team/app/manifests/1", 429);
+	scripted_get_stats(shared.upstream, 0, &after);
+	assert_int_equal(after.requests, before.requests);
+	/* Nobody guesses as nobody, and elsewhere all is as it was. */
+	expect_from(&shared, GUESSER, NULL, "/v2/public/app/manifests/1", 200);
+	expect_from(&shared, NULL, AS_ALICE, "/v2/team/app/manifests/1", 200);
+	expect_from(&shared, NULL, AS_BOB, "/v2/bob/app/manifests/1", 200);
+}
+
+AUTH_TEST(who_was_right_before_is_not_slowed_down_by_a_neighbour)
+{
+	static const char *const guesses[] = {"YTox", "YToy", "YToz", "YTo0", "YTo1"};
+	struct shared shared = shared_new(wire, kind, PLAIN);
+	char header[64];
+
+	expect_status(&shared, AS_ALICE, "/v2/", 200);
+	for (size_t i = 0; i < sizeof(guesses) / sizeof(guesses[0]); i++) {
+		snprintf(header, sizeof(header), "Authorization: Basic %s\r\n", guesses[i]);
+		expect_status(&shared, header, "/v2/", 401);
+	}
+	expect_status(&shared, AS_BOB, "/v2/", 429);
+	pull(&shared, AS_ALICE, "team/app", &shared.team);
+}
+
+/* The catalog asks no registry: it would be a place to guess at what others logged in with, as fast as one likes. */
+AUTH_TEST(the_catalog_does_not_tell_who_is_right)
+{
+	struct shared shared = shared_new(wire, kind, PLAIN);
+	struct client_request request = {
+		.port = larder_port(shared.larder), .headers = AS_ALICE, .target = "/v2/_catalog", .from = GUESSER};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	pull(&shared, AS_ALICE, "team/app", &shared.team);
+	expect_listed(&shared, AS_ALICE, REPOSITORY);
+	client_fetch(&request, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_null(strstr(reply.body, REPOSITORY));
+}
+
 WIRE_TEST(a_strange_token_service_sees_nobodys_credentials)
 {
 	struct scripted *stranger =
@@ -371,6 +442,9 @@ int main(void)
 		AUTH_CASES(a_yes_does_not_outlive_the_grace),
 		AUTH_CASES(one_flight_serves_those_who_were_let_in_each),
 		AUTH_CASES(credentials_stand_in_no_log_and_go_nowhere_else),
+		AUTH_CASES(who_guesses_is_slowed_down_and_not_told_who_is_right),
+		AUTH_CASES(who_was_right_before_is_not_slowed_down_by_a_neighbour),
+		AUTH_CASES(the_catalog_does_not_tell_who_is_right),
 		WIRE_CASE(a_strange_token_service_sees_nobodys_credentials),
 		WIRE_CASE(what_no_client_waits_for_needs_credentials_of_larders_own),
 		WIRE_CASE(offline_nobody_can_be_let_in),

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/access/access.h"
 #include "server/access/access_internal.h"
+#include "server/access/guesses.h"
 #include "server/access/htpasswd.h"
 
 #include <gnutls/gnutls.h>
@@ -144,7 +145,7 @@ static void an_address_that_guesses_is_slowed_down_and_others_are_not(void **sta
 
 	(void)state;
 	assert_int_equal(ask_from(access, "bad", basic("alice:wonder land:1"), NULL, &waited), ACCESS_ALLOWED);
-	for (int i = 0; i < ACCESS_FREE_FAILURES; i++) {
+	for (int i = 0; i < GUESSES_FREE; i++) {
 		char guess[32];
 
 		snprintf(guess, sizeof(guess), "alice:guess%d", i);
@@ -158,24 +159,114 @@ static void an_address_that_guesses_is_slowed_down_and_others_are_not(void **sta
 	access_free(access);
 }
 
+static void who_has_to_wait_does_not_learn_that_a_guess_is_right(void **state)
+{
+	const struct access_options options = {.htpasswd = ALICE, .source = "users"};
+	struct access *access = open_access(&options);
+	bool waited;
+
+	(void)state;
+	assert_int_equal(ask_from(access, "10.0.0.1", basic("alice:wonder land:1"), NULL, &waited), ACCESS_ALLOWED);
+	for (int i = 0; i < GUESSES_FREE; i++) {
+		char guess[32];
+
+		snprintf(guess, sizeof(guess), "alice:guess%d", i);
+		assert_int_equal(ask_from(access, "10.0.0.2", basic(guess), NULL, &waited), ACCESS_LOGIN);
+	}
+	assert_int_equal(ask_from(access, "10.0.0.2", basic("alice:wonder land:1"), NULL, &waited), ACCESS_SLOW_DOWN);
+	assert_int_equal(ask_from(access, "10.0.0.3", basic("alice:wonder land:1"), NULL, &waited), ACCESS_ALLOWED);
+	assert_int_equal(ask_from(access, "10.0.0.1", basic("alice:wonder land:1"), NULL, &waited), ACCESS_ALLOWED);
+	access_free(access);
+}
+
+/* For how long a try from there has to wait; one that may be made is made, and ends so. */
+static int try(struct guesses *guesses, const char *client, const char *shown, uint64_t now_ms, enum guess_end end)
+{
+	struct guess guess = {.client = client, .shown = shown, .now_ms = now_ms};
+	int wait_s = guesses_begin(guesses, &guess);
+
+	if (wait_s == 0)
+		guesses_end(guesses, &guess, end);
+	return wait_s;
+}
+
+static void fail_at_once(struct guesses *guesses, const char *client, int count, uint64_t now_ms)
+{
+	struct guess guess = {.client = client, .shown = "x", .now_ms = now_ms};
+
+	for (int i = 0; i < count; i++)
+		guesses_end(guesses, &guess, GUESS_WRONG);
+}
+
 static void waiting_grows_with_failures_and_ends(void **state)
 {
 	struct guesses *guesses = guesses_new();
 	uint64_t now = 1000000;
 
 	(void)state;
-	for (int i = 0; i < ACCESS_FREE_FAILURES + 3; i++)
-		guesses_note_failure(guesses, "a", now);
-	assert_int_equal(guesses_wait_s(guesses, "a", now), 8);
-	assert_int_equal(guesses_wait_s(guesses, "a", now + 7001), 1);
-	assert_int_equal(guesses_wait_s(guesses, "a", now + 8000), 0);
-	for (int i = 0; i < 40; i++)
-		guesses_note_failure(guesses, "a", now);
-	assert_int_equal(guesses_wait_s(guesses, "a", now), ACCESS_SLOW_MAX_S);
-	assert_int_equal(guesses_wait_s(guesses, "b", now), 0);
-	assert_int_equal(guesses_wait_s(guesses, "a", now + ACCESS_FORGIVE_MS), 0);
-	guesses_note_failure(guesses, "a", now + ACCESS_FORGIVE_MS);
-	assert_int_equal(guesses_wait_s(guesses, "a", now + ACCESS_FORGIVE_MS), 0);
+	fail_at_once(guesses, "a", GUESSES_FREE + 3, now);
+	assert_int_equal(try(guesses, "a", "x", now, GUESS_OPEN), 8);
+	assert_int_equal(try(guesses, "a", "x", now + 7001, GUESS_OPEN), 1);
+	assert_int_equal(try(guesses, "a", "x", now + 8000, GUESS_OPEN), 0);
+	fail_at_once(guesses, "a", 40, now);
+	assert_int_equal(try(guesses, "a", "x", now, GUESS_OPEN), GUESSES_WAIT_MAX_S);
+	assert_int_equal(try(guesses, "b", "x", now, GUESS_OPEN), 0);
+	assert_int_equal(try(guesses, "a", "x", now + GUESSES_FORGIVE_MS, GUESS_WRONG), 0);
+	assert_int_equal(try(guesses, "a", "x", now + GUESSES_FORGIVE_MS, GUESS_OPEN), 0);
+	guesses_free(guesses);
+}
+
+static void what_was_right_from_an_address_is_never_slowed_there(void **state)
+{
+	struct guesses *guesses = guesses_new();
+	const struct guess here = {.client = "a", .shown = "right"}, there = {.client = "b", .shown = "right"};
+
+	(void)state;
+	assert_int_equal(try(guesses, "a", "right", 1, GUESS_RIGHT), 0);
+	assert_true(guesses_is_known(guesses, &here));
+	assert_false(guesses_is_known(guesses, &there));
+	fail_at_once(guesses, "a", GUESSES_FREE + 1, 1);
+	assert_int_equal(try(guesses, "a", "right", 1, GUESS_RIGHT), 0);
+	/* That the one is right is no reason to let others be tried. */
+	assert_int_equal(try(guesses, "a", "other", 1, GUESS_OPEN), 2);
+	guesses_free(guesses);
+}
+
+static void an_address_may_not_try_many_at_once(void **state)
+{
+	struct guesses *guesses = guesses_new();
+	struct guess tries[GUESSES_AT_ONCE + 1];
+
+	(void)state;
+	for (int i = 0; i <= GUESSES_AT_ONCE; i++) {
+		tries[i] = (struct guess){.client = "a", .shown = "x", .now_ms = 1};
+		assert_int_equal(guesses_begin(guesses, &tries[i]), i == GUESSES_AT_ONCE);
+	}
+	/* Two that asked with the same at once, and were right: neither is open any more. */
+	guesses_end(guesses, &tries[0], GUESS_RIGHT);
+	guesses_end(guesses, &tries[1], GUESS_RIGHT);
+	for (int i = 2; i < GUESSES_AT_ONCE; i++)
+		guesses_end(guesses, &tries[i], GUESS_OPEN);
+	fail_at_once(guesses, "a", GUESSES_FREE, 1);
+	tries[0] = tries[1] = (struct guess){.client = "a", .shown = "y", .now_ms = 1001};
+	assert_int_equal(guesses_begin(guesses, &tries[0]), 0);
+	/* One after the other from here on. */
+	assert_int_equal(guesses_begin(guesses, &tries[1]), 1);
+	guesses_end(guesses, &tries[0], GUESS_WRONG);
+	guesses_free(guesses);
+}
+
+static void a_host_is_one_address_whichever_it_takes(void **state)
+{
+	struct guesses *guesses = guesses_new();
+
+	(void)state;
+	fail_at_once(guesses, "2001:db8:1:2::1", GUESSES_FREE, 1);
+	assert_int_equal(try(guesses, "2001:db8:1:2:3:4:5:6", "x", 1, GUESS_OPEN), 1);
+	assert_int_equal(try(guesses, "2001:db8:1:3::1", "x", 1, GUESS_OPEN), 0);
+	fail_at_once(guesses, "::ffff:10.0.0.1", GUESSES_FREE, 1);
+	assert_int_equal(try(guesses, "10.0.0.1", "x", 1, GUESS_OPEN), 1);
+	assert_int_equal(try(guesses, "::ffff:10.0.0.2", "x", 1, GUESS_OPEN), 0);
 	guesses_free(guesses);
 }
 
@@ -327,7 +418,11 @@ int main(void)
 		cmocka_unit_test(users_with_the_right_password_may_pull_everything),
 		cmocka_unit_test(a_password_is_hashed_once_and_remembered),
 		cmocka_unit_test(an_address_that_guesses_is_slowed_down_and_others_are_not),
+		cmocka_unit_test(who_has_to_wait_does_not_learn_that_a_guess_is_right),
 		cmocka_unit_test(waiting_grows_with_failures_and_ends),
+		cmocka_unit_test(what_was_right_from_an_address_is_never_slowed_there),
+		cmocka_unit_test(an_address_may_not_try_many_at_once),
+		cmocka_unit_test(a_host_is_one_address_whichever_it_takes),
 		cmocka_unit_test(rules_say_who_may_pull_what),
 		cmocka_unit_test(tokens_say_who_somebody_is_until_they_end),
 		cmocka_unit_test(new_users_take_the_place_of_old_ones),
