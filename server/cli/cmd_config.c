@@ -26,14 +26,14 @@ static void show_verdict(const struct config_problems *problems)
 }
 
 /* Loads what `serve` would run with. Every problem is said, or is in the document. */
-static struct config *load(const char *path, bool document)
+static struct config *load(const char *path, config_look_fn *look, bool document)
 {
 	struct config *config = NULL;
 	_cleanup_free_ struct config_problems *problems = mem_alloc(sizeof(*problems));
 	if (!path)
 		config = config_default();
 	else
-		config_read_all(path, &config, problems);
+		config_read_all(path, look, &config, problems);
 	if (document) {
 		show_verdict(problems);
 		return config;
@@ -59,7 +59,7 @@ int cmd_config(const struct command_line *line)
 		return EXIT_DONE;
 	}
 	const char *path = command_value(line, "config") ? command_value(line, "config") : config_default_path();
-	_cleanup_(free_config) struct config *config = load(path, check && json);
+	_cleanup_(free_config) struct config *config = load(path, check ? config_inspect : NULL, check && json);
 	if (!config)
 		return EXIT_CONFIG;
 	if (check && !json)

@@ -256,13 +256,15 @@ static void reload(struct serving *serving, const struct command_line *line)
 
 	if (serve_config_make(line, &config, &err) || serve_tls_read(config, &tls, &err) ||
 	    (config->admin.token_file && !(token = text_file_read_line(config->admin.token_file, &err))) ||
-	    (tls.cert && serving->larder.api.tls &&
-	     http_reload_tls(serving->http, tls.cert, tls.key, tls.client_ca, &err)) ||
 	    (serving->access && config->access.htpasswd && serve_access(config, &serving->access, &err))) {
 		log_error("SIGHUP: all stays as it was: %s", err.text);
 		config_free(config);
 		return;
 	}
+	/* Users were the last that could be wrong: these texts were tried when they were read. */
+	if (tls.cert && serving->larder.api.tls &&
+	    http_reload_tls(serving->http, tls.cert, tls.key, tls.client_ca, &err))
+		log_error("SIGHUP: the certificate stays as it was: %s", err.text);
 	larder_reload(&serving->larder, config);
 	if (serving->config->admin.token_file && token)
 		admin_set_token(serving->larder.admin, token);

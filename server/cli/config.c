@@ -255,7 +255,7 @@ int config_validate(const struct config *config, struct err *err)
 int config_parse(const char *name, const char *text, size_t len, struct config **config, struct err *err)
 {
 	_cleanup_free_ struct config_problems *problems = mem_alloc(sizeof(*problems));
-	int code = config_parse_all(name, text, len, config, problems);
+	int code = config_parse_all(name, text, len, NULL, config, problems);
 	return code ? err_set(err, code, "%s", problems->items[0].text) : 0;
 }
 
@@ -275,7 +275,7 @@ static int read_file(const char *path, struct buf *text, struct err *err)
 	return got < 0 ? err_set_errno(err, ERR_IO, code, "%s: cannot be read", path) : 0;
 }
 
-int config_read_all(const char *path, struct config **config, struct config_problems *problems)
+int config_read_all(const char *path, config_look_fn *look, struct config **config, struct config_problems *problems)
 {
 	_cleanup_(buf_dispose) struct buf text = {.max = CONFIG_FILE_MAX};
 	*config = NULL;
@@ -285,12 +285,12 @@ int config_read_all(const char *path, struct config **config, struct config_prob
 		problems->count = 1;
 		return code;
 	}
-	return config_parse_all(path, text.data ? text.data : "", text.len, config, problems);
+	return config_parse_all(path, text.data ? text.data : "", text.len, look, config, problems);
 }
 
 int config_read(const char *path, struct config **config, struct err *err)
 {
 	_cleanup_free_ struct config_problems *problems = mem_alloc(sizeof(*problems));
-	int code = config_read_all(path, config, problems);
+	int code = config_read_all(path, NULL, config, problems);
 	return code ? err_set(err, code, "%s", problems->items[0].text) : 0;
 }

@@ -157,12 +157,21 @@ struct config_problems {
  */
 int config_read(const char *path, struct config **config, struct err *err);
 
-/* As config_read(), and describes up to CONFIG_PROBLEMS_MAX problems instead of the first one. */
-int config_read_all(const char *path, struct config **config, struct config_problems *problems);
+/* A further look at a configuration that is right by itself. Reports what is wrong by the key's path
+ * ("upstreams.quay.io.ca"), in words that go on after it. */
+typedef void config_report_fn(void *context, const char *path, const char *text);
+typedef void config_look_fn(const struct config *config, config_report_fn *report, void *context);
+
+/* Looks into the files that it names: certificates that fit their keys, users, tokens. */
+config_look_fn config_inspect;
+
+/* As config_read(), with one look more (NULL: none), and describes up to CONFIG_PROBLEMS_MAX problems instead of the
+ * first one. */
+int config_read_all(const char *path, config_look_fn *look, struct config **config, struct config_problems *problems);
 
 /* As config_read() and config_read_all() from memory; `name` stands for the file in messages. */
 int config_parse(const char *name, const char *text, size_t len, struct config **config, struct err *err);
-int config_parse_all(const char *name, const char *text, size_t len, struct config **config,
+int config_parse_all(const char *name, const char *text, size_t len, config_look_fn *look, struct config **config,
 		     struct config_problems *problems);
 
 /* Sets one key from the command line: `key` is "store.path", "listen", "log.level", as it is written in a file; a list

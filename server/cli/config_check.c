@@ -5,11 +5,13 @@
 #include "server/cli/config_keys.h"
 #include "server/cli/config_text.h"
 #include "server/prefetch/platform.h"
+#include "server/prefetch/spec.h"
 #include "upstream/docker_config.h"
 
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -50,7 +52,11 @@ int config_check_file(const char *path, struct err *err)
 	char shown[TEXT_SHOWN_MAX];
 	if (fd < 0 || fstat(fd, &status) < 0) {
 		int code = errno;
-		return err_set_errno(err, ERR_INVALID, code, "'%s' cannot be read", text_show(path, shown));
+		if (code != EACCES && code != EPERM)
+			return err_set_errno(err, ERR_INVALID, code, "'%s' cannot be read", text_show(path, shown));
+		const struct passwd *user = getpwuid(geteuid());
+		return err_set(err, ERR_INVALID, "'%s' cannot be read: %s; let the user %s read it",
+			       text_show(path, shown), strerror(code), user ? user->pw_name : "that larder runs as");
 	}
 	if (!S_ISREG(status.st_mode))
 		return err_set(err, ERR_INVALID, "'%s' is not a file; name a regular file", text_show(path, shown));
@@ -146,8 +152,31 @@ static bool beyond_loopback(const char *address)
 	       strncmp(address, "[::1]:", 6) != 0;
 }
 
+/* Port 0 is another one each time. */
+static bool takes_free_port(const char *address)
+{
+	return !strcmp(strrchr(address, ':'), ":0");
+}
+
+static void check_listen(const struct config *config, const struct teller *teller)
+{
+	for (size_t i = 0; i < config->listen.count; i++) {
+		const char *address = config->listen.items[i];
+		_cleanup_free_ char *key = mem_printf("listen[%zu]", i);
+		if (takes_free_port(address))
+			continue;
+		if (!strcmp(address, config->admin.listen))
+			tell(teller, NULL, key, "'%s' is admin.listen, too; choose another port for one of the two",
+			     address);
+		for (size_t j = 0; j < i; j++)
+			if (!strcmp(address, config->listen.items[j]))
+				tell(teller, NULL, key, "'%s' stands there twice; leave out one", address);
+	}
+}
+
 static void check_server(const struct config *config, const struct teller *teller)
 {
+	check_listen(config, teller);
 	if (config->tls.cert && !config->tls.key)
 		tell(teller, NULL, "tls.cert", "has no private key; set tls.key too");
 	if (config->tls.key && !config->tls.cert)
@@ -179,6 +208,27 @@ static void check_upstream(const struct config_upstream *upstream, const struct 
 		tell(teller, upstream->name, "client_cert", "has no private key; set client_key too");
 	if (upstream->client_key && !upstream->client_cert)
 		tell(teller, upstream->name, "client_key", "has no certificate; set client_cert too");
+}
+
+/* Rules that nobody looks at would let in whoever they were to keep out. */
+static void check_access(const struct config *config, const struct teller *teller)
+{
+	static const char *const why = "does nothing without access.htpasswd: whoever reaches the port may pull; set "
+				       "access.htpasswd too";
+	if (!config->access.htpasswd && config->access.anonymous.count)
+		tell(teller, NULL, "access.anonymous", "%s", why);
+	if (!config->access.htpasswd && config->access.rules.count)
+		tell(teller, NULL, "access.rules", "%s", why);
+	for (size_t i = 0; i < config->access.rules.count; i++) {
+		const char *who = config->access.rules.items[i].name;
+		bool known = who[0] != '@';
+		char shown[TEXT_SHOWN_MAX];
+		for (size_t j = 0; !known && j < config->access.groups.count; j++)
+			known = !strcmp(who + 1, config->access.groups.items[j].name);
+		_cleanup_free_ char *key = mem_printf("access.rules.%s", who);
+		if (!known)
+			tell(teller, NULL, key, "'%s' is no group; name it in access.groups", text_show(who, shown));
+	}
 }
 
 /* A request has one Authorization header. */
@@ -244,13 +294,31 @@ static void check_names(const struct config *config, const struct teller *teller
 	}
 }
 
-static void check_prefetch(const struct config_prefetch *prefetch, size_t nth, const struct teller *teller)
+/* The registry that an image is of must be an upstream, as the job would say each time. */
+static void check_image(const struct config *config, const char *image, const char *key, const struct teller *teller)
 {
+	struct spec spec;
+	char shown[TEXT_SHOWN_MAX];
+	if (spec_parse(image, &spec, NULL))
+		return;
+	_cleanup_free_ char *host =
+		spec.kind == SPEC_QUAY ? mem_strdup(spec.upstream) : mem_strndup(spec.ref.name, spec.ref.host_len);
+	if (*host && !config_find_upstream(config, host))
+		tell(teller, NULL, key, "'%s' is not an upstream; write one of upstreams", text_show(host, shown));
+}
+
+static void check_prefetch(const struct config *config, size_t nth, const struct teller *teller)
+{
+	const struct config_prefetch *prefetch = &config->prefetches[nth];
 	_cleanup_free_ char *set = mem_printf("prefetch[%zu]", nth), *platforms = mem_printf("%s.platforms", set);
 	struct platform platform;
 	char shown[TEXT_SHOWN_MAX];
 	if (prefetch->images.count == 0)
 		tell(teller, NULL, set, "has no images; list at least one");
+	for (size_t i = 0; i < prefetch->images.count; i++) {
+		_cleanup_free_ char *key = mem_printf("%s.images[%zu]", set, i);
+		check_image(config, prefetch->images.items[i], key, teller);
+	}
 	for (size_t i = 0; i < prefetch->platforms.count; i++)
 		if (platform_parse(prefetch->platforms.items[i], &platform))
 			tell(teller, NULL, platforms, "'%s' is no platform; write OS/ARCH or OS/ARCH/VARIANT",
@@ -262,9 +330,10 @@ void config_check(const struct config *config, config_report_fn *report, void *c
 	const struct teller teller = {report, context};
 	check_server(config, &teller);
 	for (size_t i = 0; i < config->prefetch_count; i++)
-		check_prefetch(&config->prefetches[i], i, &teller);
+		check_prefetch(config, i, &teller);
 	for (size_t i = 0; i < config->upstream_count; i++)
 		check_upstream(&config->upstreams[i], &teller);
+	check_access(config, &teller);
 	check_auth(config, &teller);
 	check_names(config, &teller);
 }

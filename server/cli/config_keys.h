@@ -80,7 +80,7 @@ char *config_key_format(const struct config_key *key, const void *base);
 
 /* The checks of values, as config_take_fn says. */
 config_take_fn config_take_path, config_take_url, config_take_proxy, config_take_listen, config_take_admin,
-	config_take_name, config_take_text, config_take_image, config_take_pin;
+	config_take_name, config_take_text, config_take_glob, config_take_image, config_take_pin;
 
 /* Adds an upstream with every default; `name` was taken by config_take_name() and stays the caller's. NULL when there
  * are too many. */
@@ -95,9 +95,7 @@ struct config_upstream *config_upstream_named(const struct config *config, const
 /* The environment variable that may hold the upstream's password. The caller frees. */
 char *config_password_variable(const char *upstream_name);
 
-/* Fills in what a file leaves to be concluded: URLs from names, passwords from files and the environment. Problems are
- * reported by the path of the key ("upstreams.quay.io.password_file"). */
-typedef void config_report_fn(void *context, const char *path, const char *text);
+/* Fills in what a file leaves to be concluded: URLs from names, passwords from files and the environment. */
 void config_complete(struct config *config, config_report_fn *report, void *context);
 
 /* Checks the whole, as config_validate() does, and reports every problem. */

@@ -21,6 +21,17 @@ char *config_take_text(const char *text, const char **why)
 	return mem_strdup(text);
 }
 
+char *config_take_glob(const char *text, const char **why)
+{
+	const char *open = strchr(text, '[');
+	/* fnmatch() takes an open bracket for itself: such a glob matches next to nothing, and denies nothing. */
+	if (open && !strchr(open, ']')) {
+		*why = "has a '[' without a ']'; close it";
+		return NULL;
+	}
+	return mem_strdup(text);
+}
+
 char *config_take_image(const char *text, const char **why)
 {
 	struct spec spec;
@@ -61,6 +72,10 @@ char *config_take_url(const char *text, const char **why)
 	}
 	while (text[len - 1] == '/')
 		len--;
+	if (!strncmp(text + len - 3, "/v2", 3)) {
+		*why = "ends in /v2, which larder adds by itself; leave it out";
+		return NULL;
+	}
 	return mem_strndup(text, len);
 }
 

@@ -173,7 +173,8 @@ static void read_scalar(struct reader *reader, const yaml_node_t *node, const ch
 	struct err err = {0};
 	_cleanup_(buf_dispose) struct buf text = {.max = CONFIG_VALUE_MAX};
 	if (node->type != YAML_SCALAR_NODE) {
-		add_problem(reader, &node->start_mark, path, "takes one value, not %s", node_kind(node));
+		add_problem(reader, &node->start_mark, path, "takes one value, not %s; write KEY: VALUE",
+			    node_kind(node));
 		return;
 	}
 	if (strcmp((const char *)node->tag, YAML_DEFAULT_SCALAR_TAG) != 0) {
@@ -223,7 +224,8 @@ static void read_list(struct reader *reader, const yaml_node_t *node, const char
 		return;
 	}
 	if (node->type == YAML_MAPPING_NODE) {
-		add_problem(reader, &node->start_mark, path, "takes a list, not a mapping");
+		add_problem(reader, &node->start_mark, path,
+			    "takes a list, not a mapping; write KEY: [ VALUE, VALUE ]");
 		return;
 	}
 	size_t count = 0;
@@ -282,8 +284,9 @@ static void read_value(struct reader *reader, const yaml_node_t *node, const cha
 static bool is_mapping(struct reader *reader, const yaml_node_t *node, const char *path)
 {
 	if (node->type != YAML_MAPPING_NODE && !is_null(node))
-		add_problem(reader, &node->start_mark, *path ? path : "document", "takes keys and values, not %s",
-			    node_kind(node));
+		add_problem(reader, &node->start_mark, *path ? path : "document", "takes keys and values, not %s; %s",
+			    node_kind(node),
+			    *path ? "write KEY: VALUE below it" : "write KEY: VALUE, with a blank after the colon");
 	return node->type == YAML_MAPPING_NODE;
 }
 
@@ -338,6 +341,7 @@ static void read_lists(struct reader *reader, const yaml_node_t *node, const cha
 		item.kind = CONFIG_LIST;
 		item.offset = 0;
 		_cleanup_free_ char *list_path = join_path(path, name);
+		remember_place(reader, list_path, node_at(reader, pair->key));
 		read_list(reader, node_at(reader, pair->value), list_path, &item, list);
 	}
 }
@@ -348,7 +352,8 @@ static void read_prefetches(struct reader *reader, const yaml_node_t *node, cons
 	size_t count = 0;
 	if (node->type != YAML_SEQUENCE_NODE) {
 		if (!is_null(node))
-			add_problem(reader, &node->start_mark, path, "takes a list, not %s", node_kind(node));
+			add_problem(reader, &node->start_mark, path,
+				    "takes a list, not %s; write '- KEY: VALUE' below it", node_kind(node));
 		return;
 	}
 	const yaml_node_item_t *item = node->data.sequence.items.start;
@@ -411,15 +416,26 @@ static yaml_mark_t mark_of_offset(const char *text, size_t len, size_t offset)
 	return mark;
 }
 
+/* The library's words are about YAML; these are about what somebody did. */
+static const char *syntax_advice(const yaml_parser_t *parser, const yaml_mark_t *mark, const char *text, size_t len)
+{
+	if (parser->error == YAML_READER_ERROR)
+		return "; save the file as UTF-8";
+	/* The mark counts characters; up to a tab in the indentation they are as good as always bytes. */
+	if (parser->error == YAML_SCANNER_ERROR && mark->index < len && text[mark->index] == '\t')
+		return "; indent with spaces, not tabs";
+	if (!parser->problem || strstr(parser->problem, "end of stream"))
+		return "";
+	return "; put quotes around a value with any of [ ] { } * & ! % @ `";
+}
+
 static void add_syntax_problem(struct reader *reader, const yaml_parser_t *parser, const char *text, size_t len)
 {
 	yaml_mark_t mark = parser->problem_mark;
 	if (parser->error == YAML_READER_ERROR)
 		mark = mark_of_offset(text, len, parser->problem_offset);
-	/* The mark counts characters; up to a tab in the indentation they are as good as always bytes. */
-	bool tab = parser->error == YAML_SCANNER_ERROR && mark.index < len && text[mark.index] == '\t';
 	const char *problem = parser->problem ? parser->problem : "out of memory";
-	const char *advice = tab ? "; indent with spaces, not tabs" : "";
+	const char *advice = syntax_advice(parser, &mark, text, len);
 	if (parser->context && parser->context_mark.line != mark.line)
 		add_problem(reader, &mark, "syntax", "%s, %s that starts in line %zu%s", problem, parser->context,
 			    parser->context_mark.line + 1, advice);
@@ -491,7 +507,7 @@ static bool parse_text(struct reader *reader, const char *text, size_t len,
 	return passed;
 }
 
-static void read_document(struct reader *reader)
+static void read_document(struct reader *reader, config_look_fn *look)
 {
 	const yaml_node_t *root = yaml_document_get_root_node(&reader->document);
 	if (root)
@@ -501,9 +517,11 @@ static void read_document(struct reader *reader)
 		config_complete(reader->config, add_problem_by_path, reader);
 	if (!reader->problems->count)
 		config_check(reader->config, add_problem_by_path, reader);
+	if (look && !reader->problems->count)
+		look(reader->config, add_problem_by_path, reader);
 }
 
-int config_parse_all(const char *name, const char *text, size_t len, struct config **config,
+int config_parse_all(const char *name, const char *text, size_t len, config_look_fn *look, struct config **config,
 		     struct config_problems *problems)
 {
 	*config = NULL;
@@ -515,7 +533,7 @@ int config_parse_all(const char *name, const char *text, size_t len, struct conf
 	}
 	struct reader reader = {.name = name, .config = config_default(), .problems = problems};
 	if (parse_text(&reader, text, len, scan_shape) && parse_text(&reader, text, len, compose)) {
-		read_document(&reader);
+		read_document(&reader, look);
 		yaml_document_delete(&reader.document);
 	}
 	for (size_t i = 0; i < reader.place_count; i++)

@@ -105,6 +105,7 @@ static void collect(const struct config *config, struct paths *readable, struct 
 	add_folder(readable, config->tls.client_ca);
 	add_folder(readable, config->admin.token_file);
 	add_folder(readable, config->access.htpasswd);
+	add_folder(readable, config->import.verify_key);
 	for (size_t i = 0; i < config->upstream_count; i++) {
 		const struct config_upstream *upstream = &config->upstreams[i];
 

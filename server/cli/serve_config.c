@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/cli/serve_config.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "server/cli/command.h"
 #include "server/cli/config.h"
 
 #include <string.h>
+
+#define PROBLEM_TEXT_MAX 190 /* leaves room for what is said behind it */
 
 /* Options that stand for a key of the configuration, and override it. */
 static const struct {
@@ -54,13 +57,25 @@ const char *serve_config_path(const struct command_line *line)
 	return path ? path : config_default_path();
 }
 
+/* As config_read(), and with what is in the files that it names; says of how many problems the one told is. */
+static int read_whole(const char *path, struct config **config, struct err *err)
+{
+	_cleanup_free_ struct config_problems *problems = mem_alloc(sizeof(*problems));
+	int code = config_read_all(path, config_inspect, config, problems);
+
+	if (code && problems->count > 1)
+		return err_set(err, code, "%.*s (one of %zu problems: see larder config check)", PROBLEM_TEXT_MAX,
+			       problems->items[0].text, problems->count);
+	return code ? err_set(err, code, "%s", problems->items[0].text) : 0;
+}
+
 int serve_config_make(const struct command_line *line, struct config **config, struct err *err)
 {
 	const char *path = serve_config_path(line);
 
 	if (!path)
 		*config = config_default();
-	else if (config_read(path, config, err))
+	else if (read_whole(path, config, err))
 		return EXIT_CONFIG;
 	if (apply_options(*config, line, err) == 0)
 		return EXIT_DONE;
@@ -84,6 +99,21 @@ static bool list_differs(const struct config_list *a, const struct config_list *
 	return false;
 }
 
+static bool prefetches_differ(const struct config *a, const struct config *b)
+{
+	if (a->prefetch_count != b->prefetch_count)
+		return true;
+	for (size_t i = 0; i < a->prefetch_count; i++) {
+		const struct config_prefetch *one = &a->prefetches[i], *other = &b->prefetches[i];
+
+		if (one->every_ms != other->every_ms || one->referrers != other->referrers ||
+		    text_differs(one->pin, other->pin) || list_differs(&one->images, &other->images) ||
+		    list_differs(&one->platforms, &other->platforms))
+			return true;
+	}
+	return false;
+}
+
 void serve_config_tell_fixed(const struct config *running, const struct config *wanted)
 {
 	const struct {
@@ -98,6 +128,12 @@ void serve_config_tell_fixed(const struct config *running, const struct config *
 		{"access.htpasswd (whether there is any)", !running->access.htpasswd != !wanted->access.htpasswd},
 		{"layers", running->layers.index != wanted->layers.index ||
 				   running->layers.checkpoint != wanted->layers.checkpoint},
+		{"store.scrub_rate and scrub_every",
+		 running->store.scrub_rate != wanted->store.scrub_rate ||
+			 running->store.scrub_every_ms != wanted->store.scrub_every_ms},
+		{"import.verify_key", text_differs(running->import.verify_key, wanted->import.verify_key)},
+		{"clients", memcmp(&running->clients, &wanted->clients, sizeof(running->clients)) != 0},
+		{"prefetch", prefetches_differ(running, wanted)},
 		{"log.format", running->log.format != wanted->log.format},
 		{"offline", running->offline != wanted->offline},
 		{"sandbox", running->sandbox != wanted->sandbox},

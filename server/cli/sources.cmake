@@ -26,6 +26,7 @@ set(CLI_SOURCES
   cli/completion.c
   cli/config.c
   cli/config_check.c
+  cli/config_inspect.c
   cli/config_keys.c
   cli/config_print.c
   cli/config_take.c

@@ -68,6 +68,15 @@ static int fill(struct generation *generation, const char *cert, const char *key
 	return 0;
 }
 
+int http_tls_check(const char *cert, const char *key, const char *client_ca, struct err *err)
+{
+	struct generation *generation = mem_alloc(sizeof(*generation));
+	int code = fill(generation, cert, key, client_ca, err);
+
+	generation_free(generation);
+	return code;
+}
+
 int http_tls_load(struct http_tls **tls, const char *cert, const char *key, const char *client_ca, struct err *err)
 {
 	struct generation *generation = mem_alloc(sizeof(*generation));

@@ -20,6 +20,9 @@ void http_tls_free(struct http_tls *tls);
  * connections have them from now on; *tls is made when it is NULL. ERR_INVALID: all stays as it was. Any thread. */
 int http_tls_load(struct http_tls **tls, const char *cert, const char *key, const char *client_ca, struct err *err);
 
+/* Whether http_tls_load() would take these. */
+int http_tls_check(const char *cert, const char *key, const char *client_ca, struct err *err);
+
 /* Before a connection's handshake. Any thread. */
 void http_tls_begin(struct http_tls *tls, gnutls_session_t session);
 

@@ -14,7 +14,7 @@ set -euo pipefail
 
 # A client that hangs is ended, with the test and all it started, early enough to show the logs; ctest would kill without.
 if [ -z "${E2E_WATCHED:-}" ]; then
-  E2E_WATCHED=yes exec timeout --kill-after=60 240 bash "$0" "$@"
+  E2E_WATCHED=yes exec timeout --kill-after=60 "${E2E_SECONDS:-240}" bash "$0" "$@"
 fi
 
 E2E_SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # The Debian package in a fresh Debian 12 that systemd runs: installed, serving docker, upgraded, started by its socket,
-# removed, purged. The system is debootstrapped once into E2E_CACHE, which outlives the test.
+# removed, purged. The system is debootstrapped once into E2E_CACHE, which outlives the test, and takes minutes.
+E2E_SECONDS=540
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
 need debootstrap systemd-nspawn nsenter dpkg-deb skopeo curl jq dockerd docker

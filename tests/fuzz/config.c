@@ -9,7 +9,7 @@ FUZZ_BYTES(data, len)
 	static struct config_problems problems;
 	struct config *config = NULL;
 
-	if (config_parse_all("fuzz.yaml", (const char *)data, len, &config, &problems) == 0)
+	if (config_parse_all("fuzz.yaml", (const char *)data, len, NULL, &config, &problems) == 0)
 		FUZZ_HOLDS(config && config->default_upstream);
 	else
 		FUZZ_HOLDS(!config && problems.count > 0 && problems.items[0].text[0]);

@@ -2,6 +2,7 @@
 /* SIGHUP: what changes while larder runs, and what a wrong configuration must not change. */
 #include "tests/wire/expect.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 
@@ -144,12 +145,76 @@ WIRE_TEST(users_change_and_a_wrong_file_of_them_changes_nothing)
 	expect_status(&reloaded, AS_BOB, "/v2/team/app/manifests/1", 200);
 }
 
+WIRE_TEST(a_right_certificate_beside_wrong_users_is_not_taken)
+{
+	const char *ca = scripted_tls_ca(wire_tls(wire));
+	_cleanup_free_ char *server = wire_path(wire, "server"), *client = wire_path(wire, "client");
+	_cleanup_free_ char *users = wire_write_file(wire, "users", ALICE);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	char rest[1024];
+
+	snprintf(rest, sizeof(rest), "tls: {cert: %s.pem, key: %s.key}\naccess: {htpasswd: %s}", server, server, users);
+	struct reloaded reloaded = reloaded_new(wire, "", rest);
+	struct client_request request = {.port = larder_port(reloaded.larder),
+					 .ca = ca,
+					 .headers = AS_ALICE,
+					 .target = "/v2/team/app/manifests/1"};
+
+	/* A certificate that no client takes for this server's. */
+	snprintf(rest, sizeof(rest), "tls: {cert: %s.pem, key: %s.key}\naccess: {htpasswd: %s}", client, client, users);
+	configure(&reloaded, "", rest);
+	free(wire_write_file(wire, "users", "alice:plain\n"));
+	hang_up(&reloaded, "SIGHUP: all stays as it was");
+	if (!client_fetch(&request, &reply))
+		fail_msg("%s", reply.error);
+	assert_int_equal(reply.status, 200);
+	free(wire_write_file(wire, "users", ALICE));
+	hang_up(&reloaded, "the configuration was read again");
+	client_reply_dispose(&reply);
+	assert_false(client_fetch(&request, &reply));
+}
+
+/* As larder would stop at the start; what is served meanwhile is what was right. */
+WIRE_TEST(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was)
+{
+	_cleanup_free_ char *nonsense = wire_write_file(wire, "nonsense", "x\n");
+	static const struct {
+		const char *rest, *says;
+	} cases[] = {
+		{"store: { max_size: lots }", "4:20: store.max_size: "},
+		{"\tlisten: x", "syntax: "},
+		{"listen: [", "syntax: "},
+		{"access: { rules: { a: [ '*' ] } }", "4:18: access.rules: does nothing without"},
+		{"access: { htpasswd: %s }", "4:21: access.htpasswd: "},
+		{"tls: { cert: %s, key: /nowhere }", "tls.key: '/nowhere'"},
+		{"admin: { token_file: /nowhere }", "4:22: admin.token_file: "},
+		{"import: { verify_key: %s }", "4:23: import.verify_key: "},
+		{"  other.test: { ca: %s }", "4:21: upstreams.other.test.ca: "},
+		{"  other.test: { url: \"${LARDER_NOT_SET}\" }", "4:22: upstreams.other.test.url: "},
+	};
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		const char *place = strstr(cases[i].rest, "%s");
+		_cleanup_free_ char *rest = mem_printf("%.*s%s%s", place ? (int)(place - cases[i].rest) : 1000,
+						       cases[i].rest, place ? nonsense : "", place ? place + 2 : "");
+
+		configure(&reloaded, ", deny: [\"*\"]", rest);
+		hang_up(&reloaded, cases[i].says);
+		expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+	}
+	assert_true(larder_wait_output(reloaded.larder, "SIGHUP: all stays as it was", WIRE_WAIT_MS));
+}
+
 WIRE_TEST(what_needs_a_restart_is_named)
 {
 	struct reloaded reloaded = reloaded_new(wire, "", "");
 
 	configure(&reloaded, "", "offline: true\n");
 	hang_up(&reloaded, "SIGHUP: offline changes with a restart alone");
+	configure(&reloaded, "", "clients: {patience: 1m}\nprefetch: [{images: [x]}]\n");
+	hang_up(&reloaded, "SIGHUP: clients changes with a restart alone");
+	hang_up(&reloaded, "SIGHUP: prefetch changes with a restart alone");
 	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
 }
 
@@ -161,6 +226,8 @@ int main(void)
 		WIRE_CASE(an_upstream_that_did_not_change_is_not_asked_anew),
 		WIRE_CASE(a_wrong_configuration_changes_nothing),
 		WIRE_CASE(users_change_and_a_wrong_file_of_them_changes_nothing),
+		WIRE_CASE(a_right_certificate_beside_wrong_users_is_not_taken),
+		WIRE_CASE(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was),
 		WIRE_CASE(what_needs_a_restart_is_named),
 	};
 

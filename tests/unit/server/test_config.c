@@ -152,9 +152,9 @@ static void anchors_are_followed_and_never_in_circles(void **state)
 	(void)state;
 	_cleanup_config_ struct config *config = parse("upstreams:\n  a.example: &a { retries: 7 }\n  b.example: *a\n");
 	assert_int_equal(config_find_upstream(config, "b.example")->retries, 7);
-	refuse("listen: &l [ *l ]\n", "t.yaml:1:9: listen[0]: takes one value, not a list");
+	refuse("listen: &l [ *l ]\n", "t.yaml:1:9: listen[0]: takes one value, not a list~");
 	refuse("upstreams: &u\n  a.example: *u\n", "t.yaml:2:3: upstreams.a.example.a.example: unknown key~");
-	refuse("offline: *nowhere\n", "t.yaml:1:10: syntax: found undefined alias");
+	refuse("offline: *nowhere\n", "t.yaml:1:10: syntax: found undefined alias; put quotes~");
 }
 
 static void variables_expand_in_values(void **state)

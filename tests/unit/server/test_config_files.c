@@ -87,6 +87,71 @@ static void docker_config_is_read_and_its_secrets_are_not_told(void **state)
 	refuse(text, "t.yaml:3:20: upstreams.a.example.docker_config: '/tmp/larder-config-~");
 }
 
+/* As `larder config check` and `serve` have it; config_parse() does not look into them. */
+static void expect_looked_into(const char *text, const char *says)
+{
+	struct config *config = NULL;
+	struct config_problems problems;
+	int code = config_parse_all("t.yaml", text, strlen(text), config_inspect, &config, &problems);
+
+	assert_int_equal(code, says ? ERR_INVALID : 0);
+	assert_int_equal(problems.count, says ? 1 : 0);
+	if (says && strncmp(problems.items[0].text, says, strlen(says)) != 0)
+		fail_msg("expected: %s\nbut said: %s", says, problems.items[0].text);
+	config_free(config);
+}
+
+static void what_is_in_the_files_is_looked_at(void **state)
+{
+	(void)state;
+	static const char user[] = "alice:$2y$04$abcdefghijklmnopqrstuuNlZAR7NEExaJuD6ixqkqXpRrQa5lFvC\n";
+	static const char public_key[] = "-----BEGIN PUBLIC KEY-----\n"
+					 "MCowBQYDK2VwAyEA11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=\n"
+					 "-----END PUBLIC KEY-----\n";
+	static const struct {
+		const char *before, *after, *says;
+	} cases[] = {
+		{"tls: {cert: ", ", key: /etc/passwd}", "t.yaml:1:13: tls.cert: '"},
+		{"access: {htpasswd: ", "}", "t.yaml:1:20: access.htpasswd: "},
+		{"import: {verify_key: ", "}", "t.yaml:1:22: import.verify_key: "},
+		{"upstreams: {a.example: {ca: ", "}}", "t.yaml:1:29: upstreams.a.example.ca: '"},
+		{"upstreams: {a.example: {client_key: /etc/passwd, client_cert: ", "}}",
+		 "t.yaml:1:63: upstreams.a.example.client_cert: '"},
+	};
+	_cleanup_free_ char *file = write_file("named", "x\n", 2);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		_cleanup_free_ char *text = mem_printf("%s%s%s", cases[i].before, file, cases[i].after);
+		expect_looked_into(text, cases[i].says);
+	}
+	_cleanup_free_ char *token = mem_printf("admin: {token_file: %s}", file);
+	expect_looked_into(token, NULL);
+	free(write_file("named", "\nx\n", 3));
+	expect_looked_into(token, "t.yaml:1:21: admin.token_file: the first line of /tmp/larder-config-");
+	free(write_file("named", user, strlen(user)));
+	_cleanup_free_ char *users = mem_printf("access: {htpasswd: %s}", file);
+	expect_looked_into(users, NULL);
+	free(write_file("named", public_key, strlen(public_key)));
+	_cleanup_free_ char *key = mem_printf("import: {verify_key: %s}", file);
+	expect_looked_into(key, NULL);
+}
+
+static void an_unreadable_file_tells_whom_to_let_read_it(void **state)
+{
+	(void)state;
+	_cleanup_free_ char *file = write_file("secret", "x\n", 2);
+	_cleanup_free_ char *text = mem_printf("admin: {token_file: %s}", file);
+	_cleanup_free_ char *says = mem_printf(
+		"t.yaml:1:21: admin.token_file: '%s' cannot be read: Permission denied; let the user ~", file);
+	uid_t me = geteuid();
+	assert_int_equal(chmod(file, 0), 0);
+	assert_int_equal(chmod(directory, 0755), 0);
+	/* Root reads everything. */
+	if (me == 0)
+		assert_int_equal(seteuid(65534), 0);
+	refuse(text, says);
+	assert_int_equal(seteuid(me), 0);
+}
+
 static void a_missing_file_is_an_error(void **state)
 {
 	(void)state;
@@ -110,6 +175,8 @@ int main(void)
 		cmocka_unit_test(passwords_come_from_a_file_or_the_environment),
 		cmocka_unit_test(a_password_may_be_in_a_variable_that_the_file_names),
 		cmocka_unit_test(docker_config_is_read_and_its_secrets_are_not_told),
+		cmocka_unit_test(what_is_in_the_files_is_looked_at),
+		cmocka_unit_test(an_unreadable_file_tells_whom_to_let_read_it),
 		cmocka_unit_test(a_missing_file_is_an_error),
 	};
 	return cmocka_run_group_tests(tests, make_directory, remove_directory);

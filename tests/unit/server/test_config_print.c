@@ -109,7 +109,7 @@ static void printed_values_are_the_values_read(void **state)
 	(void)state;
 	_cleanup_config_ struct config *first =
 		parse("store: {path: '/x $${y} \"q\" \\ # : z', min_free: 123456789}\n"
-		      "upstreams: {a.example: {rate_limit: 7/1500ms, tag_ttl: 1d2h3m4s5ms, deny: ['[a', '*']}}\n");
+		      "upstreams: {a.example: {rate_limit: 7/1500ms, tag_ttl: 1d2h3m4s5ms, deny: ['[a]', '*']}}\n");
 	_cleanup_free_ char *text = printed(first, config_print);
 	_cleanup_config_ struct config *second = parse(text);
 	assert_string_equal(second->store.path, "/x ${y} \"q\" \\ # : z");
@@ -117,7 +117,7 @@ static void printed_values_are_the_values_read(void **state)
 	const struct config_upstream *upstream = config_find_upstream(second, "a.example");
 	assert_true(upstream->rate_limit.events == 7 && upstream->rate_limit.period_ms == 1500);
 	assert_true(upstream->tag_ttl_ms == 93784005);
-	assert_string_equal(upstream->deny.items[0], "[a");
+	assert_string_equal(upstream->deny.items[0], "[a]");
 	assert_string_equal(upstream->deny.items[1], "*");
 }
 
@@ -176,7 +176,7 @@ static bool parse_broken(const char *text, size_t len)
 	_cleanup_free_ char *exact = len ? mem_alloc(len) : NULL;
 	if (len)
 		memcpy(exact, text, len);
-	int code = config_parse_all("t.yaml", exact ? exact : "", len, &config, &problems);
+	int code = config_parse_all("t.yaml", exact ? exact : "", len, NULL, &config, &problems);
 	if (code) {
 		assert_null(config);
 		assert_true(problems.count > 0 && problems.count <= CONFIG_PROBLEMS_MAX);

@@ -18,7 +18,7 @@ static void what_is_wrong_is_said_with_line_and_column(void **state)
 		{"upstreams:\n  a.b: {}\n  A.b: {}\n", "t.yaml:3:3: upstreams.A.b: stands here twice~"},
 		{"offline: yes\n", "t.yaml:1:10: offline: 'yes' is neither true nor false; write one of them"},
 		{"offline:\n", "t.yaml:1:9: offline: has no value; give one or leave the key out"},
-		{"offline: [true]\n", "t.yaml:1:10: offline: takes one value, not a list"},
+		{"offline: [true]\n", "t.yaml:1:10: offline: takes one value, not a list; write KEY: VALUE"},
 		{"offline: !!bool true\n", "t.yaml:1:10: offline: has a tag; leave the tag out"},
 		{"[a]: x\n", "t.yaml:1:1: key: a list stands where a key should; write KEY: VALUE"},
 		{"\"a\\eb\": x\n", "t.yaml:1:1: key: has a key with control characters; write plain text"},
@@ -28,11 +28,12 @@ static void what_is_wrong_is_said_with_line_and_column(void **state)
 		{"store: {path: ~/x}\n", "t.yaml:1:15: store.path: '~/x' starts with '~'~"},
 		{"store: {max_size: lots}\n",
 		 "t.yaml:1:19: store.max_size: 'lots' is not a size; write one like 512MiB or 200GiB"},
-		{"store: [x]\n", "t.yaml:1:8: store: takes keys and values, not a list"},
-		{"- x\n", "t.yaml:1:1: document: takes keys and values, not a list"},
-		{"just text\n", "t.yaml:1:1: document: takes keys and values, not a value"},
+		{"store: [x]\n", "t.yaml:1:8: store: takes keys and values, not a list; write KEY: VALUE below it"},
+		{"- x\n", "t.yaml:1:1: document: takes keys and values, not a list~"},
+		{"just text\n", "t.yaml:1:1: document: takes keys and values, not a value; write KEY: VALUE, with a "
+				"blank after the colon"},
 		{"listen: []\n", "t.yaml:1:9: listen: is empty; give at least one value or leave the key out"},
-		{"listen: {a: b}\n", "t.yaml:1:9: listen: takes a list, not a mapping"},
+		{"listen: {a: b}\n", "t.yaml:1:9: listen: takes a list, not a mapping; write KEY: [ VALUE, VALUE ]"},
 		{"listen:\n- 1.2.3.4:5\n- 1.2.3.4\n", "t.yaml:3:3: listen[1]: '1.2.3.4' is not ADDR:PORT~"},
 		{"log: {level: loud}\n",
 		 "t.yaml:1:14: log.level: 'loud' is not known; write error, warn, info or debug"},
@@ -43,7 +44,31 @@ static void what_is_wrong_is_said_with_line_and_column(void **state)
 		{"a: b\n---\nc: d\n", "t.yaml:2:1: document: is a second one; write one document"},
 		{"a: b\n\tc: d\n", "t.yaml:2:1: syntax: ~"},
 		{"store: {path: x\n", "t.yaml:2:1: syntax: ~"},
-		{"store:\n  path: \xff\n", "t.yaml:2:9: syntax: invalid leading UTF-8 octet"},
+		{"store:\n  path: \xff\n", "t.yaml:2:9: syntax: invalid leading UTF-8 octet; save the file as UTF-8"},
+		{"store:\n\tpath: /x\n", "t.yaml:2:1: syntax: found character that cannot start any token, while "
+					 "scanning for the next token; indent with spaces, not tabs"},
+		{"a: [ *x ]\n",
+		 "t.yaml:1:6: syntax: found undefined alias; put quotes around a value with any of [ ] { "
+		 "} * & ! % @ `"},
+		{"listen: 127.0.0.1:5000\r\nofline: true\r\n",
+		 "t.yaml:2:1: ofline: unknown key; did you mean offline?"},
+		{"\xef\xbb\xbfofline: true\n", "t.yaml:1:1: ofline: unknown key; did you mean offline?"},
+		{"listen: [ 127.0.0.1:1, 127.0.0.1:1 ]\n",
+		 "t.yaml:1:24: listen[1]: '127.0.0.1:1' stands there twice; leave out one"},
+		{"listen: 127.0.0.1:5001\n",
+		 "t.yaml:1:9: listen[0]: '127.0.0.1:5001' is admin.listen, too; choose another "
+		 "port for one of the two"},
+		{"access: {rules: {bob: ['*']}}\n", "t.yaml:1:17: access.rules: does nothing without access.htpasswd: "
+						    "whoever reaches the port may pull; set access.htpasswd too"},
+		{"access: {anonymous: '*'}\n", "t.yaml:1:21: access.anonymous: does nothing without access.htpasswd~"},
+		{"access: {htpasswd: /etc/passwd, rules: {'@ops': ['*']}}\n",
+		 "t.yaml:1:41: access.rules.@ops: '@ops' is no group; name it in access.groups"},
+		{"prefetch:\n- imges: [x]\n", "t.yaml:2:3: prefetch[0].imges: unknown key; did you mean images?"},
+		{"prefetch: {images: [x]}\n",
+		 "t.yaml:1:11: prefetch: takes a list, not a mapping; write '- KEY: VALUE' below it"},
+		{"prefetch: [{images: [nowhere.example/x]}]\n",
+		 "t.yaml:1:22: prefetch[0].images[0]: 'nowhere.example' is not an upstream; write one of upstreams"},
+		{"prefetch: [{images: ['quay://nowhere.example/x/*:1']}]\n", "t.yaml:1:22: prefetch[0].images[0]: ~"},
 		{"admin: {listen: '0.0.0.0:5001'}\n",
 		 "t.yaml:1:17: admin.listen: is beyond loopback without a token; set admin.token_file too"},
 		{"tls: {cert: /nowhere/x}\n",
@@ -83,6 +108,9 @@ static void an_upstream_is_checked(void **state)
 	refuse_in_upstream(lone_cert, "14: upstreams.a.example.client_cert: has no private key; set client_key too");
 	_cleanup_free_ char *lone_key = mem_printf("client_key: %s", file);
 	refuse_in_upstream(lone_key, "13: upstreams.a.example.client_key: has no certificate; set client_cert too");
+	refuse_in_upstream("url: https://a.example/v2/", "6: upstreams.a.example.url: 'https://a.example/v2/' ends in "
+							 "/v2, which larder adds by itself; leave it out");
+	refuse_in_upstream("deny: 'team/[ab'", "7: upstreams.a.example.deny: 'team/[ab' has a '[' without a ']'~");
 	refuse_in_upstream("allow: ['']", "9: upstreams.a.example.allow[0]: has an empty item~");
 	refuse_in_upstream("max_connections: 0", "18: upstreams.a.example.max_connections: '0' is not a number from 1 "
 						 "to 256");
@@ -196,7 +224,7 @@ static void all_problems_are_told_in_order(void **state)
 	struct config *config = NULL;
 	struct config_problems problems;
 	static const char text[] = "offline: maybe\nx: y\nstore: {path: '', min_free: z}\n";
-	assert_int_equal(config_parse_all("t.yaml", text, strlen(text), &config, &problems), ERR_INVALID);
+	assert_int_equal(config_parse_all("t.yaml", text, strlen(text), NULL, &config, &problems), ERR_INVALID);
 	assert_int_equal(problems.count, 4);
 	assert_memory_equal(problems.items[0].text, "t.yaml:1:10: ", 13);
 	assert_memory_equal(problems.items[1].text, "t.yaml:2:1: ", 12);
@@ -205,7 +233,7 @@ static void all_problems_are_told_in_order(void **state)
 	_cleanup_(buf_dispose) struct buf many = {0};
 	for (int i = 0; i < 100; i++)
 		buf_printf(&many, "x%d: y\n", i);
-	assert_int_equal(config_parse_all("t.yaml", many.data, many.len, &config, &problems), ERR_INVALID);
+	assert_int_equal(config_parse_all("t.yaml", many.data, many.len, NULL, &config, &problems), ERR_INVALID);
 	assert_int_equal(problems.count, CONFIG_PROBLEMS_MAX);
 }
 
