@@ -174,7 +174,7 @@ WIRE_TEST(a_right_certificate_beside_wrong_users_is_not_taken)
 	assert_false(client_fetch(&request, &reply));
 }
 
-/* As larder would stop at the start; what is served meanwhile is what was right. */
+/* As larder would stop at the start; what is served meanwhile is what was right. Each says what none before it did. */
 WIRE_TEST(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was)
 {
 	_cleanup_free_ char *nonsense = wire_write_file(wire, "nonsense", "x\n");
@@ -182,8 +182,8 @@ WIRE_TEST(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was)
 		const char *rest, *says;
 	} cases[] = {
 		{"store: { max_size: lots }", "4:20: store.max_size: "},
-		{"\tlisten: x", "syntax: "},
-		{"listen: [", "syntax: "},
+		{"\tlisten: x", "not tabs"},
+		{"listen: [", "syntax: did not find"},
 		{"access: { rules: { a: [ '*' ] } }", "4:18: access.rules: does nothing without"},
 		{"access: { htpasswd: %s }", "4:21: access.htpasswd: "},
 		{"tls: { cert: %s, key: /nowhere }", "tls.key: '/nowhere'"},
