@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # What the benchmarks share: a network namespace of their own, a build of one commit, servers that are waited for and
-# stopped by pid, and measuring. Sourced by bench/run and bench/peers/run.
+# stopped by pid, and measuring. Sourced by bench/run, bench/peers/run, and by those that are run by hand.
 #
 # A measurement is one line of six tab-separated fields: scenario, case, server, round, metric, value. The metric
 # "failed" says that there is none, and why. What a reader wants is made from those lines by bench/summary.
@@ -78,6 +78,15 @@ use_binary() {
   [ -x "$1" ] || die "$1 is no program"
   LARDER=$(readlink -f "$1")
   COMMIT=binary-$(sha256sum "$LARDER" | cut -c 1-10)
+}
+
+# use_build DIRECTORY: measures what is built there.
+use_build() {
+  if [ ! -x "$1/larder" ] || [ ! -x "$1/scripted-upstream" ]; then
+    die "$1 has no larder and scripted-upstream"
+  fi
+  LARDER=$(readlink -f "$1/larder")
+  UPSTREAM=$(readlink -f "$1/scripted-upstream")
 }
 
 # build_tool NAME SOURCE…: one of the C programs here, into BENCH_HOME.
@@ -193,6 +202,7 @@ stop() {
   [ -n "$pid" ] || return 0
   unset "pids[$1]"
   kill -TERM "$pid" 2>/dev/null || return 0
+  kill -CONT "$pid" 2>/dev/null || true # one that SIGSTOP holds does not hear of it
   wait_for 30 "the end of $1" gone "$pid" || kill -KILL "$pid"
   wait "$pid" 2>/dev/null || true
 }
@@ -274,7 +284,7 @@ listen: 127.0.0.1:$LARDER_PORT
 store: { path: $1, min_free: 0 }
 default_upstream: origin
 upstreams:
-  origin: { url: "http://127.0.0.1:$UPSTREAM_PORT", tag_ttl: 1h, max_connections: $MAX_CONNECTIONS }
+  origin: { url: "http://127.0.0.1:$UPSTREAM_PORT", tag_ttl: ${TAG_TTL:-1h}, max_connections: $MAX_CONNECTIONS }
 layers: { index: ${INDEX_LAYERS:-on_need} }
 YAML
 }
