@@ -75,19 +75,25 @@ static struct view_node *first_leaf(struct view_node *node)
 	return node;
 }
 
-/* Removes what is below `top`, and with `itself` top too; what has something of layer `kept` stays (0: nothing does).
- * The deepest go first. */
-static void prune(struct layer_view *view, struct view_node *top, unsigned kept, bool itself)
+/* Removes a node that has none below, but not when layer `kept` has something there: of that the node becomes a
+ * directory that no layer tells of, when this one does not. */
+static void remove_but(struct layer_view *view, struct view_node *node, unsigned kept)
+{
+	if (kept == 0 || node->touched != kept)
+		remove_leaf(view, node);
+	else if (node->node.layer + 1 != kept)
+		node->node.entry = node->node.content = NULL;
+}
+
+/* Removes what is below `top`; what has something of layer `kept` stays (0: nothing does). The deepest go first. */
+static void prune(struct layer_view *view, struct view_node *top, unsigned kept)
 {
 	struct view_node *at = first_leaf(top), *next;
 
 	for (; at != top; at = next) {
 		next = at->next ? first_leaf(at->next) : at->up;
-		if (kept == 0 || at->touched != kept)
-			remove_leaf(view, at);
+		remove_but(view, at, kept);
 	}
-	if (itself && (kept == 0 || top->touched != kept))
-		remove_leaf(view, top);
 }
 
 struct layer_view *layer_view_new(void)
@@ -102,7 +108,7 @@ void layer_view_free(struct layer_view *view)
 {
 	if (!view)
 		return;
-	prune(view, view->root, 0, false);
+	prune(view, view->root, 0);
 	free(view->root);
 	free(view);
 }
@@ -123,8 +129,11 @@ static struct view_node *make_directory(void *arg, struct view_node *directory, 
 	struct view_node *node = view_child(view, directory, name, len);
 
 	if (!node)
-		return add_child(view, directory, name, len);
+		node = add_child(view, directory, name, len);
+	if (!node)
+		return NULL;
 	node->node.entry = node->node.content = NULL;
+	touch(view, node);
 	return node;
 }
 
@@ -151,19 +160,29 @@ static int find_place(struct layer_view *view, const char *path, bool make, stru
 	return !code && strcmp(name, "..") == 0 ? ERR_INVALID : code;
 }
 
+/* What lower layers have below a node, and with `itself` in its place. */
+static void hide_lower(struct layer_view *view, struct view_node *node, bool itself)
+{
+	if (node->emptied != view->layers)
+		prune(view, node, view->layers);
+	node->emptied = view->layers;
+	if (itself)
+		remove_but(view, node, view->layers);
+}
+
 static void hide(struct layer_view *view, struct view_node *directory, const char *name)
 {
 	struct view_node *node;
 
 	if (strcmp(name, OPAQUE) == 0) {
-		prune(view, directory, view->layers, false);
+		hide_lower(view, directory, false);
 		return;
 	}
 	if (strncmp(name, WHITEOUT_META, strlen(WHITEOUT_META)) == 0)
 		return;
 	node = view_child(view, directory, name + WHITEOUT_LEN, strlen(name + WHITEOUT_LEN));
 	if (node)
-		prune(view, node, view->layers, true);
+		hide_lower(view, node, true);
 }
 
 static void link_hard(struct layer_view *view, struct view_node *node, const struct layer_entry *entry)
@@ -181,7 +200,7 @@ static void link_hard(struct layer_view *view, struct view_node *node, const str
 static void put_entry(struct layer_view *view, struct view_node *node, const struct layer_entry *entry)
 {
 	if (entry->type != LAYER_DIRECTORY)
-		prune(view, node, 0, false);
+		prune(view, node, 0);
 	node->node.entry = node->node.content = entry;
 	node->node.layer = node->node.content_layer = view->layers - 1;
 	if (entry->type == LAYER_HARDLINK)

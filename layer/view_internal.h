@@ -10,7 +10,8 @@
 struct view_node {
 	struct layer_node node; /* first */
 	struct view_node *up, *children, *prev, *next;
-	unsigned touched; /* the newest layer, from 1 on, that has something here or below */
+	unsigned touched; /* the newest layer, from 1 on, that has something here or below … */
+	unsigned emptied; /* … and that hides what lower ones have below: done once, however often it is said */
 	unsigned depth;
 	UT_hash_handle hh;
 	/* The key: the parent and the name, one behind the other. */

@@ -123,6 +123,55 @@ static void view_empties_an_opaque_directory_wherever_that_is_said(void **state)
 	expect(bed, "d/ d/first:1 d/last:1 d/sub/ d/sub/first:1");
 }
 
+static void view_hides_a_directory_but_not_what_its_own_layer_puts_there(void **state)
+{
+	static const char *const orders[][2] = {{".wh.d", "d/new"}, {"d/new", ".wh.d"}};
+	struct bed *bed = *state;
+	struct buf *tar = next_layer(bed);
+
+	tars_directory(tar, "d");
+	tars_directory(tar, "d/sub");
+	tars_file(tar, "d/old", "");
+	/* The directory itself is hidden too: the layer says nothing of it, whichever comes first. */
+	for (int i = 0; i < 2; i++) {
+		bed->layers = 1;
+		tar = next_layer(bed);
+		buf_clear(tar);
+		tars_file(tar, orders[i][0], "");
+		tars_file(tar, orders[i][1], "");
+		expect(bed, "d/ d/new:1");
+	}
+	buf_clear(tar);
+	tars_file(tar, "d/sub/new", "");
+	tars_file(tar, "d/.wh..wh..opq", "");
+	expect(bed, "d/:0 d/sub/ d/sub/new:1");
+	buf_clear(tar);
+	tars_file(tar, "d/.wh..wh..opq", "");
+	tars_file(tar, ".wh.d", "");
+	expect(bed, "");
+}
+
+/* It would take hours if each time all were looked at. */
+static void view_hides_no_more_for_being_told_again(void **state)
+{
+	struct bed *bed = *state;
+	struct buf *tar = next_layer(bed);
+	char name[32];
+
+	tar->max = (size_t)1 << 30;
+	for (int i = 0; i < 200000; i++) {
+		snprintf(name, sizeof(name), "d/%06d", i);
+		tars_add(tar, &(struct tars_header){.name = name}, NULL);
+	}
+	for (int i = 0; i < 200000; i++)
+		tars_add(tar, &(struct tars_header){.name = i % 2 ? ".wh.d" : "d/.wh..wh..opq"}, NULL);
+	assert_int_equal(tar_read(tar->data, tar->len, &bed->tables[0], &bed->err), 0);
+	bed->view = layer_view_new();
+	assert_int_equal(layer_view_add(bed->view, &bed->tables[0], &bed->err), 0);
+	assert_int_equal(layer_view_find(bed->view, "d/199999", true, &(const struct layer_node *){NULL}, &bed->err),
+			 0);
+}
+
 static void view_replaces_a_directory_by_a_file_and_back(void **state)
 {
 	struct bed *bed = *state;
@@ -239,6 +288,8 @@ int main(void)
 		BED(view_lays_one_layer_on_another),
 		BED(view_hides_what_a_whiteout_names_and_only_from_below),
 		BED(view_empties_an_opaque_directory_wherever_that_is_said),
+		BED(view_hides_a_directory_but_not_what_its_own_layer_puts_there),
+		BED(view_hides_no_more_for_being_told_again),
 		BED(view_replaces_a_directory_by_a_file_and_back),
 		BED(view_gives_a_hard_link_what_its_target_has),
 		BED(view_leads_paths_through_symbolic_links_within_the_root),
