@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compares what larder tells of the files in an image with a folder into which another tool unpacked it: the list, with
-types, modes, owners, times, links, devices and extended attributes, and each file's bytes at a random place. Arguments:
-the admin API's socket, the image, the folder, and "layer" when that is one layer unpacked by tar, whiteouts and all."""
+types, modes, owners, times, links, devices and extended attributes, and each file's bytes: all of them, and those at a
+random place. Arguments: the admin API's socket, the image, the folder, and "layer" when that is one layer unpacked by
+tar, whiteouts and all."""
 import http.client
 import json
 import os
@@ -70,7 +71,7 @@ def walk(root):
 
 
 class Reader(threading.Thread):
-    """Reads each file that it is given at a random place."""
+    """Reads each file that it is given at a random place, and then the whole."""
     def __init__(self, paths):
         super().__init__()
         self.paths, self.wrong, self.bytes = paths, [], 0
@@ -81,16 +82,18 @@ class Reader(threading.Thread):
             with open(ROOT.encode() + path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 start = dice.randrange(size) if size else 0
-                headers = {"Range": f"bytes={start}-{start + READ_MAX - 1}"} if size else None
                 try:
-                    data = admin.ask("file", path, headers=headers)
+                    part = size and admin.ask("file", path, headers={"Range": f"bytes={start}-{start + READ_MAX - 1}"})
+                    whole = admin.ask("file", path)
                 except OSError as error:
                     self.wrong.append(f"{path!r}: {error}")
                     admin.close()
                     continue
-                if data != os.pread(file.fileno(), READ_MAX, start):
+                if size and part != os.pread(file.fileno(), READ_MAX, start):
                     self.wrong.append(f"{path!r}: other bytes at {start}")
-                self.bytes += len(data)
+                if whole != file.read():
+                    self.wrong.append(f"{path!r}: other bytes")
+                self.bytes += len(whole)
 
 
 def main():
@@ -114,7 +117,8 @@ def main():
         print(line, file=sys.stderr)
     if wrong or not plain:
         sys.exit(f"{len(wrong)} things differ, of {len(files)}")
-    print(f"{len(files)} entries are the same; {len(plain)} files, {sum(reader.bytes for reader in readers)} bytes of them")
+    compared = sum(reader.bytes for reader in readers)
+    print(f"{len(files)} entries are the same; {len(plain)} files, {compared} bytes, whole and from a random place")
 
 
 main()

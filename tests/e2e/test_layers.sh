@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # What larder tells of layers, through its indexes, is what tar unpacks of each, and what umoci unpacks of them all: the
-# list, and each file's bytes at a random place. Without arguments it takes the small image, and layers by every
+# list, and each file's bytes, whole and from a random place. Without arguments it takes the small image, and layers by every
 # compressor that Debian has. Otherwise the tag $2 of the layout $1, which tests/e2e/large-image makes a real image of.
 # shellcheck source=tests/e2e/lib.sh
 [ $# = 0 ] || export E2E_WATCHED=yes
