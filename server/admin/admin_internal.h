@@ -72,6 +72,7 @@ struct admin_visit {
 	size_t body_len;
 	bool body_too_large;
 	char *range;        /* the Range header, or NULL */
+	char *if_range;     /* likewise */
 	char *content_type; /* likewise */
 	char client[HTTP_CLIENT_TEXT_MAX];
 	char id[HTTP_ID_MAX]; /* the request's */

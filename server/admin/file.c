@@ -10,9 +10,16 @@
 #include <string.h>
 
 #define PIECE_BYTES ((size_t)128 << 10)
+#define ETAG_MAX    (DIGEST_TEXT_MAX + 32)
 
-static void send(struct admin_visit *visit, struct files_reader *reader, const struct layer_entry *entry, int status,
-		 const struct range *range)
+/* What is sent of which file. */
+struct sending {
+	struct files_reader *reader;
+	const struct layer_entry *entry;
+	char etag[ETAG_MAX];
+};
+
+static void send(struct admin_visit *visit, const struct sending *sending, int status, const struct range *range)
 {
 	_cleanup_free_ char *piece = mem_alloc(PIECE_BYTES);
 	char content_range[80];
@@ -21,6 +28,7 @@ static void send(struct admin_visit *visit, struct files_reader *reader, const s
 		{"Cache-Control", "no-store"},
 		{"X-Content-Type-Options", "nosniff"},
 		{"Accept-Ranges", "bytes"},
+		{"ETag", sending->etag},
 		{"Content-Range", content_range},
 	};
 	size_t count = sizeof(headers) / sizeof(headers[0]) - (status == 206 ? 0 : 1), len;
@@ -30,12 +38,12 @@ static void send(struct admin_visit *visit, struct files_reader *reader, const s
 	int code = 0;
 
 	snprintf(content_range, sizeof(content_range), "bytes %" PRIu64 "-%" PRIu64 "/%" PRIu64, range->start,
-		 range->start + range->len - 1, entry->size);
+		 range->start + range->len - 1, sending->entry->size);
 	/* The first piece is read before anything is said: what goes wrong is then told, later it can only be shown. */
 	do {
 		len = range->len - done < PIECE_BYTES ? (size_t)(range->len - done) : PIECE_BYTES;
 		if (visit->method != HTTP_HEAD)
-			code = files_read(reader, entry, range->start + done, piece, len, &err);
+			code = files_read(sending->reader, sending->entry, range->start + done, piece, len, &err);
 		if (code && !begun) {
 			admin_reply_unfit(visit, &err);
 			return;
@@ -51,26 +59,38 @@ static void send(struct admin_visit *visit, struct files_reader *reader, const s
 	} while (!code && done < range->len && visit->method != HTTP_HEAD);
 }
 
-static void send_ranges(struct admin_visit *visit, struct files_reader *reader, const struct layer_entry *entry)
+static void send_ranges(struct admin_visit *visit, const struct sending *sending)
 {
 	_cleanup_free_ struct range_set *set = mem_alloc(sizeof(*set));
-	const struct range whole = {0, entry->size};
+	uint64_t size = sending->entry->size;
+	const struct range whole = {0, size};
 	char content_range[48];
 	struct http_header header = {"Content-Range", content_range};
+	/* Ranges are of the file that was read before, or there are none (RFC 9110, section 13.1.5). */
+	bool is_other = visit->if_range && strcmp(visit->if_range, sending->etag) != 0;
 
-	switch (range_parse(visit->method == HTTP_HEAD ? NULL : visit->range, entry->size, set)) {
+	switch (range_parse(visit->method == HTTP_HEAD || is_other ? NULL : visit->range, size, set)) {
 	case RANGE_UNSATISFIABLE:
-		snprintf(content_range, sizeof(content_range), "bytes */%" PRIu64, entry->size);
+		snprintf(content_range, sizeof(content_range), "bytes */%" PRIu64, size);
 		admin_reply_error_with(visit, 416, "invalid", "the file has no bytes there", &header);
 		break;
 	case RANGE_PART:
-		send(visit, reader, entry, 206, &set->ranges[0]);
+		send(visit, sending, 206, &set->ranges[0]);
 		break;
 	case RANGE_PARTS: /* a server may ignore Range: several are for those who fetch, not for those who look */
 	case RANGE_WHOLE:
-		send(visit, reader, entry, 200, &whole);
+		send(visit, sending, 200, &whole);
 		break;
 	}
+}
+
+/* A file's bytes lie where they do in a layer for ever. */
+static void set_etag(struct sending *sending, const struct files_layer *layer)
+{
+	char digest[DIGEST_TEXT_MAX];
+
+	snprintf(sending->etag, sizeof(sending->etag), "\"%s-%" PRIu64 "\"", digest_format(&layer->digest, digest),
+		 sending->entry->offset);
 }
 
 void admin_file(struct admin_visit *visit)
@@ -78,6 +98,7 @@ void admin_file(struct admin_visit *visit)
 	_cleanup_(files_close_imagep) struct files_image *image = NULL;
 	_cleanup_(files_close_readerp) struct files_reader *reader = NULL;
 	const struct layer_node *node;
+	struct sending sending;
 	char path[LAYER_PATH_MAX + 1];
 	struct err err = {0};
 	int code;
@@ -90,8 +111,11 @@ void admin_file(struct admin_visit *visit)
 		code = err_set(&err, ERR_INVALID, "it is no file, but a %s", files_type_name(node));
 	if (!code)
 		code = files_open_reader(image, node->content_layer, &reader, &err);
-	if (code)
+	if (code) {
 		admin_reply_unfit(visit, &err);
-	else
-		send_ranges(visit, reader, node->content);
+		return;
+	}
+	sending = (struct sending){.reader = reader, .entry = node->content};
+	set_etag(&sending, &image->layers[node->content_layer]);
+	send_ranges(visit, &sending);
 }

@@ -120,6 +120,7 @@ struct admin_visit *visit_new(struct admin *admin, struct http_request *request)
 	visit->method = request->method;
 	visit->query = mem_strdup(request->query);
 	visit->range = copy_header(request, "Range");
+	visit->if_range = copy_header(request, "If-Range");
 	visit->content_type = copy_header(request, "Content-Type");
 	snprintf(visit->client, sizeof(visit->client), "%s", request->client);
 	memcpy(visit->id, request->id, sizeof(visit->id));
@@ -155,6 +156,7 @@ static void visit_free(struct admin_visit *visit)
 	free(visit->query);
 	free(visit->body);
 	free(visit->range);
+	free(visit->if_range);
 	free(visit->content_type);
 	free(visit);
 }
