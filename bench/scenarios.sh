@@ -301,7 +301,8 @@ is_indexed() {
   [ "$(metric 'larder_layers_indexed_total{outcome="made"}')" = 1 ]
 }
 
-# fill-index: pulls with and without, in turns. CPU is counted until the index is there.
+# fill-index: pulls with and without, in turns, and who is first changes from round to round: what one leaves to be written
+# to the disk must not fall to the other. CPU is counted until the index is there.
 fill_index_begin() {
   need_layer
 }
@@ -310,6 +311,7 @@ fill_once() {
   local case=$1 cpu
   INDEX_LAYERS=$2
   start_larder_cold
+  sync
   cpu=$(cpu_ns larder)
   measure "$case" "larder-$2" larder "$BASE$(layer_path)"
   [ "$2" = on_need ] || wait_for 60 "the index" is_indexed
@@ -317,13 +319,18 @@ fill_once() {
   INDEX_LAYERS=
 }
 
+fill_both() {
+  local modes=(on_need while_filling)
+  [ $((ROUND % 2)) = 1 ] || modes=(while_filling on_need)
+  fill_once "$1" "${modes[0]}"
+  fill_once "$1" "${modes[1]}"
+}
+
 fill_index_round() {
   start_upstream "${SHAPED[@]}" --blob 1:4K --layer "bench/layer:v1:$BENCH_LAYER"
-  fill_once 400Mbit on_need
-  fill_once 400Mbit while_filling
+  fill_both 400Mbit
   start_upstream --blob 1:4K --layer "bench/layer:v1:$BENCH_LAYER"
-  fill_once unshaped on_need
-  fill_once unshaped while_filling
+  fill_both unshaped
 }
 
 # part-reads: the layer is indexed, and lost; 100 places in its files are read, twice; then the whole is pulled.

@@ -98,8 +98,8 @@ static int make(const struct files_image *image, struct contents *contents, stru
 	contents->view = layer_view_new();
 	for (size_t i = 0; i < image->layer_count && !code; i++) {
 		contents->layers[i] = image->layers[i].digest;
-		code = files_get_index(image->files, image->upstream, image->repository, &contents->layers[i],
-				       FILES_FETCH, &contents->indexes[i], err);
+		code = files_get_index(image->files, image->upstream, image->repository, &contents->layers[i], NULL,
+				       &contents->indexes[i], err);
 		if (code)
 			break;
 		contents->layer_count++;

@@ -8,12 +8,15 @@
 
 #include <pthread.h>
 
+struct aside;
 struct filling;
 struct sleeper;
 
 /* A layer that is being indexed: whoever else wants that waits. */
 struct building {
 	struct digest digest;
+	struct aside *aside; /* NULL: it is indexed as fast as can be … */
+	bool wanted;         /* … as it is when somebody waits for it; under files->lock, like `next` */
 	struct building *next;
 };
 
@@ -80,11 +83,11 @@ void files_close_blob(struct files_blob *blob);
 int files_fetch_manifest(struct files *files, const struct files_place *place, const char *reference, char **data,
 			 size_t *len, struct digest *digest, char media_type[PULL_MEDIA_TYPE_MAX + 1], struct err *err);
 
-/* The index of a layer: what is kept, or made now. `opening` as for its bytes. ERR_INVALID: it is no layer, or a
- * damaged one; the text begins with its digest. */
+/* The index of a layer: what is kept, or made now. With `aside` of what is held or in flight alone, and beside all else
+ * that larder does, until somebody waits for it. ERR_INVALID: it is no layer, or a damaged one; the text begins with
+ * its digest. */
 int files_get_index(struct files *files, struct pull_upstream *upstream, const char *repository,
-		    const struct digest *digest, enum files_opening opening, struct layer_index **index,
-		    struct err *err);
+		    const struct digest *digest, struct aside *aside, struct layer_index **index, struct err *err);
 /* Whether one is kept. */
 bool files_has_index(struct files *files, const struct digest *digest);
 

@@ -1,20 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Layers are indexed as they stream in, by one thread that reads along as one more reader of the flight. It runs at the
- * lowest priority, takes one blob after another, and leaves out what comes too thick: that is indexed when somebody
+ * Layers are indexed as they stream in, by one thread that reads along as one more reader of the flight, and has the
+ * work done aside. It takes one blob after another, and leaves out what comes too thick: that is indexed when somebody
  * looks into it. What is no layer shows within its first bytes.
  */
+#include "server/files/aside.h"
 #include "server/files/files_internal.h"
 
 #include "base/buf.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #define WAITING_MAX 256 /* blobs that wait for their turn */
-#define NICE        19
 
 struct wish {
 	struct wish *next;
@@ -25,6 +23,7 @@ struct wish {
 
 struct filling {
 	struct files *files;
+	struct aside *aside;
 	pthread_t thread;
 
 	pthread_mutex_t lock; /* guards what follows; taken behind pull's */
@@ -80,11 +79,9 @@ static void *run(void *arg)
 	struct wish *wish;
 	struct err err;
 
-	/* Of this thread alone, on Linux. */
-	setpriority(PRIO_PROCESS, (id_t)gettid(), NICE);
 	while ((wish = next_wish(filling))) {
 		/* What went wrong is told to whoever looks into the layer. */
-		if (files_get_index(filling->files, wish->upstream, wish->repository, &wish->digest, FILES_PRESENT,
+		if (files_get_index(filling->files, wish->upstream, wish->repository, &wish->digest, filling->aside,
 				    &index, &err) == 0)
 			layer_index_free(index);
 		free(wish);
@@ -97,6 +94,7 @@ struct filling *filling_start(struct files *files)
 	struct filling *filling = mem_alloc(sizeof(*filling));
 
 	filling->files = files;
+	filling->aside = aside_start();
 	filling->end = &filling->first;
 	pthread_mutex_init(&filling->lock, NULL);
 	pthread_cond_init(&filling->wake, NULL);
@@ -118,6 +116,7 @@ void filling_stop(struct filling *filling)
 	pthread_cond_signal(&filling->wake);
 	pthread_mutex_unlock(&filling->lock);
 	pthread_join(filling->thread, NULL);
+	aside_stop(filling->aside);
 	while ((wish = filling->first)) {
 		filling->first = wish->next;
 		free(wish);

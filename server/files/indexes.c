@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Indexes of layers: kept beside the blob, made when they are missing, by one thread for all who want them. */
+#include "server/files/aside.h"
 #include "server/files/files_internal.h"
 
 #include "base/buf.h"
@@ -15,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE_BYTES ((size_t)1 << 20)
+#define PIECE_BYTES ((size_t)256 << 10)
 
 static void builder_freep(struct layer_builder **builder)
 {
@@ -63,7 +64,32 @@ static void keep(struct files *files, const struct digest *digest, const struct 
 	count_add(&files->counts.index_bytes, data.len);
 }
 
-static int feed_blob(const struct files_blob *blob, struct layer_builder *builder, bool *is_failure, struct err *err)
+/* Waits until larder has processors to spare, or somebody waits for the index: then, false, there is no leisure. */
+static bool wait_for_leisure(struct files *files, const struct building *building)
+{
+	struct timespec until;
+	bool wanted;
+
+	pthread_mutex_lock(&files->lock);
+	while (!building->wanted && aside_must_wait(building->aside)) {
+		until = clock_after_ms(ASIDE_LOOK_MS);
+		pthread_cond_clockwait(&files->built, &files->lock, CLOCK_MONOTONIC, &until);
+	}
+	wanted = building->wanted;
+	pthread_mutex_unlock(&files->lock);
+	return !wanted;
+}
+
+static int feed(struct files *files, const struct building *building, struct layer_builder *builder, const void *data,
+		size_t len, struct err *err)
+{
+	if (building->aside && wait_for_leisure(files, building))
+		return aside_feed(building->aside, builder, data, len, err);
+	return layer_builder_feed(builder, data, len, err);
+}
+
+static int feed_blob(struct files *files, const struct building *building, const struct files_blob *blob,
+		     struct layer_builder *builder, bool *is_failure, struct err *err)
 {
 	_cleanup_free_ uint8_t *piece = mem_alloc(PIECE_BYTES);
 	uint64_t offset = 0;
@@ -71,27 +97,30 @@ static int feed_blob(const struct files_blob *blob, struct layer_builder *builde
 
 	while (offset < blob->size && !code) {
 		uint64_t rest = blob->size - offset;
-		ssize_t got =
-			files_read_blob(blob, offset, piece, rest < PIECE_BYTES ? (size_t)rest : PIECE_BYTES, err);
+		ssize_t got;
 
+		if (pull_is_closing(files->pull))
+			return err_set(err, ERR_CANCELLED, "larder is shutting down");
+		got = files_read_blob(blob, offset, piece, rest < PIECE_BYTES ? (size_t)rest : PIECE_BYTES, err);
 		if (got < 0)
 			return (int)got;
 		offset += (uint64_t)got;
-		code = layer_builder_feed(builder, piece, (size_t)got, err);
+		code = feed(files, building, builder, piece, (size_t)got, err);
 		*is_failure = code != 0;
 	}
 	return code;
 }
 
 /* Makes an index of the blob's bytes. Those of a flight are verified once the last of them has come. */
-static int build(struct files *files, const struct files_blob *blob, const struct digest *digest,
+static int build(struct files *files, const struct building *building, const struct files_blob *blob,
 		 struct layer_index **index, struct err *err)
 {
+	const struct digest *digest = &building->digest;
 	_cleanup_(builder_freep) struct layer_builder *builder = layer_builder_new(files->interval);
 	uint64_t began = clock_ms();
 	char text[DIGEST_TEXT_MAX];
 	bool is_failure = false;
-	int code = feed_blob(blob, builder, &is_failure, err);
+	int code = feed_blob(files, building, blob, builder, &is_failure, err);
 
 	if (!code) {
 		code = layer_builder_finish(builder, index, err);
@@ -115,7 +144,7 @@ static int build(struct files *files, const struct files_blob *blob, const struc
 	return code;
 }
 
-/* Waits until nobody else builds it. */
+/* Waits until nobody else builds it. What was begun at leisure has none from now on. */
 static void claim(struct files *files, struct building *building)
 {
 	struct building *at;
@@ -126,6 +155,10 @@ static void claim(struct files *files, struct building *building)
 			;
 		if (!at)
 			break;
+		if (!building->aside && !at->wanted) {
+			at->wanted = true;
+			pthread_cond_broadcast(&files->built);
+		}
 		pthread_cond_wait(&files->built, &files->lock);
 	}
 	building->next = files->building;
@@ -154,10 +187,9 @@ static int name_layer(const struct digest *digest, int code, const char *why, st
 }
 
 int files_get_index(struct files *files, struct pull_upstream *upstream, const char *repository,
-		    const struct digest *digest, enum files_opening opening, struct layer_index **index,
-		    struct err *err)
+		    const struct digest *digest, struct aside *aside, struct layer_index **index, struct err *err)
 {
-	struct building building = {.digest = *digest};
+	struct building building = {.digest = *digest, .aside = aside};
 	struct files_blob blob = {.fd = -1};
 	struct err why = {0};
 	int code;
@@ -169,9 +201,10 @@ int files_get_index(struct files *files, struct pull_upstream *upstream, const c
 		/* Somebody may just have made it. */
 		code = load(files, digest, index, &why);
 		if (code == ERR_NOT_FOUND)
-			code = files_open_blob(files, upstream, repository, digest, opening, &blob, &why);
+			code = files_open_blob(files, upstream, repository, digest, aside ? FILES_PRESENT : FILES_FETCH,
+					       &blob, &why);
 		if (!code && !*index)
-			code = build(files, &blob, digest, index, &why);
+			code = build(files, &building, &blob, index, &why);
 		files_close_blob(&blob);
 		release(files, &building);
 	}

@@ -86,6 +86,16 @@ void pull_close(struct pull *pull)
 	pthread_mutex_unlock(&pull->lock);
 }
 
+bool pull_is_closing(struct pull *pull)
+{
+	bool closing;
+
+	pthread_mutex_lock(&pull->lock);
+	closing = pull->closing;
+	pthread_mutex_unlock(&pull->lock);
+	return closing;
+}
+
 void pull_free(struct pull *pull)
 {
 	if (!pull)

@@ -74,6 +74,8 @@ struct pull_options {
 
 struct pull *pull_new(const struct pull_options *options);
 void pull_close(struct pull *pull);
+/* Whether pull_close() was called: for long work that waits for none of it. */
+bool pull_is_closing(struct pull *pull);
 void pull_free(struct pull *pull);
 
 /*
