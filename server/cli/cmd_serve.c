@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/trim.h"
 #include "server/access/access.h"
+#include "server/access/crowd.h"
 #include "server/admin/admin.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
@@ -40,6 +41,7 @@ struct serving {
 	struct config *config;
 	struct larder larder;
 	struct access *access; /* NULL: whoever reaches the port may pull */
+	struct crowd *crowd;
 	struct http_server *http;
 	struct http_server *admin_http; /* NULL: none is wanted, or the default address was taken */
 };
@@ -71,12 +73,18 @@ static unsigned connections_max(unsigned wanted)
 	return limit.rlim_cur < wanted ? (unsigned)limit.rlim_cur : wanted;
 }
 
+/* So many, or half of all. */
+static unsigned each_of(unsigned each, unsigned all)
+{
+	return each ? each : all / 2 + all % 2;
+}
+
 /* What clients may take, of connections and of time. */
 static void bound_clients(const struct config *config, unsigned connections, unsigned each,
 			  struct http_options *options)
 {
 	options->connections_max = connections;
-	options->client_connections_max = each ? each : connections / 2 + connections % 2;
+	options->client_connections_max = each_of(each, connections);
 	options->request_timeout_ms = config->clients.request_timeout_ms;
 	options->client_min_rate = config->clients.min_rate;
 	options->client_patience_ms = config->clients.patience_ms;
@@ -114,6 +122,8 @@ static int start_http(struct serving *serving, struct err *err)
 
 	bound_clients(serving->config, connections_max(serving->config->clients.max_connections),
 		      serving->config->clients.max_connections_each, &options);
+	serving->crowd = crowd_new(each_of(serving->config->clients.max_requests_each, options.connections_max));
+	serving->larder.api.crowd = serving->crowd;
 	serving->larder.api.access = serving->access;
 	options.tls_cert = tls.cert;
 	options.tls_key = tls.key;
@@ -230,6 +240,7 @@ static void stop(struct serving *serving)
 		http_stop(serving->admin_http, ADMIN_GRACE_MS, admin_close, larder->admin);
 	larder_close(larder);
 	access_free(serving->access);
+	crowd_free(serving->crowd);
 	config_free(serving->config);
 }
 

@@ -119,6 +119,7 @@ struct config {
 	struct {
 		unsigned max_connections;
 		unsigned max_connections_each; /* 0: half of them */
+		unsigned max_requests_each;    /* likewise */
 		uint64_t request_timeout_ms;
 		uint64_t min_rate; /* bytes a second */
 		uint64_t patience_ms;

@@ -92,6 +92,10 @@ static const struct config_key clients_keys[] = {
 	 .help = "How many connections of clients are open at once; fewer where the system allows few open files."},
 	{"max_connections_each", CONFIG_UINT, AT(clients.max_connections_each), .max = 65536, .standard = "0",
 	 .help = "How many of them one client (an IPv4 address, or an IPv6 /64) may have; 0 is half of all."},
+	{"max_requests_each", CONFIG_UINT, AT(clients.max_requests_each), .max = 65536, .standard = "0",
+	 .help = "How many requests of one user, who logged in, are under way at once, from all addresses together; 0 "
+		 "is "
+		 "half of max_connections."},
 	{"request_timeout", CONFIG_DURATION, AT(clients.request_timeout_ms), .min = SECOND, .max = HOUR,
 	 .standard = "1m", .help = "How long a connection may go without a whole request, idle or slow."},
 	{"min_rate", CONFIG_SIZE, AT(clients.min_rate), .standard = "1KiB",

@@ -43,6 +43,7 @@ static struct visit *visit_begin(const struct registry_api *api, struct http_req
 	visit->pull = api->pull;
 	visit->access = api->access;
 	visit->guesses = api->guesses;
+	visit->crowd = api->crowd;
 	visit->hot = api->hot;
 	visit->request = request;
 	visit->head = request->method == HTTP_HEAD;
@@ -65,6 +66,25 @@ static bool reference_valid(struct visit *visit)
 		return true;
 	reply_oci_error(visit, 400, tag ? "MANIFEST_INVALID" : "DIGEST_INVALID",
 			tag ? "the tag is malformed" : "the digest is malformed", reference);
+	return false;
+}
+
+/* One user's requests are bounded, wherever they come from. False: it was refused. Who is nobody is bounded by address
+ * alone. */
+static bool count_user(struct visit *visit)
+{
+	bool has_login = visit->login && client_login_basic(visit->login);
+	const char *user = visit->user[0] ? visit->user : has_login ? client_login_key(visit->login) : NULL;
+
+	if (!user || visit->counted)
+		return true;
+	if (crowd_enter(visit->crowd, user)) {
+		visit->counted = user;
+		return true;
+	}
+	reply_header(visit, "Retry-After", "1");
+	reply_oci_error(visit, 429, "TOOMANYREQUESTS", "this user has as many requests under way as one may have",
+			NULL);
 	return false;
 }
 
@@ -117,7 +137,7 @@ static void handle(void *arg, struct http_request *request)
 		return;
 	else if (request->method != HTTP_GET && request->method != HTTP_HEAD)
 		refuse_method(visit);
-	else if (visit->permitted || admit_login(visit))
+	else if ((visit->permitted || admit_login(visit)) && count_user(visit))
 		answer(visit);
 }
 
@@ -206,6 +226,8 @@ static void ended_visit(const struct registry_api *api, struct visit *visit, boo
 		pull_permit_forget(visit->route.upstream, visit->route.repository, visit->login);
 	if (visit->is_guessing)
 		guesses_end(visit->guesses, &visit->guess, GUESS_OPEN);
+	if (visit->counted)
+		crowd_leave(visit->crowd, visit->counted);
 	if (visit->access)
 		access_forget(visit->access, &visit->request->waiter);
 	log_request(visit->request, &told);

@@ -9,6 +9,7 @@
 #include "server/http/http.h"
 
 struct access;
+struct crowd;
 struct guesses;
 struct hot;
 struct pull;
@@ -20,6 +21,7 @@ struct registry_api {
 	struct traffic *traffic; /* counts what is answered */
 	struct access *access;   /* who may pull; NULL: whoever reaches the port */
 	struct guesses *guesses; /* who shows registries wrong passwords (`auth: client`) */
+	struct crowd *crowd;     /* what each user has under way */
 	bool tls;                /* it is reached by HTTPS */
 };
 

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "server/access/access.h"
+#include "server/access/crowd.h"
 #include "server/access/guesses.h"
 #include "server/http/http.h"
 #include "server/pull/pull.h"
@@ -32,6 +33,8 @@ struct visit {
 	struct guesses *guesses; /* who showed wrong ones … */
 	struct guess guess;      /* … and whether these are, … */
 	bool is_guessing;        /* … which is being found out */
+	struct crowd *crowd;
+	const char *counted; /* the user that it counts as, in the crowd; NULL: none, or not yet */
 	/* What it waits for or sends from, by route.kind. */
 	struct pull_blob *blob;
 	struct pull_manifest *manifest;

@@ -2,6 +2,7 @@
 /* Who may pull what from larder itself: users, rules, tokens, and guessers. */
 #include "tests/wire/expect.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 
@@ -191,6 +192,52 @@ WIRE_TEST(who_guesses_passwords_is_slowed_down_and_who_knows_one_is_not)
 	expect_status(&guarded, AS_ALICE, "/v2/team/app/manifests/1", 200);
 }
 
+/* An answer that is not read to its end, as whoever shows this. */
+static struct client *hold_answer(const struct larder *larder, const char *headers, const char *target)
+{
+	struct client_request request = {.port = larder_port(larder), .headers = headers, .target = target};
+	struct client *client = client_connect(NULL, request.port, 0);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(client_send(client, &request) && client_read_head(client, &reply));
+	assert_int_equal(reply.status, 200);
+	return client;
+}
+
+static int status_from(const struct larder *larder, const char *from, const char *headers, const char *target)
+{
+	struct client_request request = {
+		.port = larder_port(larder), .from = from, .headers = headers, .target = target};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	client_fetch(&request, &reply);
+	if (reply.status == 429)
+		expect_error(&reply, 429, "TOOMANYREQUESTS");
+	return reply.status;
+}
+
+WIRE_TEST(one_users_requests_are_bounded_wherever_they_come_from)
+{
+	struct guarded guarded = guarded_new(wire, EVERYBODY "clients: {max_requests_each: 2}\n");
+	const struct scripted_image_options options = {.layer_size = 64 << 20, .layers = 1, .seed = 9};
+	uint64_t end_ms = clock_ms() + WIRE_WAIT_MS;
+	struct scripted_image large;
+	_cleanup_free_ char *layer = NULL;
+	struct client *held[2];
+
+	scripted_add_image(guarded.upstream, "large/app", "1", &options, &large);
+	layer = mem_printf("/v2/large/app/blobs/%s", large.layer[0]);
+	for (int i = 0; i < 2; i++)
+		held[i] = hold_answer(guarded.larder, AS_BOB, layer);
+	assert_int_equal(status_from(guarded.larder, NULL, AS_BOB, "/v2/"), 429);
+	assert_int_equal(status_from(guarded.larder, "127.0.0.2", AS_BOB, "/v2/team/app/manifests/1"), 429);
+	assert_int_equal(status_from(guarded.larder, NULL, AS_ALICE, "/v2/team/app/manifests/1"), 200);
+	client_close(held[0]);
+	while (status_from(guarded.larder, NULL, AS_BOB, "/v2/") != 200)
+		assert_true(clock_ms() < end_ms);
+	client_close(held[1]);
+}
+
 WIRE_TEST(a_file_that_is_no_user_file_is_refused_at_start)
 {
 	struct guarded guarded = guarded_new(wire, UPSTREAM);
@@ -216,6 +263,7 @@ int main(void)
 		WIRE_CASE(rules_say_who_pulls_what_and_the_catalog_shows_no_more),
 		WIRE_CASE(where_some_stay_anonymous_clients_get_tokens),
 		WIRE_CASE(who_guesses_passwords_is_slowed_down_and_who_knows_one_is_not),
+		WIRE_CASE(one_users_requests_are_bounded_wherever_they_come_from),
 		WIRE_CASE(a_file_that_is_no_user_file_is_refused_at_start),
 	};
 

@@ -351,6 +351,26 @@ AUTH_TEST(who_was_right_before_is_not_slowed_down_by_a_neighbour)
 	pull(&shared, AS_ALICE, "team/app", &shared.team);
 }
 
+WIRE_TEST(one_logins_requests_are_bounded_wherever_they_come_from)
+{
+	struct shared shared = shared_new(wire, SCRIPTED_AUTH_BASIC, "clients: {max_requests_each: 1}\n" CONFIG "}\n");
+	const struct scripted_image_options options = {.layer_size = 64 << 20, .layers = 1, .seed = 9};
+	struct client *held = client_connect(NULL, larder_port(shared.larder), 0);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct client_request request = {.headers = AS_ALICE};
+	_cleanup_free_ char *layer = NULL;
+	struct scripted_image large;
+
+	scripted_add_image(shared.upstream, "team/large", "1", &options, &large);
+	request.target = layer = mem_printf("/v2/team/large/blobs/%s", large.layer[0]);
+	assert_true(client_send(held, &request) && client_read_head(held, &reply));
+	assert_int_equal(reply.status, 200);
+	expect_from(&shared, GUESSER, AS_ALICE, "/v2/team/app/manifests/1", 429);
+	expect_from(&shared, NULL, AS_BOB, "/v2/bob/app/manifests/1", 200);
+	expect_from(&shared, NULL, NULL, "/v2/public/app/manifests/1", 200);
+	client_close(held);
+}
+
 /* The catalog asks no registry: it would be a place to guess at what others logged in with, as fast as one likes. */
 AUTH_TEST(the_catalog_does_not_tell_who_is_right)
 {
@@ -445,6 +465,7 @@ int main(void)
 		AUTH_CASES(who_guesses_is_slowed_down_and_not_told_who_is_right),
 		AUTH_CASES(who_was_right_before_is_not_slowed_down_by_a_neighbour),
 		AUTH_CASES(the_catalog_does_not_tell_who_is_right),
+		WIRE_CASE(one_logins_requests_are_bounded_wherever_they_come_from),
 		WIRE_CASE(a_strange_token_service_sees_nobodys_credentials),
 		WIRE_CASE(what_no_client_waits_for_needs_credentials_of_larders_own),
 		WIRE_CASE(offline_nobody_can_be_let_in),
