@@ -39,6 +39,7 @@ static const char usage[] =
 	"  -j N          threads (1)\n"
 	"  -n N          requests of each connection (1, unless -t is given)\n"
 	"  -t SECONDS    go on for so long instead\n"
+	"  -r RATE       requests a second over each connection, instead of as fast as they are answered\n"
 	"  -T SECONDS    give up after so long: what is missing then is an error (300)\n"
 	"  -X METHOD     GET or HEAD (GET)\n"
 	"  -H HEADER     sent with each request; repeatable\n"
@@ -48,6 +49,7 @@ static const char usage[] =
 struct options {
 	struct sockaddr_in address;
 	unsigned connections, threads, seconds, limit;
+	unsigned rate; /* 0: as fast as it goes */
 	uint64_t requests;
 	bool head, verbose;
 	char **texts; /* whole requests, one a path */
@@ -60,13 +62,14 @@ struct samples {
 	size_t count, cap;
 };
 
-enum phase { CONNECTING, HEADERS, BODY, FINISHED };
+enum phase { CONNECTING, HEADERS, BODY, RESTING, FINISHED };
 
 struct connection {
 	struct worker *worker;
 	int fd;
 	enum phase phase;
 	uint64_t began_us; /* of this request */
+	uint64_t due_us;   /* by the rate: when it is, or was, its turn */
 	uint64_t left;     /* of this answer's body */
 	uint64_t done;     /* requests */
 	size_t next_text;
@@ -176,6 +179,15 @@ static void connection_next(struct connection *connection)
 		return;
 	}
 	connection->began_us = clock_us();
+	if (connection->worker->options->rate > 0) {
+		connection->due_us += 1000000 / connection->worker->options->rate;
+		if (connection->began_us < connection->due_us) {
+			connection->phase = RESTING;
+			return;
+		}
+		/* That the one before took so long is what this one's sender felt, too. */
+		connection->began_us = connection->due_us;
+	}
 	connection_ask(connection);
 }
 
@@ -290,7 +302,7 @@ static void connection_open(struct connection *connection)
 	int one = 1;
 
 	connection->phase = CONNECTING;
-	connection->began_us = clock_us();
+	connection->began_us = connection->due_us = clock_us();
 	connection->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (connection->fd < 0)
 		die("cannot make a socket: raise the limit of open files (ulimit -n)");
@@ -316,6 +328,24 @@ static void worker_give_up(struct worker *worker)
 	}
 }
 
+/* Asks where it is time to, and says when it will be next. */
+static uint64_t worker_ask_due(struct worker *worker, uint64_t now)
+{
+	uint64_t next = worker->deadline_us;
+
+	for (unsigned i = 0; worker->options->rate > 0 && i < worker->connection_count; i++) {
+		struct connection *connection = worker->connections[i];
+
+		if (connection->phase == RESTING && connection->due_us <= now) {
+			connection->began_us = now;
+			connection_ask(connection);
+		} else if (connection->phase == RESTING && connection->due_us < next) {
+			next = connection->due_us;
+		}
+	}
+	return next;
+}
+
 static void *worker_main(void *arg)
 {
 	struct worker *worker = arg;
@@ -324,19 +354,21 @@ static void *worker_main(void *arg)
 	for (unsigned i = 0; i < worker->connection_count; i++)
 		connection_open(worker->connections[i]);
 	while (worker->finished < worker->connection_count) {
-		uint64_t now = clock_us();
+		uint64_t now = clock_us(), next = worker_ask_due(worker, now);
 		int count;
 
 		if (now >= worker->deadline_us) {
 			worker->stopping = worker->options->seconds > 0;
 			break;
 		}
-		count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, (int)((worker->deadline_us - now) / 1000) + 1);
+		count = epoll_wait(worker->epoll_fd, events, EVENTS_MAX, (int)((next - now) / 1000) + 1);
 		for (int i = 0; i < count; i++) {
 			struct connection *connection = events[i].data.ptr;
 
 			if (connection->phase == CONNECTING)
 				connection_connected(connection);
+			else if (connection->phase == RESTING)
+				connection_fail(connection, "the connection was cut between requests", 0);
 			else if (connection->phase != FINISHED)
 				connection_read(connection);
 		}
@@ -490,7 +522,7 @@ static void parse(int argc, char **argv, struct options *options)
 
 	*options = (struct options){.connections = 1, .threads = 1, .limit = 300};
 	buf_append_text(&headers, "");
-	while ((option = getopt(argc, argv, "c:j:n:t:T:X:H:u:v")) != -1) {
+	while ((option = getopt(argc, argv, "c:j:n:t:r:T:X:H:u:v")) != -1) {
 		switch (option) {
 		case 'c':
 			options->connections = number(optarg, CONNECTIONS_MAX);
@@ -503,6 +535,9 @@ static void parse(int argc, char **argv, struct options *options)
 			break;
 		case 't':
 			options->seconds = number(optarg, 86400);
+			break;
+		case 'r':
+			options->rate = number(optarg, 1000000);
 			break;
 		case 'T':
 			options->limit = number(optarg, 86400);
