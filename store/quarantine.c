@@ -31,6 +31,31 @@ static int64_t quarantine_time(const char *name)
 	return strtoll(dot + 1, NULL, 10);
 }
 
+void store_list_quarantined(struct store *store, bool (*each)(void *arg, const struct digest *digest), void *arg)
+{
+	int fd = openat(store->root_fd, "quarantine", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *directory = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+	bool more = true;
+
+	while (directory && more && (entry = readdir(directory))) {
+		_cleanup_free_ char *name = mem_strdup(entry->d_name);
+		char *dash = strchr(name, '-');
+		struct digest digest;
+
+		if (!dash || quarantine_time(name) < 0)
+			continue;
+		*dash = ':';
+		*strrchr(name, '.') = '\0';
+		if (digest_parse(name, &digest) == 0)
+			more = each(arg, &digest);
+	}
+	if (directory)
+		closedir(directory);
+	else if (fd >= 0)
+		close(fd);
+}
+
 /* Removes the oldest files until STORE_QUARANTINE_MAX are left. */
 static void prune_quarantine(struct store *store)
 {

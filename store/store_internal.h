@@ -69,6 +69,10 @@ bool store_is_blob(struct store *store, const struct digest *digest, int fd);
  */
 int store_quarantine_file(struct store *store, const char *from, const struct digest *digest, struct err *err);
 
+/* Calls `each`, which may block, for what the files in quarantine/ were, maybe more than once, until it returns false.
+ */
+void store_list_quarantined(struct store *store, bool (*each)(void *arg, const struct digest *digest), void *arg);
+
 /* Say in the log that blobs cannot be kept any more, and that they can again: each once (ingest_spill.c). */
 void store_note_unwritable(struct store *store, const char *why);
 void store_note_kept(struct store *store);

@@ -212,12 +212,61 @@ static bool take_named(void *arg, const struct digest *digest, int64_t checked, 
 	return chunk->count < BLOBS_AT_ONCE;
 }
 
+struct losses {
+	struct store *store;
+	struct digest found[STORE_QUARANTINE_MAX];
+	size_t count;
+};
+
+static bool note_any(void *arg)
+{
+	*(bool *)arg = true;
+	return false;
+}
+
+static bool note_name(void *arg, const struct index_name *name)
+{
+	(void)name;
+	return note_any(arg);
+}
+
+static bool note_parent(void *arg, const struct digest *parent, bool is_manifest)
+{
+	(void)parent, (void)is_manifest;
+	return note_any(arg);
+}
+
+/* What a manifest needs was told already. */
+static bool take_quarantined(void *arg, const struct digest *digest)
+{
+	struct losses *losses = arg;
+	struct index *index = losses->store->index;
+	bool needed = false, named = false;
+
+	for (size_t i = 0; i < losses->count; i++)
+		if (digest_equal(&losses->found[i], digest))
+			return true;
+	if (index_list_parents(index, digest, note_parent, &needed, NULL) == 0 && !needed &&
+	    index_list_names(index, digest, note_name, &named, NULL) == 0 && named)
+		losses->found[losses->count++] = *digest;
+	return losses->count < STORE_QUARANTINE_MAX;
+}
+
+/* False: `each` said so. */
+static bool tell_lost(struct store *store, const struct digest *digest,
+		      bool (*each)(void *arg, const struct digest *digest), void *arg)
+{
+	struct index_blob blob;
+
+	return index_get_blob(store->index, digest, &blob, NULL) != ERR_NOT_FOUND || each(arg, digest);
+}
+
 int verify_list_lost(struct store *store, bool (*each)(void *arg, const struct digest *digest), void *arg,
 		     struct err *err)
 {
 	_cleanup_free_ struct chunk *chunk = mem_alloc(sizeof(*chunk));
+	struct losses losses = {.store = store};
 	struct digest after = {0};
-	struct index_blob blob;
 	int code;
 
 	do {
@@ -225,9 +274,15 @@ int verify_list_lost(struct store *store, bool (*each)(void *arg, const struct d
 		code = index_list_named(store->index, after.algorithm ? &after : NULL, take_named, chunk, err);
 		for (size_t i = 0; i < chunk->count && !code; i++) {
 			after = chunk->digests[i];
-			if (index_get_blob(store->index, &after, &blob, NULL) == ERR_NOT_FOUND && !each(arg, &after))
+			if (!tell_lost(store, &after, each, arg))
 				return 0;
 		}
 	} while (!code && chunk->count == BLOBS_AT_ONCE);
-	return code;
+	if (code)
+		return code;
+	store_list_quarantined(store, take_quarantined, &losses);
+	for (size_t i = 0; i < losses.count; i++)
+		if (!tell_lost(store, &losses.found[i], each, arg))
+			break;
+	return 0;
 }

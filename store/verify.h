@@ -55,8 +55,9 @@ int verify_run(struct store *store, const struct verify_options *options, struct
 int verify_blob(struct store *store, const struct digest *digest, const struct verify_options *options,
 		struct verify_result *result, struct err *err);
 
-/* Calls `each`, which may block, for every digest that a repository links and a manifest that is held references, and
- * that is not held itself: what an earlier look found damaged. Until it returns false. Blocks. */
+/* Calls `each`, which may block, for every digest that a repository names and that is not held: what an earlier look
+ * found damaged. Since a name alone is also what HEAD leaves behind, either a manifest that is held references it, or
+ * it is in quarantine, as an image's own manifest would be. Until it returns false. Blocks. */
 int verify_list_lost(struct store *store, bool (*each)(void *arg, const struct digest *digest), void *arg,
 		     struct err *err);
 

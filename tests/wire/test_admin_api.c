@@ -359,7 +359,7 @@ static void damage(struct wire *wire, const char *digest)
 	assert_return_code(chmod(path, 0600), 0);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	assert_return_code(fd, 0);
-	assert_int_equal(pwrite(fd, "damage", 6, 1000), 6);
+	assert_int_equal(pwrite(fd, "damage", 6, 100), 6);
 	close(fd);
 }
 
@@ -412,6 +412,30 @@ WIRE_TEST(what_was_set_aside_before_is_healed_too)
 	json_decref(job);
 }
 
+/* Nothing that is held needs it; the tag says what it was. */
+WIRE_TEST(an_image_s_own_manifest_that_was_set_aside_before_is_healed_too)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	json_t *job;
+
+	json_decref(ask_api(&bed, "DELETE", "/api/v1/images", "/api/v1/images?ref=team/other:2&force=true", NULL, 200));
+	damage(wire, bed.image.manifest);
+	job = job_run(bed.larder, "/api/v1/verify", NULL, "failed");
+	assert_int_equal(json_number_at(job, "result.damaged"), 1);
+	json_decref(job);
+	job = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200);
+	assert_false(json_is_true(json_object_get(job, "complete")));
+	json_decref(job);
+	scripted_clear_log(bed.upstream);
+	job = job_run(bed.larder, "/api/v1/verify", "{\"heal\": true}", "done");
+	assert_int_equal(json_number_at(job, "result.healed"), 1);
+	json_decref(job);
+	expect_count(bed.upstream, NULL, "*/manifests/sha256:*", 1);
+	job = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200);
+	assert_true(json_is_true(json_object_get(job, "complete")));
+	json_decref(job);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -424,6 +448,7 @@ int main(void)
 		WIRE_CASE(pins_are_made_shown_and_taken_away),
 		WIRE_CASE(cleaning_up_and_verifying_are_jobs),
 		WIRE_CASE(what_was_set_aside_before_is_healed_too),
+		WIRE_CASE(an_image_s_own_manifest_that_was_set_aside_before_is_healed_too),
 	};
 	return cmocka_run_group_tests_name("admin_api", tests, NULL, NULL);
 }
