@@ -161,6 +161,17 @@ static json_t *texts_of(const char *const *items, size_t count)
 	return list;
 }
 
+/* What a job says of an error, as the code that it was; what does not matter to whoever exports is the upstream's. */
+static int code_of(const char *reason)
+{
+	static const int codes[] = {ERR_NOT_FOUND, ERR_DENIED, ERR_RATE, ERR_NO_SPACE};
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+		if (strcmp(reason, err_name(codes[i])) == 0)
+			return codes[i];
+	return ERR_UPSTREAM;
+}
+
 /* Waits for the job's end. What failed of it is in *why. */
 static void await_job(struct admin_visit *visit, const char *id, struct err *why)
 {
@@ -174,7 +185,8 @@ static void await_job(struct admin_visit *visit, const char *id, struct err *why
 	job = jobs_describe(jobs, id, JOB_WHOLE);
 	failure = json_array_get(json_object_get(job, "errors"), 0);
 	if (failure)
-		err_set(why, ERR_UPSTREAM, "cannot fetch %s: %s", json_string_value(json_object_get(failure, "image")),
+		err_set(why, code_of(json_string_value(json_object_get(failure, "reason"))), "cannot fetch %s: %s",
+			json_string_value(json_object_get(failure, "image")),
 			json_string_value(json_object_get(failure, "message")));
 	json_decref(job);
 }

@@ -77,22 +77,22 @@ static void note_damaged(void *arg, const struct verify_item *item)
 {
 	struct work_on *on = arg;
 	char digest[DIGEST_TEXT_MAX];
-	struct err err = {0};
+	struct err err = {0}, why;
 	int code = on->heal ? pull_heal(on->admin->pull, &item->digest, &err) : 0;
 	bool healed = on->heal && code == 0;
-	_cleanup_free_ char *why = code ? mem_printf("%s; not healed: %s", item->why, err.text) : mem_strdup(item->why);
 
+	err_set(&why, item->code, "%s%s%s", item->why, code ? "; not healed: " : "", err.text);
 	digest_format(&item->digest, digest);
 	job_add(on->job, JOB_LAYERS_FAILED, 1);
 	on->healed += healed;
 	if (healed)
 		job_add(on->job, JOB_BYTES_FETCHED, (int64_t)item->size);
 	else
-		job_fail(on->job, digest, why);
+		job_fail(on->job, digest, &why);
 	if (json_array_size(on->items) < ITEMS_MAX)
 		json_array_append_new(on->items,
 				      json_pack("{s:s, s:o, s:o, s:b}", "digest", digest, "size", number(item->size),
-						"why", admin_words(why), "healed", healed));
+						"why", admin_words(why.text), "healed", healed));
 }
 
 /* What was found, and set aside, before this job. */
@@ -106,9 +106,8 @@ static bool heal_lost(void *arg, const struct digest *digest)
 
 	digest_format(digest, text);
 	if (code) {
-		_cleanup_free_ char *why = mem_printf("it is lost; not healed: %s", err.text);
-
-		job_fail(on->job, text, why);
+		err_set(&err, code, "it is lost; not healed: %s", err.text);
+		job_fail(on->job, text, &err);
 	} else if (store_find_blob(on->admin->store, digest, &size, &err) == 0) {
 		on->healed++;
 		job_add(on->job, JOB_BYTES_FETCHED, (int64_t)size);

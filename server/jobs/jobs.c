@@ -187,7 +187,7 @@ static void run_work(struct work_job *work)
 
 	code = job->kind->run(job->kind->arg, job, job->request, &err);
 	if (code && !job_is_stopping(job))
-		job_fail(job, "", err.text);
+		job_fail(job, "", &err);
 
 	pthread_mutex_lock(&jobs->lock);
 	job->on_thread = false;
@@ -388,12 +388,13 @@ void job_end(struct job *job, const char *what)
 	job_changed(job);
 }
 
-void job_fail(struct job *job, const char *what, const char *why)
+void job_fail(struct job *job, const char *what, const struct err *why)
 {
 	pthread_mutex_lock(&job->jobs->lock);
 	if (json_array_size(job->errors) < JOB_ERRORS_MAX)
 		json_array_append_new(job->errors,
-				      json_pack("{s:o, s:o}", "image", words(what), "message", words(why)));
+				      json_pack("{s:o, s:o, s:s}", "image", words(what), "message", words(why->text),
+						"reason", err_name(why->code)));
 	else
 		job->more_errors++;
 	pthread_mutex_unlock(&job->jobs->lock);
@@ -471,8 +472,10 @@ static void take_up(struct jobs *jobs, uint64_t id, const json_t *json)
 			log_info("job %" PRIu64 " (%s) goes on", id, kind->name);
 			enqueue(jobs, job);
 		} else {
-			json_array_append_new(job->errors, json_pack("{s:s, s:s}", "image", "", "message",
-								     "larder was stopped in the middle of it"));
+			json_array_append_new(job->errors,
+					      json_pack("{s:s, s:s, s:s}", "image", "", "message",
+							"larder was stopped in the middle of it", "reason",
+							err_name(ERR_CANCELLED)));
 			set_state(job, JOB_FAILED);
 		}
 		return;

@@ -97,6 +97,6 @@ uint64_t job_count(const struct job *job, enum job_count count);
 void job_begin(struct job *job, const char *what);
 void job_end(struct job *job, const char *what);
 /* Something was not done: what, and why. The job will be FAILED. */
-void job_fail(struct job *job, const char *what, const char *why);
+void job_fail(struct job *job, const char *what, const struct err *why);
 /* Shown as "result"; taken over. */
 void job_set_result(struct job *job, json_t *result);

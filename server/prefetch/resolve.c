@@ -202,7 +202,7 @@ static size_t take_list(struct run *run, const struct spec *spec, struct pull_up
 	free(tags);
 	/* That one of many has no such tag is what the glob is for. */
 	if (code && code != ERR_NOT_FOUND && code != ERR_CANCELLED)
-		job_fail(run->job, name, err->text);
+		job_fail(run->job, name, err);
 	return added;
 }
 
@@ -294,6 +294,6 @@ void resolve_reference(struct run *run, struct baton *baton, const char *text)
 	else if (code == 0)
 		code = resolve_organisation(run, baton, spec, route.upstream, &err);
 	if (code && !job_is_stopping(run->job))
-		job_fail(run->job, text, err.text);
+		job_fail(run->job, text, &err);
 	free(spec);
 }

@@ -142,6 +142,7 @@ static void resolve_all(struct run *run, struct baton *baton, const json_t *requ
 {
 	json_t *item;
 	bool full;
+	struct err err;
 	size_t i;
 
 	json_array_foreach(json_object_get(request, "images"), i, item)
@@ -154,8 +155,10 @@ static void resolve_all(struct run *run, struct baton *baton, const json_t *requ
 	full = run->count == PREFETCH_IMAGES_MAX;
 	pthread_cond_broadcast(&run->more);
 	pthread_mutex_unlock(&run->lock);
-	if (full)
-		job_fail(run->job, "", "there are more images than one job takes");
+	if (full) {
+		err_set(&err, ERR_LIMIT, "there are more images than one job takes");
+		job_fail(run->job, "", &err);
+	}
 }
 
 /* A run's threads: workers, and the one that settles. */

@@ -40,7 +40,7 @@ void settle_image(struct run *run, struct image *image)
 	if (!last || job_is_stopping(run->job))
 		return;
 	if (image->err.code)
-		job_fail(run->job, name, image->err.text);
+		job_fail(run->job, name, &image->err);
 	job_add(run->job, image->err.code ? JOB_IMAGES_FAILED : JOB_IMAGES_DONE, 1);
 }
 
