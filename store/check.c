@@ -26,6 +26,7 @@ struct walk {
 
 /* What a manifest names, taken down before any of it is walked over. */
 struct below {
+	struct store *store; /* where platforms are to be known; else NULL */
 	struct check_part *parts;
 	size_t count, cap;
 	struct check_part above;
@@ -40,9 +41,22 @@ static void free_below(struct below *below)
 	free(below->parts);
 }
 
+/* What an index does not tell of a manifest, its config may. The caller frees. */
+static char *find_platform(struct store *store, const struct digest *manifest)
+{
+	char platform[MANIFEST_PLATFORM_MAX] = "";
+	size_t len;
+	_cleanup_free_ char *data = manifest_load(store, manifest, &len);
+
+	if (data)
+		manifest_find_platform(store, data, len, platform);
+	return mem_strdup(platform);
+}
+
 static void take_part(void *arg, const struct manifest_part *part)
 {
 	struct below *below = arg;
+	const char *platform = *part->platform ? part->platform : below->above.platform;
 
 	if (part->kind == MANIFEST_SUBJECT)
 		return;
@@ -56,7 +70,9 @@ static void take_part(void *arg, const struct manifest_part *part)
 				    .digest = part->digest,
 				    .size = part->size,
 				    .media_type = mem_strdup(part->media_type),
-				    .platform = mem_strdup(*part->platform ? part->platform : below->above.platform),
+				    .platform = below->store && part->kind == MANIFEST_MANIFEST && !*platform
+							? find_platform(below->store, &part->digest)
+							: mem_strdup(platform),
 				    .referrer = below->above.referrer,
 				    .state = part->foreign ? CHECK_FOREIGN : CHECK_MISSING};
 }
@@ -89,18 +105,51 @@ static void look(const struct walk *walk, struct check_part *part)
 			      : CHECK_ELSEWHERE;
 }
 
-static bool is_wanted(const struct walk *walk, const struct check_part *part)
+/* Whether a manifest below is told to be for this platform, or, `untold`, is told to be for none and may be. */
+static bool has_platform(const struct below *below, const char *wanted, bool untold)
 {
-	const struct check_options *options = walk->options;
+	for (size_t i = 0; i < below->count; i++) {
+		const struct check_part *part = &below->parts[i];
 
-	return part->kind != MANIFEST_MANIFEST || part->referrer || options->platform_count == 0 ||
-	       manifest_platform_matches(part->platform, options->platforms, options->platform_count);
+		if (part->kind == MANIFEST_MANIFEST &&
+		    (*part->platform ? manifest_platform_matches(part->platform, &wanted, 1) : untold))
+			return true;
+	}
+	return false;
 }
 
-/* Tells of the platforms that are wanted and that an index has not. */
-static void tell_absent(struct walk *walk, const struct below *below)
+/* What tells no platform matters as long as one that is wanted is told by none. */
+static bool untold_matter(const struct walk *walk, const struct below *below)
+{
+	for (size_t i = 0; i < walk->options->platform_count; i++)
+		if (!has_platform(below, walk->options->platforms[i], false))
+			return true;
+	return false;
+}
+
+static bool is_wanted(const struct walk *walk, const struct check_part *part, bool untold)
 {
 	const struct check_options *options = walk->options;
+
+	if (part->kind != MANIFEST_MANIFEST || part->referrer || options->platform_count == 0)
+		return true;
+	return *part->platform ? manifest_platform_matches(part->platform, options->platforms, options->platform_count)
+			       : untold;
+}
+
+static bool is_index(const struct below *below)
+{
+	for (size_t i = 0; i < below->count; i++)
+		if (below->parts[i].kind == MANIFEST_MANIFEST)
+			return true;
+	return false;
+}
+
+/* Tells of the platforms that are wanted and that an index has not, or an image that is for one alone is not for. */
+static void tell_absent(struct walk *walk, const struct below *below, const char *own)
+{
+	const struct check_options *options = walk->options;
+	bool index = is_index(below);
 
 	for (size_t i = 0; i < options->platform_count && !walk->stopped; i++) {
 		struct check_part absent = {.kind = MANIFEST_MANIFEST,
@@ -109,13 +158,9 @@ static void tell_absent(struct walk *walk, const struct below *below)
 					    .media_type = "",
 					    .platform = options->platforms[i],
 					    .state = CHECK_MISSING};
-		bool is_index = false, found = false;
 
-		for (size_t k = 0; k < below->count; k++) {
-			is_index = is_index || below->parts[k].kind == MANIFEST_MANIFEST;
-			found = found || manifest_platform_matches(below->parts[k].platform, &options->platforms[i], 1);
-		}
-		if (is_index && !found)
+		if (index ? !has_platform(below, options->platforms[i], true)
+			  : *own && !manifest_platform_matches(own, &options->platforms[i], 1))
 			walk->stopped = !walk->each(walk->arg, &absent);
 	}
 }
@@ -125,7 +170,9 @@ static void walk_part(struct walk *walk, struct check_part *part);
 /* NOLINTNEXTLINE(misc-no-recursion): CHECK_DEPTH_MAX bounds it */
 static void walk_below(struct walk *walk, const struct check_part *part)
 {
-	_cleanup_(free_below) struct below below = {.above = *part};
+	bool judges = !part->referrer && walk->options->platform_count > 0, untold;
+	_cleanup_(free_below) struct below below = {.above = *part, .store = judges ? walk->store : NULL};
+	char own[MANIFEST_PLATFORM_MAX] = "";
 	_cleanup_free_ char *data = NULL;
 	size_t len;
 
@@ -133,10 +180,16 @@ static void walk_below(struct walk *walk, const struct check_part *part)
 	if (!data)
 		return;
 	manifest_read(data, len, take_part, &below);
-	if (!part->referrer && part->depth == 0)
-		tell_absent(walk, &below);
+	if (judges && part->depth == 0) {
+		if (!is_index(&below))
+			manifest_find_platform(walk->store, data, len, own);
+		tell_absent(walk, &below, own);
+		if (*own && !manifest_platform_matches(own, walk->options->platforms, walk->options->platform_count))
+			return;
+	}
+	untold = untold_matter(walk, &below);
 	for (size_t i = 0; i < below.count && !walk->stopped; i++)
-		if (is_wanted(walk, &below.parts[i]))
+		if (is_wanted(walk, &below.parts[i], untold))
 			walk_part(walk, &below.parts[i]);
 }
 

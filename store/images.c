@@ -252,7 +252,6 @@ static bool stands_alone(const struct images *images, const struct image *image)
 
 struct describing {
 	struct images *images;
-	struct digest config;
 	bool is_index;
 };
 
@@ -269,8 +268,6 @@ static void take_part(void *arg, const struct manifest_part *part)
 	struct describing *describing = arg;
 	struct index_blob blob;
 
-	if (part->kind == MANIFEST_CONFIG)
-		describing->config = part->digest;
 	if (part->kind != MANIFEST_MANIFEST)
 		return;
 	describing->is_index = true;
@@ -283,7 +280,7 @@ static void take_part(void *arg, const struct manifest_part *part)
 static void describe_platforms(struct images *images, const struct digest *digest)
 {
 	struct describing describing = {.images = images};
-	_cleanup_free_ char *manifest = NULL, *config = NULL;
+	_cleanup_free_ char *manifest = NULL;
 	char platform[MANIFEST_PLATFORM_MAX];
 	size_t len;
 
@@ -291,10 +288,7 @@ static void describe_platforms(struct images *images, const struct digest *diges
 	manifest = manifest_load(images->store, digest, &len);
 	if (manifest)
 		manifest_read(manifest, len, take_part, &describing);
-	if (describing.is_index || !describing.config.algorithm)
-		return;
-	config = manifest_load(images->store, &describing.config, &len);
-	if (config && manifest_config_platform(config, len, platform))
+	if (manifest && !describing.is_index && manifest_find_platform(images->store, manifest, len, platform))
 		add_platform(images, platform);
 }
 

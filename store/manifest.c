@@ -12,24 +12,13 @@
 #include <string.h>
 
 #define REFERENCES_AT_ONCE 64 /* in one commit */
+#define PLATFORM_PIECE_MAX 31
 
 static const char *text_of(const json_t *object, const char *name)
 {
 	const char *text = json_string_value(json_object_get(object, name));
 
 	return text ? text : "";
-}
-
-static bool format_platform(const json_t *platform, char text[MANIFEST_PLATFORM_MAX])
-{
-	const char *variant = text_of(platform, "variant");
-
-	*text = '\0';
-	if (!*text_of(platform, "os") || !*text_of(platform, "architecture"))
-		return false;
-	snprintf(text, MANIFEST_PLATFORM_MAX, "%s/%s%s%s", text_of(platform, "os"), text_of(platform, "architecture"),
-		 *variant ? "/" : "", variant);
-	return true;
 }
 
 struct reading {
@@ -50,7 +39,7 @@ static void read_part(struct reading *reading, const json_t *descriptor, const c
 	reading->count++;
 	part.size = json_is_integer(size) && json_integer_value(size) >= 0 ? (uint64_t)json_integer_value(size)
 									   : MANIFEST_SIZE_UNKNOWN;
-	format_platform(json_object_get(descriptor, "platform"), platform);
+	manifest_read_platform(json_object_get(descriptor, "platform"), platform);
 	part.platform = platform;
 	part.foreign = kind == MANIFEST_LAYER &&
 		       (strstr(part.media_type, ".foreign.") || strstr(part.media_type, ".nondistributable."));
@@ -86,27 +75,99 @@ const char *manifest_kind_name(enum manifest_part_kind kind)
 	return names[kind];
 }
 
+/* Platforms. */
+
+bool manifest_platform_valid(const char *text)
+{
+	unsigned pieces = 0;
+
+	for (;;) {
+		size_t len = strcspn(text, "/");
+
+		if (len == 0 || len > PLATFORM_PIECE_MAX ||
+		    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.-") < len)
+			return false;
+		pieces++;
+		if (!text[len])
+			return pieces == 2 || pieces == 3;
+		text += len + 1;
+	}
+}
+
+bool manifest_read_platform(const json_t *object, char platform[MANIFEST_PLATFORM_MAX])
+{
+	const char *variant = text_of(object, "variant");
+
+	*platform = '\0';
+	if (!*text_of(object, "os") || !*text_of(object, "architecture"))
+		return false;
+	snprintf(platform, MANIFEST_PLATFORM_MAX, "%s/%s%s%s", text_of(object, "os"), text_of(object, "architecture"),
+		 *variant ? "/" : "", variant);
+	return true;
+}
+
 bool manifest_config_platform(const void *config, size_t len, char platform[MANIFEST_PLATFORM_MAX])
 {
 	json_t *document = json_loadb(config, len, 0, NULL);
-	bool told = format_platform(document, platform);
+	bool told = manifest_read_platform(document, platform);
 
 	json_decref(document);
 	return told;
 }
 
-bool manifest_platform_matches(const char *platform, const char *const *wanted, size_t count)
+/* The variant that an architecture has when none is said, as containerd and docker read it. */
+static bool is_plain_variant(const char *platform, size_t len, const char *variant)
 {
-	for (size_t i = 0; i < count; i++) {
-		size_t len = strlen(wanted[i]);
-		const char *slash = strchr(wanted[i], '/');
+	static const struct {
+		const char *end, *variant;
+	} plain[] = {{"/arm64", "/v8"}, {"/arm", "/v7"}, {"/amd64", "/v1"}};
 
-		if (strcmp(platform, wanted[i]) == 0 ||
-		    (slash && !strchr(slash + 1, '/') && strncmp(platform, wanted[i], len) == 0 &&
-		     platform[len] == '/'))
-			return true;
+	for (size_t i = 0; i < sizeof(plain) / sizeof(plain[0]); i++) {
+		size_t end = strlen(plain[i].end);
+
+		if (len > end && strncmp(platform + len - end, plain[i].end, end) == 0)
+			return strcmp(variant, plain[i].variant) == 0;
 	}
 	return false;
+}
+
+static bool matches(const char *platform, const char *wanted)
+{
+	const char *slash = strchr(wanted, '/'), *variant = slash ? strchr(slash + 1, '/') : NULL;
+	size_t len = variant ? (size_t)(variant - wanted) : strlen(wanted);
+
+	if (strncmp(platform, wanted, len) != 0)
+		return false;
+	platform += len;
+	if (!variant)
+		return *platform == '\0' || *platform == '/';
+	return strcmp(platform, variant) == 0 || (*platform == '\0' && is_plain_variant(wanted, len, variant));
+}
+
+bool manifest_platform_matches(const char *platform, const char *const *wanted, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (matches(platform, wanted[i]))
+			return true;
+	return false;
+}
+
+static void take_config(void *arg, const struct manifest_part *part)
+{
+	if (part->kind == MANIFEST_CONFIG)
+		*(struct digest *)arg = part->digest;
+}
+
+bool manifest_find_platform(struct store *store, const void *data, size_t len, char platform[MANIFEST_PLATFORM_MAX])
+{
+	_cleanup_free_ char *config = NULL;
+	struct digest digest = {0};
+
+	*platform = '\0';
+	manifest_read(data, len, take_config, &digest);
+	if (digest.algorithm)
+		config = manifest_load(store, &digest, &len);
+	return config && manifest_config_platform(config, len, platform);
 }
 
 /* Keeping. */

@@ -8,6 +8,7 @@
 #include "base/digest.h"
 #include "base/err.h"
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -43,14 +44,22 @@ void manifest_read(const void *data, size_t len, void (*each)(void *arg, const s
 /* "config", "layer", … */
 const char *manifest_kind_name(enum manifest_part_kind kind);
 
-/* The platform that an image's config says it is for; false when it says none. */
+/* Platforms are texts, "linux/arm64" or "linux/arm/v7". */
+bool manifest_platform_valid(const char *text);
+/* The one that an object says: a descriptor's "platform", or a config. False, and "", when it says none. */
+bool manifest_read_platform(const json_t *object, char platform[MANIFEST_PLATFORM_MAX]);
+/* The one that an image's config says it is for; false when it says none. */
 bool manifest_config_platform(const void *config, size_t len, char platform[MANIFEST_PLATFORM_MAX]);
-
-/* Whether a platform is among those wanted: "linux/arm64" also takes every variant of it. */
+/* Whether a platform is among those wanted: "linux/arm64" also takes every variant of it, and "linux/arm64/v8", which
+ * is what the architecture means by itself, also the one that says no variant. */
 bool manifest_platform_matches(const char *platform, const char *const *wanted, size_t count);
 
 /* Writes down what a held manifest references, so that it is kept and goes with it. Blocks. ERR_NO_SPACE, ERR_IO. */
 int manifest_record(struct store *store, const struct digest *digest, const void *data, size_t len, struct err *err);
+
+/* The platform of a manifest that nothing above it tells: what its config says, as far as that is held. False, and "",
+ * when that is none. Blocks shortly. */
+bool manifest_find_platform(struct store *store, const void *data, size_t len, char platform[MANIFEST_PLATFORM_MAX]);
 
 /* A stored blob that is small, read whole, with a NUL behind, for the caller to free; NULL when it is not held, larger
  * than MANIFEST_BYTES_MAX, or damaged, which is noticed by its digest: it is in quarantine then. Blocks shortly. */

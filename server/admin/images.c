@@ -4,12 +4,12 @@
 
 #include "base/cleanup.h"
 #include "base/ref.h"
-#include "server/prefetch/platform.h"
 #include "server/pull/pull.h"
 #include "server/registry/route.h"
 #include "store/check.h"
 #include "store/forget.h"
 #include "store/images.h"
+#include "store/manifest.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -229,7 +229,6 @@ void admin_check(struct admin_visit *visit)
 	const char *platforms[PLATFORMS_MAX];
 	struct check_options options = {.platforms = platforms, .referrers = false};
 	struct index_repository repository;
-	struct platform platform;
 	struct check_result result;
 	struct err err = {0};
 	struct route route;
@@ -240,7 +239,7 @@ void admin_check(struct admin_visit *visit)
 	repository = repository_of(&route);
 	options.platform_count = take_platforms(visit, platform_text, platforms);
 	for (size_t i = 0; i < options.platform_count; i++)
-		if (platform_parse(platforms[i], &platform)) {
+		if (!manifest_platform_valid(platforms[i])) {
 			admin_reply_error(visit, 400, "invalid", "platform is OS/ARCH or OS/ARCH/VARIANT");
 			return;
 		}

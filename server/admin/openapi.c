@@ -67,7 +67,8 @@ static const struct schema {
 	 "{'type': 'object', 'required': [" JOB_REQUIRED ", 'active', 'errors', 'request'], 'properties': {" JOB_KEYS
 	 ", 'active': " LIST(TEXT) ", 'errors': " LIST(
 		 "{'type': 'object', 'required': ['image', 'message'], 'properties': {'image': " TEXT
-		 ", 'message': " TEXT ", 'reason': " TEXT "}}") ", 'request': {'type': 'object'}, 'result': {'type': 'object'}}}"},
+		 ", 'message': " TEXT ", 'reason': " TEXT
+		 "}}") ", 'request': {'type': 'object'}, 'result': {'type': 'object'}}}"},
 	{"Jobs", "{'type': 'object', 'required': ['jobs'], 'properties': {'jobs': " LIST(
 			 "{'type': 'object', 'required': [" JOB_REQUIRED "], 'properties': {" JOB_KEYS "}}") "}}"},
 	{"Images", "{'type': 'object', 'required': ['images', 'more', 'next'], 'properties': {'more': " FLAG

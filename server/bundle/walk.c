@@ -58,11 +58,7 @@ const struct walk_item *walk_items(const struct walk *walk, size_t *count)
 int walk_platforms_check(const struct walk_platforms *platforms, struct err *err)
 {
 	for (size_t i = 0; i < platforms->count; i++) {
-		const char *slash = strchr(platforms->items[i], '/');
-		const char *second = slash ? strchr(slash + 1, '/') : NULL;
-
-		if (!slash || slash == platforms->items[i] || !slash[1] || (second && !second[1]) ||
-		    (second && second == slash + 1) || (second && strchr(second + 1, '/')))
+		if (!manifest_platform_valid(platforms->items[i]))
 			return err_set(err, ERR_INVALID,
 				       "\"%.64s\" is no platform, such as linux/amd64 or linux/arm/v7",
 				       platforms->items[i]);
@@ -77,17 +73,43 @@ static const char *text_of(const json_t *object, const char *name)
 	return text ? text : "";
 }
 
+/* What says no platform is for all. */
+static bool is_chosen(const struct walk *walk, const char *platform)
+{
+	return !*platform || manifest_platform_matches(platform, walk->platforms->items, walk->platforms->count);
+}
+
+/* By what the index says of a manifest, else by what its own config says, as far as that is held. */
 static bool is_wanted(const struct walk *walk, const json_t *descriptor)
 {
-	const json_t *platform = json_object_get(descriptor, "platform");
-	const char *variant = text_of(platform, "variant");
-	_cleanup_free_ char *text = NULL;
+	char platform[MANIFEST_PLATFORM_MAX];
+	_cleanup_free_ char *data = NULL;
+	struct digest digest;
+	size_t len;
 
-	if (walk->platforms->count == 0 || !json_is_object(platform))
+	if (walk->platforms->count == 0)
 		return true;
-	text = mem_printf("%s/%s%s%s", text_of(platform, "os"), text_of(platform, "architecture"), *variant ? "/" : "",
-			  variant);
-	return manifest_platform_matches(text, walk->platforms->items, walk->platforms->count);
+	if (!manifest_read_platform(json_object_get(descriptor, "platform"), platform) &&
+	    digest_parse(text_of(descriptor, "digest"), &digest) == 0)
+		data = manifest_load(walk->store, &digest, &len);
+	if (data)
+		manifest_find_platform(walk->store, data, len, platform);
+	return is_chosen(walk, platform);
+}
+
+/* An image that is no index is of one platform. */
+static int check_platform(const struct walk *walk, const json_t *document, const char *data, size_t len,
+			  struct err *err)
+{
+	char platform[MANIFEST_PLATFORM_MAX];
+
+	if (walk->platforms->count == 0 || json_object_get(document, "manifests"))
+		return 0;
+	manifest_find_platform(walk->store, data, len, platform);
+	return is_chosen(walk, platform)
+		       ? 0
+		       : err_set(err, ERR_NOT_FOUND, "it is of %s, which is none of the platforms that were chosen",
+				 platform);
 }
 
 /* What BuildKit attests about an image is a manifest beside it, of no platform, that names the image it is about. */
@@ -295,7 +317,7 @@ static int walk_manifest(struct walk *walk, const struct walk_item *manifest, st
 	char text[DIGEST_TEXT_MAX];
 	json_t *document;
 	size_t len;
-	int code;
+	int code = 0;
 
 	if (manifest->size > MANIFEST_BYTES_MAX)
 		return err_set(err, ERR_INVALID, "%s is too long for a manifest",
@@ -306,9 +328,12 @@ static int walk_manifest(struct walk *walk, const struct walk_item *manifest, st
 	if (!data)
 		return err->code;
 	document = json_loadb(data, len, 0, NULL);
-	code = json_is_object(document)
-		       ? walk_document(walk, document, manifest, err)
-		       : err_set(err, ERR_INVALID, "%s is no manifest", digest_format(&manifest->digest, text));
+	if (json_is_object(document) && manifest->depth == 0)
+		code = check_platform(walk, document, data, len, err);
+	if (code == 0)
+		code = json_is_object(document)
+			       ? walk_document(walk, document, manifest, err)
+			       : err_set(err, ERR_INVALID, "%s is no manifest", digest_format(&manifest->digest, text));
 	json_decref(document);
 	return code;
 }

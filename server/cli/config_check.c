@@ -4,8 +4,8 @@
 #include "base/cleanup.h"
 #include "server/cli/config_keys.h"
 #include "server/cli/config_text.h"
-#include "server/prefetch/platform.h"
 #include "server/prefetch/spec.h"
+#include "store/manifest.h"
 #include "upstream/docker_config.h"
 
 #include <ctype.h>
@@ -311,7 +311,6 @@ static void check_prefetch(const struct config *config, size_t nth, const struct
 {
 	const struct config_prefetch *prefetch = &config->prefetches[nth];
 	_cleanup_free_ char *set = mem_printf("prefetch[%zu]", nth), *platforms = mem_printf("%s.platforms", set);
-	struct platform platform;
 	char shown[TEXT_SHOWN_MAX];
 	if (prefetch->images.count == 0)
 		tell(teller, NULL, set, "has no images; list at least one");
@@ -320,7 +319,7 @@ static void check_prefetch(const struct config *config, size_t nth, const struct
 		check_image(config, prefetch->images.items[i], key, teller);
 	}
 	for (size_t i = 0; i < prefetch->platforms.count; i++)
-		if (platform_parse(prefetch->platforms.items[i], &platform))
+		if (!manifest_platform_valid(prefetch->platforms.items[i]))
 			tell(teller, NULL, platforms, "'%s' is no platform; write OS/ARCH or OS/ARCH/VARIANT",
 			     text_show(prefetch->platforms.items[i], shown));
 }

@@ -392,9 +392,8 @@ void job_fail(struct job *job, const char *what, const struct err *why)
 {
 	pthread_mutex_lock(&job->jobs->lock);
 	if (json_array_size(job->errors) < JOB_ERRORS_MAX)
-		json_array_append_new(job->errors,
-				      json_pack("{s:o, s:o, s:s}", "image", words(what), "message", words(why->text),
-						"reason", err_name(why->code)));
+		json_array_append_new(job->errors, json_pack("{s:o, s:o, s:s}", "image", words(what), "message",
+							     words(why->text), "reason", err_name(why->code)));
 	else
 		job->more_errors++;
 	pthread_mutex_unlock(&job->jobs->lock);
@@ -472,10 +471,9 @@ static void take_up(struct jobs *jobs, uint64_t id, const json_t *json)
 			log_info("job %" PRIu64 " (%s) goes on", id, kind->name);
 			enqueue(jobs, job);
 		} else {
-			json_array_append_new(job->errors,
-					      json_pack("{s:s, s:s, s:s}", "image", "", "message",
-							"larder was stopped in the middle of it", "reason",
-							err_name(ERR_CANCELLED)));
+			json_array_append_new(job->errors, json_pack("{s:s, s:s, s:s}", "image", "", "message",
+								     "larder was stopped in the middle of it", "reason",
+								     err_name(ERR_CANCELLED)));
 			set_state(job, JOB_FAILED);
 		}
 		return;

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "server/pull/referrers_list.h"
+#include "store/manifest.h"
 #include "store/pins.h"
 #include "store/store.h"
 
@@ -122,13 +123,30 @@ static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err
 		pin(fetch, slot->part);
 	}
 	return parts_read_manifest(&fetch->parts, &fetch->run->wanted, pull_manifest_data(slot->manifest), size,
-				   slot->part->depth, err);
+				   slot->part, err);
+}
+
+/* The rest of an image follows when its config, which is held by now, says a platform that is wanted. */
+static int take_platform(struct fetch *fetch, const struct part *config, struct err *err)
+{
+	char platform[MANIFEST_PLATFORM_MAX] = "";
+	size_t len;
+	_cleanup_free_ char *data = manifest_load(fetch->run->store, &config->digest, &len);
+
+	if (data)
+		manifest_config_platform(data, len, platform);
+	if (wanted_has_platform(&fetch->run->wanted, platform))
+		return parts_read_rest(&fetch->parts, config, err);
+	return config->depth > 0
+		       ? 0
+		       : err_set(err, ERR_NOT_FOUND, "it is of %s, which is none of the platforms asked for", platform);
 }
 
 /* There is one: HEAD said so. */
 static int take_signature(struct fetch *fetch, struct slot *slot, struct err *err)
 {
-	struct part part = {.kind = PART_MANIFEST, .reference = mem_strdup(slot->part->reference), .depth = 1};
+	struct part part = {
+		.kind = PART_MANIFEST, .reference = mem_strdup(slot->part->reference), .depth = 1, .judged = true};
 	int code = parts_add(&fetch->parts, &part, err);
 
 	if (code)
@@ -207,6 +225,8 @@ static int slot_poll(struct slot *slot, struct err *err)
 {
 	struct waiter *waiter = &slot->call.waiter;
 
+	if (slot->blob && slot->part->manifest)
+		return pull_blob_poll(slot->blob, waiter, err); /* it is read before more is fetched */
 	if (slot->blob)
 		return pull_blob_poll_fetched(slot->blob, waiter, err);
 	return slot->manifest ? pull_manifest_poll(slot->manifest, waiter, err)
@@ -256,6 +276,8 @@ static void slot_done(struct fetch *fetch, struct slot *slot, int code, struct e
 		case PART_LAYER:
 			count_blob(fetch, slot);
 			hand_over(fetch, slot);
+			if (part->manifest && take_platform(fetch, part, err))
+				settle_failure(fetch->run, fetch->image, &(struct part){.kind = PART_MANIFEST}, err);
 			break;
 		case PART_REFERRERS:
 			code = take_referrers(fetch, slot, err);

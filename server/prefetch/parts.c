@@ -3,6 +3,7 @@
 #include "server/prefetch/prefetch_internal.h"
 
 #include "base/buf.h"
+#include "store/manifest.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -49,8 +50,10 @@ const struct part *parts_next(struct parts *parts, enum part_class class)
 
 void parts_dispose(struct parts *parts)
 {
-	for (size_t i = 0; i < parts->count; i++)
+	for (size_t i = 0; i < parts->count; i++) {
 		free(parts->list[i].reference);
+		free(parts->list[i].manifest);
+	}
 	free(parts->list);
 }
 
@@ -70,10 +73,8 @@ static int read_descriptor(const json_t *descriptor, struct part *part, struct e
 	return 0;
 }
 
-static int add_descriptor(struct parts *parts, const json_t *descriptor, enum part_kind kind, unsigned depth,
-			  struct err *err)
+static int add_descriptor(struct parts *parts, const json_t *descriptor, struct part part, struct err *err)
 {
-	struct part part = {.kind = kind, .depth = depth};
 	int code = read_descriptor(descriptor, &part, err);
 
 	return code ? code : parts_add(parts, &part, err);
@@ -85,22 +86,20 @@ static bool is_foreign(const json_t *layer)
 	return json_array_size(json_object_get(layer, "urls")) > 0;
 }
 
-static int read_image(struct parts *parts, const json_t *manifest, unsigned depth, struct err *err)
+static int read_layers(struct parts *parts, const json_t *manifest, unsigned depth, struct err *err)
 {
-	json_t *config = json_object_get(manifest, "config"), *layers = json_object_get(manifest, "layers"), *layer;
 	/* An artifact manifest has blobs, and docker's first schema layers without sizes. */
-	json_t *blobs = json_object_get(manifest, "blobs"), *old = json_object_get(manifest, "fsLayers");
+	json_t *layers = json_object_get(manifest, "layers"), *blobs = json_object_get(manifest, "blobs");
+	json_t *old = json_object_get(manifest, "fsLayers"), *layer;
 	size_t i;
 	int code = 0;
 
-	if (!layers && !blobs && !old && !config)
+	if (!layers && !blobs && !old && !json_object_get(manifest, "config"))
 		return nonsense(err, "it is neither an image nor an index");
-	if (json_is_object(config))
-		code = add_descriptor(parts, config, PART_CONFIG, depth, err);
 	json_array_foreach(layers ? layers : blobs, i, layer)
 	{
 		if (code == 0 && !is_foreign(layer))
-			code = add_descriptor(parts, layer, PART_LAYER, depth, err);
+			code = add_descriptor(parts, layer, (struct part){.kind = PART_LAYER, .depth = depth}, err);
 	}
 	json_array_foreach(old, i, layer)
 	{
@@ -115,7 +114,44 @@ static int read_image(struct parts *parts, const json_t *manifest, unsigned dept
 	return code;
 }
 
+/* The layers of an image that may be for another platform wait until its config says. A dry run reads no config. */
+static int read_image(struct parts *parts, const struct wanted *wanted, const json_t *manifest, const void *data,
+		      size_t len, const struct part *of, struct err *err)
+{
+	const json_t *config = json_object_get(manifest, "config");
+	struct part part = {.kind = PART_CONFIG, .depth = of->depth};
+	bool waits = !of->judged && wanted->platform_count > 0 && !wanted->dry_run && json_is_object(config);
+	int code = 0;
+
+	if (waits) {
+		part.manifest = mem_strndup(data, len);
+		part.manifest_len = len;
+	}
+	if (json_is_object(config))
+		code = add_descriptor(parts, config, part, err);
+	if (code)
+		free(part.manifest);
+	return code || waits ? code : read_layers(parts, manifest, of->depth, err);
+}
+
+int parts_read_rest(struct parts *parts, const struct part *config, struct err *err)
+{
+	json_t *manifest = json_loadb(config->manifest, config->manifest_len, 0, NULL);
+	int code = read_layers(parts, manifest, config->depth, err);
+
+	json_decref(manifest);
+	return code;
+}
+
 /* Indexes. */
+
+static bool is_wanted(const struct wanted *wanted, const json_t *descriptor, bool *told)
+{
+	char platform[MANIFEST_PLATFORM_MAX];
+
+	*told = manifest_read_platform(json_object_get(descriptor, "platform"), platform);
+	return wanted_has_platform(wanted, platform);
+}
 
 static bool is_attestation(const json_t *descriptor)
 {
@@ -128,6 +164,7 @@ static bool is_about_wanted(const struct wanted *wanted, const json_t *list, con
 	const char *subject =
 		json_string_value(json_object_get(json_object_get(attestation, "annotations"), REFERENCE_DIGEST));
 	json_t *descriptor;
+	bool told;
 	size_t i;
 
 	json_array_foreach(list, i, descriptor)
@@ -135,7 +172,7 @@ static bool is_about_wanted(const struct wanted *wanted, const json_t *list, con
 		const char *digest = json_string_value(json_object_get(descriptor, "digest"));
 
 		if (subject && digest && strcmp(subject, digest) == 0)
-			return wanted_has_platform(wanted, json_object_get(descriptor, "platform"));
+			return is_wanted(wanted, descriptor, &told);
 	}
 	return false;
 }
@@ -150,21 +187,25 @@ static int read_index(struct parts *parts, const struct wanted *wanted, const js
 
 	json_array_foreach(list, i, descriptor)
 	{
-		bool attests = is_attestation(descriptor);
-		bool takes = attests ? wanted->referrers && is_about_wanted(wanted, list, descriptor)
-				     : wanted_has_platform(wanted, json_object_get(descriptor, "platform"));
+		bool attests = is_attestation(descriptor), told;
+		bool takes = is_wanted(wanted, descriptor, &told);
 
+		if (attests)
+			takes = wanted->referrers && is_about_wanted(wanted, list, descriptor);
 		any |= takes && !attests;
 		if (code == 0 && takes)
-			code = add_descriptor(parts, descriptor, PART_MANIFEST, depth + 1, err);
+			code = add_descriptor(
+				parts, descriptor,
+				(struct part){.kind = PART_MANIFEST, .depth = depth + 1, .judged = told || attests},
+				err);
 	}
 	if (code == 0 && !any)
 		return err_set(err, ERR_NOT_FOUND, "its index has none of the platforms asked for");
 	return code;
 }
 
-int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const void *data, size_t len, unsigned depth,
-			struct err *err)
+int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const void *data, size_t len,
+			const struct part *of, struct err *err)
 {
 	json_t *manifest = json_loadb(data, len, 0, NULL);
 	json_t *list = json_object_get(manifest, "manifests");
@@ -173,9 +214,9 @@ int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const 
 	if (!json_is_object(manifest))
 		code = nonsense(err, "no JSON object");
 	else if (json_is_array(list))
-		code = read_index(parts, wanted, list, depth, err);
+		code = read_index(parts, wanted, list, of->depth, err);
 	else
-		code = read_image(parts, manifest, depth, err);
+		code = read_image(parts, wanted, manifest, data, len, of, err);
 	json_decref(manifest);
 	return code;
 }
@@ -189,7 +230,9 @@ int parts_read_referrers(struct parts *parts, const void *data, size_t len, unsi
 	json_array_foreach(json_object_get(index, "manifests"), i, descriptor)
 	{
 		if (code == 0)
-			code = add_descriptor(parts, descriptor, PART_MANIFEST, depth + 1, err);
+			code = add_descriptor(parts, descriptor,
+					      (struct part){.kind = PART_MANIFEST, .depth = depth + 1, .judged = true},
+					      err);
 	}
 	json_decref(index);
 	return code;

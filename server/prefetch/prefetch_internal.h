@@ -6,7 +6,6 @@
 #include "base/ref.h"
 #include "server/jobs/jobs.h"
 #include "server/prefetch/baton.h"
-#include "server/prefetch/platform.h"
 #include "server/prefetch/prefetch.h"
 #include "server/prefetch/turns.h"
 #include "server/pull/pull.h"
@@ -16,8 +15,8 @@
 
 /* What is wanted, read from the request. */
 struct wanted {
-	struct platform platforms[PREFETCH_PLATFORMS_MAX];
-	size_t platform_count; /* 0: all */
+	const char *platforms[PREFETCH_PLATFORMS_MAX]; /* the request's */
+	size_t platform_count;                         /* 0: all */
 	unsigned images_at_once, layers_at_once;
 	const char *pin; /* NULL: none */
 	bool referrers;
@@ -74,8 +73,8 @@ struct run {
 
 /* Reads a request. ERR_INVALID. */
 int wanted_read(const json_t *request, struct wanted *wanted, struct err *err);
-/* Whether what an index says of a manifest is one of those that are wanted. */
-bool wanted_has_platform(const struct wanted *wanted, const json_t *platform);
+/* Whether a platform ("" where none is said) is one of those that are wanted. */
+bool wanted_has_platform(const struct wanted *wanted, const char *platform);
 /* The platforms with commas between, as a pin has them; for the caller to free. */
 char *wanted_platforms(const struct wanted *wanted);
 
@@ -114,6 +113,10 @@ struct part {
 	uint64_t size;        /* 0: not told */
 	unsigned depth;
 	bool optional; /* that the upstream does not have it is no failure */
+	bool judged;   /* of a manifest: its platform is one that is wanted, or does not matter */
+	/* Of a config that is to tell the platform of its manifest: that, owned. What it names comes after. */
+	char *manifest;
+	size_t manifest_len;
 };
 static inline bool part_is_blob(const struct part *part)
 {
@@ -136,10 +139,12 @@ struct parts {
 int parts_add(struct parts *parts, const struct part *part, struct err *err);
 /* The next of a class; NULL: there is none now. Valid until something is added. */
 const struct part *parts_next(struct parts *parts, enum part_class class);
-/* Adds what a manifest or index names, as far as it is wanted. ERR_UPSTREAM when it is no manifest, ERR_NOT_FOUND when
- * an index has none of the platforms, ERR_LIMIT. */
-int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const void *data, size_t len, unsigned depth,
-			struct err *err);
+/* Adds what a manifest or index names, as far as it is wanted; of an image that has yet to be judged its config alone.
+ * ERR_UPSTREAM when it is no manifest, ERR_NOT_FOUND when an index has none of the platforms, ERR_LIMIT. */
+int parts_read_manifest(struct parts *parts, const struct wanted *wanted, const void *data, size_t len,
+			const struct part *of, struct err *err);
+/* Adds what the manifest of a config names beside it. ERR_UPSTREAM, ERR_LIMIT. */
+int parts_read_rest(struct parts *parts, const struct part *config, struct err *err);
 /* A list of referrers: all that is in it. */
 int parts_read_referrers(struct parts *parts, const void *data, size_t len, unsigned depth, struct err *err);
 void parts_dispose(struct parts *parts);

@@ -3,62 +3,16 @@
 #include "server/prefetch/prefetch_internal.h"
 
 #include "base/buf.h"
+#include "store/manifest.h"
 
 #include <stdio.h>
 #include <string.h>
 
-static bool take_piece(const char **at, char piece[32])
+/* What says nothing of a platform is not there for one alone. */
+bool wanted_has_platform(const struct wanted *wanted, const char *platform)
 {
-	size_t len = strcspn(*at, "/");
-
-	if (len == 0 || len >= 32 || strspn(*at, "abcdefghijklmnopqrstuvwxyz0123456789_.-") < len)
-		return false;
-	memcpy(piece, *at, len);
-	piece[len] = '\0';
-	*at += len;
-	*at += **at == '/';
-	return true;
-}
-
-int platform_parse(const char *text, struct platform *platform)
-{
-	memset(platform, 0, sizeof(*platform));
-	if (!take_piece(&text, platform->os) || !take_piece(&text, platform->architecture) ||
-	    (*text && !take_piece(&text, platform->variant)) || *text)
-		return ERR_INVALID;
-	return 0;
-}
-
-static bool is(const json_t *platform, const char *key, const char *value)
-{
-	const char *said = json_string_value(json_object_get(platform, key));
-
-	return said && strcmp(said, value) == 0;
-}
-
-/* arm64 without a variant is v8, and the other way round. */
-static bool has_variant(const struct platform *wanted, const json_t *platform)
-{
-	const char *said = json_string_value(json_object_get(platform, "variant"));
-
-	if (!wanted->variant[0] || is(platform, "variant", wanted->variant))
-		return true;
-	return !said && strcmp(wanted->architecture, "arm64") == 0 && strcmp(wanted->variant, "v8") == 0;
-}
-
-bool wanted_has_platform(const struct wanted *wanted, const json_t *platform)
-{
-	/* What says nothing of a platform is not there for one alone. */
-	if (wanted->platform_count == 0 || !platform)
-		return true;
-	for (size_t i = 0; i < wanted->platform_count; i++) {
-		const struct platform *one = &wanted->platforms[i];
-
-		if (is(platform, "os", one->os) && is(platform, "architecture", one->architecture) &&
-		    has_variant(one, platform))
-			return true;
-	}
-	return false;
+	return wanted->platform_count == 0 || !*platform ||
+	       manifest_platform_matches(platform, wanted->platforms, wanted->platform_count);
 }
 
 char *wanted_platforms(const struct wanted *wanted)
@@ -66,12 +20,8 @@ char *wanted_platforms(const struct wanted *wanted)
 	struct buf text = {0};
 
 	buf_append_text(&text, "");
-	for (size_t i = 0; i < wanted->platform_count; i++) {
-		const struct platform *one = &wanted->platforms[i];
-
-		buf_printf(&text, "%s%s/%s%s%s", i ? "," : "", one->os, one->architecture, one->variant[0] ? "/" : "",
-			   one->variant);
-	}
+	for (size_t i = 0; i < wanted->platform_count; i++)
+		buf_printf(&text, "%s%s", i ? "," : "", wanted->platforms[i]);
 	return text.data ? text.data : mem_strdup("");
 }
 
@@ -115,10 +65,10 @@ static int read_platforms(const json_t *request, struct wanted *wanted, struct e
 	{
 		const char *text = json_string_value(item);
 
-		if (!text || platform_parse(text, &wanted->platforms[i]))
+		if (!text || !manifest_platform_valid(text))
 			return err_set(err, ERR_INVALID, "'%.60s' is no platform; write OS/ARCH or OS/ARCH/VARIANT",
 				       text ? text : "");
-		wanted->platform_count++;
+		wanted->platforms[wanted->platform_count++] = text;
 	}
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Two larders with an air gap between: what the first exports of images that an upstream serves, the second imports,
  * offline, and serves. */
+#include "tests/wire/expect.h"
 #include "tests/wire/jobs.h"
 
 #include "base/buf.h"
@@ -8,6 +9,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct sides {
 	struct wire *wire;
@@ -193,6 +195,92 @@ WIRE_TEST(a_directory_holds_what_the_stream_brought)
 	}
 }
 
+/* What the near larder's admin API answers to an export. */
+static int export_status(struct sides *sides, const char *reference, const char *code)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *target = mem_printf("/api/v1/export?ref=%s", reference);
+
+	admin_ask(sides->near, "GET", target, NULL, &reply);
+	if (code)
+		assert_non_null(strstr(reply.body, code));
+	return reply.status;
+}
+
+WIRE_TEST(what_a_registry_has_not_is_told_apart_from_one_that_fails)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+
+	assert_int_equal(export_status(&sides, "registry.test/team/app:none", "\"not_found\""), 404);
+	RUN(&sides, sides.near, 1, "export", "-o", sides.bundle, "registry.test/team/app:none");
+	assert_non_null(strstr(sides.said, "cannot fetch registry.test/team/app:none"));
+	assert_int_not_equal(access(sides.bundle, F_OK), 0);
+	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, "registry.test/team/app:no tag");
+	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, "nowhere.test/team/app:1");
+	scripted_set_state(sides.upstream, 0, SCRIPTED_DOWN, true);
+	assert_int_equal(export_status(&sides, "registry.test/team/app:other", "\"upstream\""), 502);
+}
+
+WIRE_TEST(an_image_of_one_platform_is_judged_by_its_config)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	_cleanup_free_ char *layer = NULL;
+	struct scripted_image image;
+
+	scripted_add_image(sides.upstream, "team/app", "1",
+			   &(struct scripted_image_options){.layer_size = 1000, .architecture = "arm64"}, &image);
+	layer = mem_printf("*/blobs/%s", image.layer[0]);
+	json_decref(job_run(sides.near, "/api/v1/prefetch",
+			    "{\"images\": [\"registry.test/team/app:1\"], \"platforms\": [\"linux/amd64\"]}",
+			    "failed"));
+	RUN(&sides, sides.near, 1, "export", "--platform", "linux/amd64", "-o", sides.bundle,
+	    "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "it is of linux/arm64"));
+	expect_count(sides.upstream, NULL, layer, 0);
+	RUN(&sides, sides.near, 0, "export", "--platform", "linux/arm64/v8", "-o", sides.bundle,
+	    "registry.test/team/app:1");
+	RUN(&sides, sides.near, 1, "export", "--held-only", "--platform", "linux/amd64", "-o", sides.bundle,
+	    "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "it is of linux/arm64"));
+	RUN(&sides, sides.far, 0, "import", sides.bundle);
+	RUN(&sides, sides.far, 0, "check", "--platform", "linux/arm64", "registry.test/team/app:1");
+	RUN(&sides, sides.far, 1, "check", "--platform", "linux/amd64", "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "missing manifest linux/amd64"));
+}
+
+WIRE_TEST(an_index_that_tells_no_platforms_is_judged_by_its_images)
+{
+	static const char *const architectures[] = {"amd64", "arm64"};
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	_cleanup_(buf_dispose) struct buf text = {0};
+	char index[SCRIPTED_DIGEST_MAX];
+	struct scripted_image images[2];
+
+	for (unsigned i = 0; i < 2; i++) {
+		uint64_t size;
+
+		scripted_add_image(sides.upstream, "team/app", NULL,
+				   &(struct scripted_image_options){
+					   .layer_size = 1000, .seed = i + 1, .architecture = architectures[i]},
+				   &images[i]);
+		assert_non_null(scripted_manifest_type(sides.upstream, "team/app", images[i].manifest, &size));
+		buf_printf(&text, "%s{\"mediaType\":\"" SCRIPTED_TYPE_MANIFEST "\",\"digest\":\"%s\",\"size\":%llu}",
+			   i ? "," : "{\"schemaVersion\":2,\"mediaType\":\"" SCRIPTED_TYPE_INDEX "\",\"manifests\":[",
+			   images[i].manifest, (unsigned long long)size);
+	}
+	buf_append_text(&text, "]}");
+	scripted_add_manifest(sides.upstream, "team/app", "1", SCRIPTED_TYPE_INDEX, text.data, text.len, index);
+	RUN(&sides, sides.near, 1, "export", "--platform", "linux/s390x", "-o", sides.bundle,
+	    "registry.test/team/app:1");
+	RUN(&sides, sides.near, 0, "export", "--platform", "linux/arm64", "-o", sides.bundle,
+	    "registry.test/team/app:1");
+	RUN(&sides, sides.far, 0, "import", sides.bundle);
+	assert_int_equal(far_status(&sides, "blobs", images[0].layer[0]), 404);
+	assert_int_equal(far_status(&sides, "blobs", images[1].layer[0]), 200);
+	RUN(&sides, sides.far, 0, "check", "--platform", "linux/arm64", "registry.test/team/app:1");
+	RUN(&sides, sides.far, 1, "check", "--platform", "linux/s390x", "registry.test/team/app:1");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +288,9 @@ int main(void)
 		WIRE_CASE(what_belongs_to_an_image_crosses_for_each_repository_that_has_it),
 		WIRE_CASE(what_belongs_to_one_platform_crosses_once_it_is_held),
 		WIRE_CASE(a_directory_holds_what_the_stream_brought),
+		WIRE_CASE(what_a_registry_has_not_is_told_apart_from_one_that_fails),
+		WIRE_CASE(an_image_of_one_platform_is_judged_by_its_config),
+		WIRE_CASE(an_index_that_tells_no_platforms_is_judged_by_its_images),
 	};
 	return cmocka_run_group_tests_name("airgap", tests, NULL, NULL);
 }

@@ -125,7 +125,7 @@ static void what_refers_to_an_image_is_looked_at_too(void **state)
 	struct index_tag record = {.size = 4, .media_type = SHELF_INDEX};
 	struct index_change change = {
 		.kind = INDEX_PUT_REFERRERS, .repository = shelf_app, .digest = &image, .tag_record = &record};
-	static const char *const platform = "linux/amd64";
+	static const char *const platform = "x/y";
 	char text[DIGEST_TEXT_MAX], wanted[512];
 
 	list = shelf_put_index(scratch, &shelf_app, &signature, &platform, 1);
@@ -134,8 +134,21 @@ static void what_refers_to_an_image_is_looked_at_too(void **state)
 	shelf_tag(scratch, &shelf_app, "1", &image, 7);
 	assert_int_equal(expect_missing(scratch, "1", NULL, "").parts, 8);
 	remove_file(scratch, &layer);
-	snprintf(wanted, sizeof(wanted), "layer missing linux/amd64 %s\n", digest_format(&layer, text));
-	expect_missing(scratch, "1", "linux/arm64", wanted);
+	snprintf(wanted, sizeof(wanted), "layer missing x/y %s\n", digest_format(&layer, text));
+	expect_missing(scratch, "1", "linux/amd64", wanted);
+}
+
+/* Where no index tells it, the config does. */
+static void image_without_an_index_is_for_the_platform_that_its_config_says(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest image = shelf_put_image(scratch, &shelf_app, "one", "linux/arm64", "base");
+
+	shelf_tag(scratch, &shelf_app, "1", &image, 7);
+	assert_true(expect_missing(scratch, "1", "linux/arm64", "").complete);
+	assert_true(expect_missing(scratch, "1", "linux/arm64/v8", "").complete);
+	assert_false(expect_missing(scratch, "1", "linux/amd64", "manifest missing linux/amd64 -\n").complete);
+	assert_false(expect_missing(scratch, "1", "linux/arm64/v7", "manifest missing linux/arm64/v7 -\n").complete);
 }
 
 int main(void)
@@ -146,6 +159,7 @@ int main(void)
 		scratch_test(part_without_a_link_is_not_servable),
 		scratch_test(foreign_layers_are_not_required),
 		scratch_test(what_refers_to_an_image_is_looked_at_too),
+		scratch_test(image_without_an_index_is_for_the_platform_that_its_config_says),
 	};
 
 	return cmocka_run_group_tests_name("check", tests, NULL, NULL);
