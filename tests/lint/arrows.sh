@@ -25,6 +25,12 @@ allowed_rooms() {
     server/registry/*) echo base server/access server/http server/pull server/registry upstream/url.h ;;
     server/pull/*) echo base store upstream server/pull ;;
     server/bundle/*) echo base store server/pull server/bundle ;;
+    server/jobs/*) echo base server/jobs ;;
+    server/prefetch/*) echo base store server/http server/jobs server/prefetch server/pull server/registry ;;
+    server/files/*) echo base layer store server/files server/pull ;;
+    # All but the commands.
+    server/admin/*) echo base store upstream/fetch.h upstream/url.h \
+      server/{admin,bundle,files,http,jobs,prefetch,pull,registry} ;;
     server/*) echo base layer store upstream server ;;
     tests/*) echo base layer store upstream server tests ;;
     bench/*) echo base layer store bench tests/wire ;;

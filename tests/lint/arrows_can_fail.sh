@@ -5,7 +5,7 @@ set -euo pipefail
 lint=$(cd "$(dirname "$0")" && pwd)
 tree=$(mktemp -d)
 trap 'rm -rf -- "$tree"' EXIT
-mkdir -p "$tree"/{base,store,upstream,server/http,server/registry,server/pull,server/cli,tests}
+mkdir -p "$tree"/{base,store,upstream,server/http,server/registry,server/pull,server/jobs,server/admin,server/cli,tests}
 
 # refuses FILE INCLUDE: the check fails on this line.
 refuses() {
@@ -31,6 +31,7 @@ allows store/index.c '<lmdb.h>'
 allows upstream/fetch_curl.c '<curl/curl.h>'
 allows server/http/a.c '<microhttpd.h>'
 allows server/pull/a.c '"upstream/fetch.h"'
+allows server/admin/a.c '"server/jobs/jobs.h"'
 allows server/cli/main.c '"server/http/http.h"'
 allows server/registry/a.c '"upstream/url.h"'
 allows tests/a.c '"store/store.h"'
@@ -47,4 +48,6 @@ refuses server/http/a.c '"store/store.h"'
 refuses server/registry/a.c '"store/store.h"'
 refuses server/registry/a.c '"upstream/fetch.h"'
 refuses server/pull/a.c '<microhttpd.h>'
+refuses server/jobs/a.c '"server/pull/pull.h"'
+refuses server/admin/a.c '"server/cli/config.h"'
 refuses server/cli/main.c '<lmdb.h>'
