@@ -9,9 +9,9 @@
  * the registry. The first lane then stops at the first part that another has claimed.
  *
  * States:
- *   SINGLE    one lane                          -> TRYING, SETTLED (a small or fast blob, or a server that does not do
- * ranges) TRYING    lanes were added: are they worth it? -> TRYING (with more), SETTLED SETTLED   the number of lanes
- * stays
+ *   SINGLE    one lane                          -> TRYING, SETTLED (a small or fast blob, or no ranges)
+ *   TRYING    lanes were added: is it worth it? -> TRYING (with more), SETTLED
+ *   SETTLED   the number of lanes stays
  *
  * Readers may stand far ahead of all lanes: what they want is fetched by a lane of its own first (transfer_want), in
  * short segments; the lane that would have come there stops before it and goes on behind it.

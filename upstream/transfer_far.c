@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SKIP_MS                                                                                                        \
-	200 /* a part that takes less than this is fetched twice rather than stopped before, which costs a request */
+/* A part that takes less than this is fetched twice rather than stopped before, which costs a request. */
+#define SKIP_MS 200
 
 /* What one lane has brought in a millisecond, on average. */
 static uint64_t lane_bytes_ms(const struct transfer *transfer)

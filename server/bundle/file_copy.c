@@ -92,17 +92,22 @@ int file_copy(int from, int to, uint64_t size, struct err *err)
 	return 0;
 }
 
+/* One that cannot be read counts as not. */
 static bool is_empty(int fd)
 {
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	DIR *directory = copy < 0 ? NULL : fdopendir(copy);
-	struct dirent *entry;
+	const struct dirent *entry;
 	bool empty = true;
 
-	while (directory && (entry = readdir(directory)))
+	if (!directory) {
+		if (copy >= 0)
+			close(copy);
+		return false;
+	}
+	while ((entry = readdir(directory)))
 		empty = empty && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0);
-	if (directory)
-		closedir(directory);
+	closedir(directory);
 	return empty;
 }
 
