@@ -68,7 +68,6 @@ static atomic_int wanted_level = LOG_INFO;
 static atomic_int line_format = LOG_TEXT;
 
 static const char *const level_names[] = {"error", "warn", "info", "debug"};
-static const char *const format_names[] = {"text", "json"};
 
 /* Writes all of it, or gives up on an error, or when `hurry` is set and the reader has let STOP_WAIT_MS pass. */
 static bool write_out(int fd, const char *data, size_t len, const atomic_bool *hurry, int *waited_ms)
@@ -359,28 +358,6 @@ void log_stop(void)
 	stop_stream(&access_lines);
 	report_dropped(&access_lines);
 	stop_stream(&diagnostics);
-}
-
-int log_parse_level(const char *text, enum log_level *level)
-{
-	for (int i = LOG_ERROR; i <= LOG_DEBUG; i++) {
-		if (!strcmp(text, level_names[i])) {
-			*level = (enum log_level)i;
-			return 0;
-		}
-	}
-	return ERR_INVALID;
-}
-
-int log_parse_format(const char *text, enum log_format *format)
-{
-	for (int i = LOG_TEXT; i <= LOG_JSON; i++) {
-		if (!strcmp(text, format_names[i])) {
-			*format = (enum log_format)i;
-			return 0;
-		}
-	}
-	return ERR_INVALID;
 }
 
 void log_set_level(enum log_level level)

@@ -19,9 +19,6 @@ void log_start(enum log_level level, enum log_format format);
 /* Writes what is buffered and ends the thread. */
 void log_stop(void);
 
-int log_parse_level(const char *text, enum log_level *level);    /* error warn info debug; 0 or ERR_INVALID */
-int log_parse_format(const char *text, enum log_format *format); /* text json */
-
 bool log_wants(enum log_level level);
 /* From now on. Any thread. */
 void log_set_level(enum log_level level);

@@ -116,11 +116,6 @@ bool builder_wants_checkpoint(struct layer_builder *builder)
 
 /* Output. */
 
-uint64_t builder_out(const struct layer_builder *builder)
-{
-	return builder->out;
-}
-
 bool builder_has_all(const struct layer_builder *builder)
 {
 	return tar_has_ended(builder->tar);

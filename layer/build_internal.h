@@ -11,8 +11,6 @@ struct zstd_scan;
 
 /* Takes uncompressed bytes. */
 int builder_output(struct layer_builder *builder, const void *data, size_t len, struct err *err);
-/* How many there were. */
-uint64_t builder_out(const struct layer_builder *builder);
 /* The tar is complete: nothing more needs to be decompressed. */
 bool builder_has_all(const struct layer_builder *builder);
 /* Whether there is to be a checkpoint where we are. */

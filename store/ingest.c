@@ -235,11 +235,6 @@ ssize_t ingest_send(struct ingest *ingest, uint64_t offset, int socket, size_t l
 	return sent < 0 && errno == EAGAIN ? ERR_BUSY : ERR_IO;
 }
 
-int ingest_fd(struct ingest *ingest)
-{
-	return ingest->fd;
-}
-
 bool ingest_hash_waits(struct ingest *ingest)
 {
 	bool waits;

@@ -123,9 +123,6 @@ ssize_t ingest_read(struct ingest *ingest, uint64_t offset, void *data, size_t l
  * present), ERR_BUSY when the socket takes none now, or ERR_IO. */
 ssize_t ingest_send(struct ingest *ingest, uint64_t offset, int socket, size_t len);
 
-/* The partial's descriptor, borrowed; -1 when the blob is in memory alone. */
-int ingest_fd(struct ingest *ingest);
-
 /* True when bytes behind the hash position are present that no write will hash: call ingest_hash_behind(). */
 bool ingest_hash_waits(struct ingest *ingest);
 /* Hashes from the file up to the end of the contiguous prefix. Blocks. ERR_IO. May run beside writes and reads. */

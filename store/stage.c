@@ -106,11 +106,6 @@ const struct digest *stage_digest(const struct stage *stage)
 	return &stage->digest;
 }
 
-uint64_t stage_size(const struct stage *stage)
-{
-	return stage->size;
-}
-
 const uint8_t *stage_head(const struct stage *stage)
 {
 	return stage->head;

@@ -33,7 +33,6 @@ int stage_finish(struct stage *stage, struct err *err);
 
 /* From here on after stage_finish(). */
 const struct digest *stage_digest(const struct stage *stage);
-uint64_t stage_size(const struct stage *stage);
 const uint8_t *stage_head(const struct stage *stage); /* STAGE_HEAD_BYTES, zeroes behind a shorter content */
 
 /* fsync, rename, index. "Already there" is success, and may be called again. */

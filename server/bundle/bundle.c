@@ -1,23 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/bundle/bundle.h"
 
-#include "base/cleanup.h"
 #include "base/clock.h"
 #include "server/bundle/describe.h"
-#include "server/bundle/file_copy.h"
 #include "server/bundle/tar.h"
 #include "store/index.h"
 #include "store/store.h"
 
 #include <assert.h>
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
-#define TEXTS_MAX 4
+enum { SELF, INDEX, LAYOUT, TEXTS };
 
 /* A file of the archive. Its header, its bytes and its padding follow each other from `start` on. */
 struct member {
@@ -31,9 +27,7 @@ struct member {
 struct bundle {
 	struct store *store;
 	struct plan *plan;
-	struct buf texts[TEXTS_MAX];
-	uint8_t signature[SIGN_SIGNATURE_BYTES];
-	bool is_signed;
+	struct buf texts[TEXTS];
 	bool without_blobs;
 	struct member *members;
 	size_t member_count;
@@ -42,43 +36,23 @@ struct bundle {
 	int fd;        /* … and its file, when it is a blob */
 };
 
-enum { SELF, INDEX, LAYOUT }; /* of texts */
-
 void bundle_free(struct bundle *bundle)
 {
 	if (!bundle)
 		return;
 	if (bundle->fd >= 0)
 		close(bundle->fd);
-	for (size_t i = 0; i < TEXTS_MAX; i++)
+	for (size_t i = 0; i < TEXTS; i++)
 		buf_dispose(&bundle->texts[i]);
 	plan_free(bundle->plan);
 	free(bundle->members);
 	free(bundle);
 }
 
-const char *bundle_self(const struct bundle *bundle, size_t *len)
-{
-	*len = bundle->texts[SELF].len;
-	return bundle->texts[SELF].data;
-}
-
-void bundle_set_signature(struct bundle *bundle, const uint8_t signature[SIGN_SIGNATURE_BYTES])
-{
-	assert(bundle->size == 0);
-	memcpy(bundle->signature, signature, SIGN_SIGNATURE_BYTES);
-	bundle->is_signed = true;
-}
-
 void bundle_leave_blobs(struct bundle *bundle)
 {
 	assert(bundle->size == 0);
 	bundle->without_blobs = true;
-}
-
-const struct plan *bundle_plan(const struct bundle *bundle)
-{
-	return bundle->plan;
 }
 
 static int refuse_missing(const struct plan *plan, struct err *err)
@@ -148,20 +122,13 @@ int bundle_make(struct store *store, struct plan *plan, const struct plan_option
 
 /* Members. */
 
-static const char *member_path(const struct member *member, char path[DESCRIBE_PATH_MAX])
-{
-	return member->path ? member->path : describe_blob_path(member->blob, path);
-}
-
 static size_t member_header(const struct member *member, uint8_t header[TAR_HEADER_MAX])
 {
 	char path[DESCRIBE_PATH_MAX];
 
 	if (member->blob)
-		return tar_header_at(member_path(member, path), member->size, member->start, header);
-	/* With a signature, the bytes of all else are the same. */
-	return strcmp(member->path, BUNDLE_SIGNATURE) == 0 ? tar_header_even(member->path, member->size, header)
-							   : tar_header(member->path, member->size, header);
+		return tar_header_at(describe_blob_path(member->blob, path), member->size, member->start, header);
+	return tar_header(member->path, member->size, header);
 }
 
 static void add_member(struct bundle *bundle, struct member member)
@@ -178,7 +145,7 @@ static void add_text(struct bundle *bundle, const char *path, const struct buf *
 	add_member(bundle, (struct member){.path = path, .text = text->data, .size = text->len});
 }
 
-/* Gives the members their places, once the signature is there or will not come. */
+/* Gives the members their places, once it is said whether the blobs are among them. */
 static void settle(struct bundle *bundle)
 {
 	const struct plan *plan = bundle->plan;
@@ -186,12 +153,8 @@ static void settle(struct bundle *bundle)
 
 	if (bundle->size > 0)
 		return;
-	bundle->members = mem_alloc((plan->item_count + TEXTS_MAX) * sizeof(*bundle->members));
+	bundle->members = mem_alloc((plan->item_count + TEXTS) * sizeof(*bundle->members));
 	add_text(bundle, BUNDLE_SELF, &bundle->texts[SELF]);
-	if (bundle->is_signed)
-		add_member(bundle, (struct member){.path = BUNDLE_SIGNATURE,
-						   .text = (const char *)bundle->signature,
-						   .size = SIGN_SIGNATURE_BYTES});
 	if (layout)
 		add_text(bundle, LAYOUT_FILE, &bundle->texts[LAYOUT]);
 	add_text(bundle, layout ? LAYOUT_INDEX : DOCKER_MANIFEST, &bundle->texts[INDEX]);
@@ -296,51 +259,4 @@ ssize_t bundle_read(struct bundle *bundle, uint64_t position, void *data, size_t
 	max = min_size(end - position, max);
 	memset(data, 0, max);
 	return (ssize_t)max;
-}
-
-/* Writing. */
-
-static int write_member(struct bundle *bundle, size_t at, int fd, struct err *err)
-{
-	const struct member *member = &bundle->members[at];
-	int code;
-
-	if (!member->blob)
-		return file_write(fd, member->text, member->size, err);
-	code = open_member(bundle, at, err);
-	return code ? code : file_copy(bundle->fd, fd, member->size, err);
-}
-
-int bundle_write(struct bundle *bundle, int fd, struct err *err)
-{
-	static const uint8_t zeroes[TAR_END];
-	uint8_t header[TAR_HEADER_MAX];
-	int code = 0;
-
-	settle(bundle);
-	for (size_t i = 0; i < bundle->member_count && !code; i++) {
-		code = file_write(fd, header, member_header(&bundle->members[i], header), err);
-		if (code == 0)
-			code = write_member(bundle, i, fd, err);
-		if (code == 0)
-			code = file_write(fd, zeroes, tar_padding(bundle->members[i].size), err);
-	}
-	return code ? code : file_write(fd, zeroes, TAR_END, err);
-}
-
-int bundle_write_directory(struct bundle *bundle, const char *path, struct err *err)
-{
-	_cleanup_close_ int directory = -1;
-	char name[DESCRIBE_PATH_MAX];
-	int code = file_open_empty_directory(path, &directory, err);
-
-	settle(bundle);
-	for (size_t i = 0; i < bundle->member_count && !code; i++) {
-		_cleanup_close_ int fd = -1;
-
-		code = file_create(directory, member_path(&bundle->members[i], name), &fd, err);
-		if (code == 0)
-			code = write_member(bundle, i, fd, err);
-	}
-	return code;
 }

@@ -88,8 +88,6 @@ int files_fetch_manifest(struct files *files, const struct files_place *place, c
  * its digest. */
 int files_get_index(struct files *files, struct pull_upstream *upstream, const char *repository,
 		    const struct digest *digest, struct aside *aside, struct layer_index **index, struct err *err);
-/* Whether one is kept. */
-bool files_has_index(struct files *files, const struct digest *digest);
 
 /* Indexing layers as they stream in (filling.c). */
 struct filling *filling_start(struct files *files);

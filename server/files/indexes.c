@@ -41,15 +41,6 @@ static int load(struct files *files, const struct digest *digest, struct layer_i
 	return 0;
 }
 
-bool files_has_index(struct files *files, const struct digest *digest)
-{
-	struct layer_index *index = NULL;
-	int code = load(files, digest, &index, NULL);
-
-	layer_index_free(index);
-	return code == 0;
-}
-
 static void keep(struct files *files, const struct digest *digest, const struct layer_index *index)
 {
 	_cleanup_(buf_dispose) struct buf data = {.max = LAYER_INDEX_MAX};

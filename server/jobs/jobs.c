@@ -18,11 +18,6 @@ static const char *const state_names[] = {
 	[JOB_FAILED] = "failed", [JOB_CANCELLED] = "cancelled",
 };
 
-const char *job_state_name(enum job_state state)
-{
-	return state_names[state];
-}
-
 const struct job_kind *jobs_find_kind(const struct jobs *jobs, const char *name)
 {
 	for (size_t i = 0; name && i < jobs->kind_count; i++)
@@ -320,16 +315,6 @@ uint64_t jobs_version(struct jobs *jobs, const char *id, bool *ended)
 	}
 	pthread_mutex_unlock(&jobs->lock);
 	return version;
-}
-
-size_t jobs_active(struct jobs *jobs)
-{
-	size_t count;
-
-	pthread_mutex_lock(&jobs->lock);
-	count = count_active(jobs);
-	pthread_mutex_unlock(&jobs->lock);
-	return count;
 }
 
 /* For run(). */

@@ -84,7 +84,6 @@ json_t *jobs_list(struct jobs *jobs);
 /* Changes with every change of the job, or, `id` NULL, of any. 0: there is no such job. `ended` (may be NULL): whether
  * nothing will change any more. */
 uint64_t jobs_version(struct jobs *jobs, const char *id, bool *ended);
-size_t jobs_active(struct jobs *jobs);
 
 /* For run(), on any thread of its own. */
 

@@ -45,7 +45,6 @@ struct jobs {
 	bool stopping;
 };
 
-const char *job_state_name(enum job_state state);
 const struct job_kind *jobs_find_kind(const struct jobs *jobs, const char *name);
 
 /* Files. Blocks. What cannot be kept is said in the log: the job goes on. `json` is what describes the job. */

@@ -185,6 +185,8 @@ WIRE_TEST(a_directory_holds_what_the_stream_brought)
 	scripted_add_image(sides.upstream, "team/app", "1",
 			   &(struct scripted_image_options){.layers = 3, .layer_size = 100001}, &image);
 	RUN(&sides, sides.near, 0, "export", "-o", directory, "registry.test/team/app:1");
+	/* It would be mixed with what is there. */
+	RUN(&sides, sides.near, 1, "export", "-o", directory, "registry.test/team/app:1");
 	RUN(&sides, sides.far, 0, "import", directory);
 	assert_non_null(strstr(sides.said, "1 images: 5 blobs"));
 	assert_true(ask(sides.far, NULL, NULL, &reply, "/v2/team/app/manifests/1"));

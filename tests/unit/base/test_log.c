@@ -360,21 +360,6 @@ static void log_tells_the_journal_the_priority_of_each_line(void **state)
 	assert_non_null(strstr(out.data, " method=GET\n<6>{\"time\":\"2"));
 }
 
-static void log_reads_its_levels_and_formats(void **state)
-{
-	(void)state;
-	enum log_level level = LOG_INFO;
-	enum log_format format = LOG_TEXT;
-	assert_int_equal(log_parse_level("debug", &level), 0);
-	assert_int_equal(level, LOG_DEBUG);
-	assert_int_equal(log_parse_level("error", &level), 0);
-	assert_int_equal(level, LOG_ERROR);
-	assert_int_equal(log_parse_level("verbose", &level), ERR_INVALID);
-	assert_int_equal(log_parse_format("json", &format), 0);
-	assert_int_equal(format, LOG_JSON);
-	assert_int_equal(log_parse_format("xml", &format), ERR_INVALID);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,7 +373,6 @@ int main(void)
 		cmocka_unit_test(log_survives_a_reader_who_is_gone),
 		cmocka_unit_test(log_keeps_the_lines_of_many_threads_whole),
 		cmocka_unit_test(log_tells_the_journal_the_priority_of_each_line),
-		cmocka_unit_test(log_reads_its_levels_and_formats),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -93,26 +93,6 @@ static void the_same_images_give_the_same_bytes_in_whatever_order_they_are_named
 	assert_memory_equal(one.data.data, two.data.data, one.data.len);
 }
 
-static void what_is_written_to_a_file_is_what_is_read(void **state)
-{
-	struct bed *bed = *state;
-	struct plan_options options = bed_options(both, 1);
-	_cleanup_(tarball_end) struct tarball tarball = {0};
-	_cleanup_free_ char *written = NULL;
-	struct bundle *bundle;
-	FILE *file = tmpfile();
-
-	bed_image(&bed->here, "library/alpine", "3", "alpine");
-	bundle = bed_bundle(&bed->here, &options);
-	tarball_of(&tarball, bundle);
-	assert_int_equal(bundle_write(bundle, fileno(file), &bed->here.err), 0);
-	written = mem_alloc(tarball.data.len + 1);
-	assert_int_equal(pread(fileno(file), written, tarball.data.len + 1, 0), tarball.data.len);
-	assert_memory_equal(written, tarball.data.data, tarball.data.len);
-	bundle_free(bundle);
-	fclose(file);
-}
-
 static void a_chosen_platform_comes_with_the_index_unchanged(void **state)
 {
 	static const char *const platforms[] = {"linux/arm64"};
@@ -296,32 +276,12 @@ static void a_docker_archive_holds_one_platform(void **state)
 	assert_int_equal(scratch_totals(&bed->there).blobs, 4); /* config, two layers, a manifest made for them */
 }
 
-static void a_directory_holds_the_same_files(void **state)
-{
-	struct bed *bed = *state;
-	struct plan_options options = bed_options(both, 1);
-	struct digest layer = scratch_digest("alpine", 6);
-	_cleanup_free_ char *path = mem_printf("%s/out", bed->here.top), *blob = NULL;
-	char hex[DIGEST_TEXT_MAX];
-	struct bundle *bundle;
-
-	bed_image(&bed->here, "library/alpine", "3", "alpine");
-	bundle = bed_bundle(&bed->here, &options);
-	assert_int_equal(bundle_write_directory(bundle, path, &bed->here.err), 0);
-	blob = mem_printf("%s/blobs/sha256/%s", path, digest_hex(&layer, hex));
-	assert_true(scratch_exists(blob));
-	/* It would be mixed with what is there. */
-	assert_int_equal(bundle_write_directory(bundle, path, &bed->here.err), ERR_INVALID);
-	bundle_free(bundle);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(what_is_exported_and_imported_is_the_same),
 		bed_test(repeating_an_import_brings_nothing_new),
 		bed_test(the_same_images_give_the_same_bytes_in_whatever_order_they_are_named),
-		bed_test(what_is_written_to_a_file_is_what_is_read),
 		bed_test(a_chosen_platform_comes_with_the_index_unchanged),
 		bed_test(a_platform_that_the_image_lacks_is_refused),
 		bed_test(what_is_not_held_is_named),
@@ -329,7 +289,6 @@ int main(void)
 		bed_test(what_a_receipt_promised_and_is_gone_is_reported_and_the_tag_stays),
 		bed_test(what_refers_to_an_image_goes_along),
 		bed_test(a_docker_archive_holds_one_platform),
-		bed_test(a_directory_holds_the_same_files),
 	};
 
 	return cmocka_run_group_tests_name("bundle", tests, NULL, NULL);
