@@ -142,7 +142,7 @@ static struct view_node *make_directory(void *arg, struct view_node *directory, 
 static int find_place(struct layer_view *view, const char *path, bool make, struct view_node **directory,
 		      char name[LAYER_PATH_MAX + 1], struct err *err)
 {
-	struct view_walk walk = {.view = view, .follow_last = true, .arg = view};
+	struct view_walk walk = {.view = view, .follow_last = true, .arg = view, .steps = &view->steps};
 	char head[LAYER_PATH_MAX + 1];
 	size_t len = strlen(path), start;
 	int code;
@@ -187,7 +187,7 @@ static void hide(struct layer_view *view, struct view_node *directory, const cha
 
 static void link_hard(struct layer_view *view, struct view_node *node, const struct layer_entry *entry)
 {
-	struct view_walk walk = {.view = view};
+	struct view_walk walk = {.view = view, .steps = &view->steps};
 	struct view_node *target;
 
 	node->node.content = NULL;
@@ -240,6 +240,7 @@ int layer_view_add(struct layer_view *view, const struct layer_table *table, str
 	int code = 0;
 
 	view->layers++;
+	view->steps = 0;
 	for (size_t i = 0; i < table->count && !code; i++)
 		code = add_entry(view, &table->entries[i], err);
 	return code;

@@ -15,7 +15,8 @@
 
 #define LAYER_NODES_MAX      ((size_t)1 << 20)
 #define LAYER_NODE_DEPTH_MAX 4096
-#define LAYER_FOLLOW_MAX     40 /* symbolic links on one path, as Linux has it */
+#define LAYER_FOLLOW_MAX     40                /* symbolic links on one path, as Linux has it … */
+#define LAYER_STEPS_MAX      ((size_t)1 << 26) /* … and parts of all paths of a layer, with those that links lead to */
 
 struct layer_node {
 	const struct layer_node *parent; /* NULL: the root */

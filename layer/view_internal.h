@@ -23,6 +23,7 @@ struct layer_view {
 	struct view_node *root;
 	struct view_node *nodes; /* a hash of all but the root */
 	size_t count;
+	size_t steps; /* along paths, in the layer that is being added */
 	unsigned layers;
 };
 
@@ -37,6 +38,7 @@ struct view_walk {
 	void *arg;
 	bool follow_last;
 	unsigned followed;
+	size_t *steps; /* counted there, up to LAYER_STEPS_MAX; NULL: they are not */
 };
 
 /* The node of `path`, seen from `from`. ERR_NOT_FOUND, ERR_INVALID, ERR_LIMIT. */

@@ -34,6 +34,8 @@ static int step(struct view_walk *walk, struct view_node **at, const char *name,
 {
 	struct view_node *next;
 
+	if (walk->steps && ++*walk->steps > LAYER_STEPS_MAX)
+		return err_set(err, ERR_LIMIT, "the layer's paths lead through too many symbolic links");
 	if (len == 0 || (len == 1 && name[0] == '.'))
 		return 0;
 	if (len == 2 && memcmp(name, "..", 2) == 0) {

@@ -159,16 +159,16 @@ static void view_hides_no_more_for_being_told_again(void **state)
 	char name[32];
 
 	tar->max = (size_t)1 << 30;
-	for (int i = 0; i < 200000; i++) {
+	for (int i = 0; i < 100000; i++) {
 		snprintf(name, sizeof(name), "d/%06d", i);
 		tars_add(tar, &(struct tars_header){.name = name}, NULL);
 	}
-	for (int i = 0; i < 200000; i++)
+	for (int i = 0; i < 100000; i++)
 		tars_add(tar, &(struct tars_header){.name = i % 2 ? ".wh.d" : "d/.wh..wh..opq"}, NULL);
 	assert_int_equal(tar_read(tar->data, tar->len, &bed->tables[0], &bed->err), 0);
 	bed->view = layer_view_new();
 	assert_int_equal(layer_view_add(bed->view, &bed->tables[0], &bed->err), 0);
-	assert_int_equal(layer_view_find(bed->view, "d/199999", true, &(const struct layer_node *){NULL}, &bed->err),
+	assert_int_equal(layer_view_find(bed->view, "d/099999", true, &(const struct layer_node *){NULL}, &bed->err),
 			 0);
 }
 
@@ -281,6 +281,37 @@ static void view_refuses_to_go_deeper_than_any_image(void **state)
 	buf_dispose(&path);
 }
 
+/* Of forty links each leads a long way to the next; then a few thousand files stand behind the first. */
+static void view_refuses_paths_that_would_take_hours_to_follow(void **state)
+{
+	struct bed *bed = *state;
+	struct buf *tar = next_layer(bed), path = {0};
+	char name[32];
+
+	tar->max = (size_t)1 << 30;
+	tars_directory(tar, "a");
+	for (int i = LAYER_FOLLOW_MAX - 2; i >= 0; i--) {
+		buf_clear(&path);
+		for (int k = 0; k < 250; k++)
+			buf_append_text(&path, "a/../");
+		buf_printf(&path, "l%d", i + 1);
+		snprintf(name, sizeof(name), "l%d", i);
+		tars_add(tar, &(struct tars_header){.name = "long", .type = 'K', .size = path.len, .gnu = true},
+			 path.data);
+		tars_link(tar, '2', name, "");
+	}
+	snprintf(name, sizeof(name), "l%d", LAYER_FOLLOW_MAX - 1);
+	tars_directory(tar, name);
+	for (int i = 0; i < 5000; i++) {
+		snprintf(name, sizeof(name), "l0/%d", i);
+		tars_add(tar, &(struct tars_header){.name = name}, NULL);
+	}
+	assert_int_equal(tar_read(tar->data, tar->len, &bed->tables[0], &bed->err), 0);
+	bed->view = layer_view_new();
+	assert_int_equal(layer_view_add(bed->view, &bed->tables[0], &bed->err), ERR_LIMIT);
+	buf_dispose(&path);
+}
+
 int main(void)
 {
 #define BED(test) cmocka_unit_test_setup_teardown(test, bed_setup, bed_teardown)
@@ -295,6 +326,7 @@ int main(void)
 		BED(view_leads_paths_through_symbolic_links_within_the_root),
 		BED(view_replaces_a_symbolic_link_by_the_directory_of_that_name),
 		BED(view_refuses_to_go_deeper_than_any_image),
+		BED(view_refuses_paths_that_would_take_hours_to_follow),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
