@@ -40,6 +40,11 @@ class Page:
         button = self.driver.find_element(By.CSS_SELECTOR, f'button[aria-label="{label}"]')
         button.send_keys(Keys.ENTER)
 
+    def files(self, name):
+        """The buttons of a file or folder with this name."""
+        return self.driver.execute_script("""return [...document.querySelectorAll(".files td button")].filter(
+            (e) => e.textContent === arguments[0])""", name)
+
     def picture(self, name):
         self.driver.save_screenshot(f"{PICTURES}/{name}.png")
 
@@ -63,8 +68,15 @@ def check_held_image(page):
     page.press(f"Inside {HELD}")
     page.until(lambda: "linux/" in page.text("image-rows") and page.driver.find_elements(By.CSS_SELECTOR, "#image-rows td"),
                "its inside is not shown")
+    assert "LARDER=e2e" in page.text("image-rows"), "its config is not shown"
     page.press(f"Files of {HELD}")
-    page.until(lambda: "usr/" in page.text("image-rows"), "its files are not shown")
+    for name in ("usr/", "share/", "doc/", "tar/", "copyright"):
+        page.until(lambda: page.files(name), f"{name} is not shown")
+        page.files(name)[0].send_keys(Keys.ENTER)
+    page.until(lambda: "GNU" in page.text("image-rows"), "the text of a file is not shown")
+    page.picture("text")
+    page.files("..")[0].send_keys(Keys.ENTER)
+    page.until(lambda: page.files("copyright"), "there is no way back from a file")
 
 
 def pin_and_unpin(page):

@@ -16,7 +16,7 @@ function make(name, attributes, ...content) {
 }
 
 function fill(element, ...content) {
-  element.replaceChildren(...content);
+  element.replaceChildren(...content.filter((part) => part !== null && part !== undefined));
 }
 
 function say(text) {
@@ -406,50 +406,77 @@ async function checkImage(reference) {
 
 async function toggleInside(reference) {
   if (openImages.delete(reference)) return drawImages(false);
-  await act("images-problem", ask("GET", "image?" + query("ref", reference)).then((image) => {
-    const {config} = image;
-    const command = [...((config.config || {}).Entrypoint || []), ...((config.config || {}).Cmd || [])].join(" ");
-    open(reference, make("div", {}, [image.platform, command && "runs " + command].filter(Boolean).join(", ")),
-      make("table", {}, make("tbody", {}, ...(image.layers || []).map((layer, index) =>
-        make("tr", {}, make("td", {class: "size"}, bytes(layer.size)),
-          make("td", {class: "mono"}, layer.created_by || ((config.history || []).filter((h) => !h.empty_layer)[index] || {}).created_by || layer.digest))))),
-      browser(reference));
-  }), "");
+  await act("images-problem", ask("GET", "image?" + query("ref", reference)).then((image) =>
+    open(reference, configTable(image), stepTable(image), browser(reference))), "");
+}
+
+// What a container of the image gets, as its config says.
+function configTable(image) {
+  const all = image.config || {}, config = all.config || {}, words = (list) => (list || []).join(" ");
+  const facts = [["platform", image.platform || [all.os, all.architecture].filter(Boolean).join("/")], ["created", all.created],
+    ["runs", words([...(config.Entrypoint || []), ...(config.Cmd || [])])], ["in", config.WorkingDir], ["as", config.User],
+    ["ports", words(Object.keys(config.ExposedPorts || {}))], ["volumes", words(Object.keys(config.Volumes || {}))],
+    ...(config.Env || []).map((text) => ["environment", text]),
+    ...Object.entries(config.Labels || {}).map(([key, value]) => ["label", key + "=" + value])];
+  return make("table", {}, make("tbody", {}, ...facts.filter(([, value]) => value).map(([name, value]) =>
+    make("tr", {}, make("td", {class: "fact"}, name), make("td", {class: "mono"}, String(value))))));
+}
+
+// The image's history, with what each step adds. Where that does not fit the layers, the layers alone.
+function stepTable(image) {
+  const layers = image.layers || [], history = (image.config || {}).history || [];
+  const fits = history.filter((step) => !step.empty_layer).length === layers.length;
+  const steps = fits ? history : layers;
+  let next = 0;
+  const line = (step) => {
+    const layer = step.empty_layer ? null : layers[next++];
+    return make("tr", {}, make("td", {class: "size"}, layer ? bytes(layer.size) : ""),
+      make("td", {class: "mono"}, step.created_by || step.comment || (layer ? layer.digest : "")));
+  };
+  return make("table", {}, make("thead", {}, make("tr", {}, make("th", {class: "size"}, "adds"), make("th", {}, "by"))),
+    make("tbody", {}, ...steps.map(line)));
 }
 
 // An image's files, a directory at a time. A name is any bytes: `path` shows them, `place` has them percent-encoded.
+const ROWS_MAX = 2000, VIEW_MAX = 65536;
+
 function browser(reference) {
-  const box = make("div", {});
+  const box = make("div", {class: "files"});
   const parent = (path, slash) => path.slice(0, path.lastIndexOf(slash)) || slash;
-  const go = (path, place) => ask("GET", "files?" + query("ref", reference) + "&path=" + place).then(
-    (answer) => fill(box, make("div", {class: "mono"}, path), make("table", {}, make("tbody", {},
-      ...(path === "/" ? [] : [fileRow("..", () => go(parent(path, "/"), parent(place, "%2F")), "", "")]),
-      ...answer.files.slice(0, 500).map((file) => entry(reference, file, go, box))))),
-    (error) => fill(box, make("p", {class: "problem"}, error.message)));
+  const up = (path, place) => fileRow("..", () => go(parent(path, "/"), parent(place, "%2F")), "", "");
+  const show = (path, rows, ...more) => {
+    fill(box, make("div", {class: "mono"}, path), make("table", {}, make("tbody", {}, ...rows)), ...more);
+    (box.querySelector("button") || box).focus();
+  };
+  const fail = (error) => fill(box, make("p", {class: "problem"}, error.message));
+  const go = (path, place) => ask("GET", "files?" + query("ref", reference) + "&path=" + place).then(({files}) =>
+    show(path, [...(path === "/" ? [] : [up(path, place)]), ...files.slice(0, ROWS_MAX).map(entry)],
+      files.length > ROWS_MAX ? make("p", {}, "and " + (files.length - ROWS_MAX) + " more: larder files " + reference + " " + path) : null), fail);
+  const view = (file, place) => readText(reference, file, place).then((text) => show(file.path, [up(file.path, place)], text), fail);
+  const entry = (file) => {
+    const place = file.path_escaped || encodeURIComponent(file.path), name = file.path.split("/").pop();
+    const click = {directory: () => go(file.path, place), file: () => view(file, place)}[file.type];
+    return fileRow(name + (file.type === "directory" ? "/" : "") + (file.target ? " → " + file.target : ""), click,
+      file.type === "file" ? bytes(file.size) : "", file.mode);
+  };
   fill(box, button("Files", "of " + reference, () => go("/", "%2F")));
   return box;
 }
 
 function fileRow(name, click, size, mode) {
   return make("tr", {}, make("td", {class: "mono"}, mode), make("td", {class: "size"}, size),
-    make("td", {}, click ? button(name, "", click) : name));
+    make("td", {}, click ? make("button", {type: "button", click}, name) : name));
 }
 
-function entry(reference, file, go, box) {
-  const place = file.path_escaped || encodeURIComponent(file.path);
-  const isFolder = file.type === "directory";
-  const click = isFolder ? () => go(file.path, place) : file.type === "file" ? () => view(reference, file.path, place, box) : null;
-  return fileRow(file.path.split("/").pop() + (isFolder ? "/" : "") + (file.target ? " → " + file.target : ""), click,
-    isFolder ? "" : bytes(file.size), file.mode);
-}
-
-const VIEW_MAX = 65536;
-
-async function view(reference, path, place, box) {
+async function readText(reference, file, place) {
+  if (file.size === 0) return make("p", {}, "The file is empty.");
   const answer = await fetch("api/v1/file?" + query("ref", reference) + "&path=" + place,
     {headers: headers({Range: "bytes=0-" + (VIEW_MAX - 1)})});
-  const text = answer.ok ? await answer.text() : (await failure(answer)).message;
-  box.append(make("pre", {tabindex: "0", "aria-label": path}, text.includes("\u0000") ? path + " is no text" : text));
+  if (!answer.ok) throw await failure(answer);
+  const text = await answer.text();
+  if (text.includes("\u0000")) return make("p", {}, "It is no text: " + bytes(file.size) + ".");
+  return make("div", {}, file.size > VIEW_MAX ? make("p", {}, "The first " + bytes(VIEW_MAX) + " of " + bytes(file.size) + ":") : null,
+    make("pre", {tabindex: "0", "aria-label": file.path}, text));
 }
 
 async function pin(reference) {
