@@ -12,8 +12,8 @@ cat >"$T/larder.yaml" <<END
 store: { path: $T/store }
 admin: { listen: "unix:$T/admin.sock" }
 upstreams:
-  # Slow enough to be met in the middle of it.
-  docker.io: { url: "http://$REGISTRY", rate_limit: 5/s }
+  # Slow enough to be met in the middle of it, by commands that a busy machine lets wait.
+  docker.io: { url: "http://$REGISTRY", rate_limit: 2/s }
 END
 cat - "$T/larder.yaml" >"$T/scheduled.yaml" <<END
 prefetch: [ { every: 6h, images: [ "$REPOSITORY:multi" ], pin: base, referrers: false } ]
