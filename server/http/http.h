@@ -143,7 +143,8 @@ bool http_is_alive(struct http_server *server, uint64_t within_ms);
  * every paused request. */
 void http_stop(struct http_server *server, uint64_t grace_ms, void (*wake_all)(void *arg), void *arg);
 
-/* A request's header; several of one name are joined by ", ". NULL when absent. Valid until ended(). */
+/* A request's header; several of one name are joined by ", " where that may be a list. NULL when absent. Valid until
+ * ended(); one that was joined, until the next is. */
 const char *http_request_header(struct http_request *request, const char *name);
 
 /* Replies. Once a request, from handle() or begin(). */

@@ -303,8 +303,8 @@ const char *http_request_header(struct http_request *request, const char *name)
 	const char *first = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, name);
 	struct header_search search = {.name = name};
 
-	/* Lists may be spread over several lines (RFC 9110, section 5.3); only Accept is, by real clients. */
-	if (!first || strcasecmp(name, "Accept") != 0)
+	/* Lists may be spread over several lines (RFC 9110, section 5.3). */
+	if (!first || (strcasecmp(name, "Accept") != 0 && strcasecmp(name, "If-None-Match") != 0))
 		return first;
 	MHD_get_connection_values(exchange->connection, MHD_HEADER_KIND, join_header, &search);
 	free(exchange->joined_header);

@@ -259,6 +259,9 @@ WIRE_TEST(what_the_client_has_is_a_304)
 	assert_int_equal(reply.body_bytes, 0);
 	expect_header_with(&reply, "ETag", tag.image.manifest);
 	expect_header(&reply, "Docker-Content-Digest", tag.image.manifest);
+	_cleanup_free_ char *lines = mem_printf("If-None-Match: \"sha256:00\"\r\n%s", headers);
+	ask(tag.larder, NULL, lines, &reply, BY_TAG);
+	assert_int_equal(reply.status, 304);
 	ask(tag.larder, NULL, "If-None-Match: \"sha256:00\"\r\n", &reply, BY_TAG);
 	expect_content(&reply, tag.image.manifest);
 }
