@@ -140,7 +140,7 @@ int route_parse(struct pull *pull, const char *path, const char *query, struct r
 	prefixed = route->upstream != NULL;
 	if (rest[0] == '\0') {
 		route->kind = ROUTE_PING;
-		return 0;
+		return upstream_from_query(pull, query, route, err);
 	}
 	if (strcmp(rest, "_catalog") == 0) {
 		route->kind = ROUTE_CATALOG;

@@ -89,6 +89,8 @@ WIRE_TEST(unknown_upstream_is_a_404_and_never_dialled)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		ask(bed.larder, NULL, NULL, &reply, "/v2/team/app/manifests/1.0?ns=%s", names[i]);
 		expect_error(&reply, 404, "NAME_UNKNOWN");
+		ask(bed.larder, NULL, NULL, &reply, "/v2/?ns=%s", names[i]);
+		expect_error(&reply, 404, "NAME_UNKNOWN");
 		ask(bed.larder, NULL, NULL, &reply, "/v2/team/app/blobs/" NO_DIGEST "?ns=%s", names[i]);
 		expect_error(&reply, 404, "NAME_UNKNOWN");
 	}

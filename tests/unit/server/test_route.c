@@ -90,7 +90,8 @@ static void route_knows_the_base(void **state)
 		assert_int_equal(parse(paths[i], ""), 0);
 		assert_int_equal(test.route.kind, ROUTE_PING);
 	}
-	assert_int_equal(parse("/v2/", "ns=nobody.example"), 0);
+	assert_int_equal(parse("/v2/", "ns=quay.io"), 0);
+	assert_int_equal(parse("/v2/", "ns=nobody.example"), ERR_NOT_FOUND);
 }
 
 static void route_takes_the_default_upstream_and_its_library(void **state)
