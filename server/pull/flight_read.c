@@ -111,9 +111,9 @@ int flight_poll(struct flight *flight, struct waiter *waiter, uint64_t *size, un
 {
 	pthread_mutex_lock(&flight->lock);
 	/* A wrong digest cuts the connection, however early it is noticed: the same answer whether this client was
-	 * woken before or after. */
+	 * woken before or after. An empty blob has no last byte to hold back: its answer waits. */
 	if ((flight->state == FLIGHT_FAILED && flight->err.code != ERR_DIGEST) || flight->state == FLIGHT_STARTING ||
-	    flight->size == INGEST_SIZE_UNKNOWN)
+	    flight->size == INGEST_SIZE_UNKNOWN || (flight->size == 0 && flight->state != FLIGHT_VERIFIED))
 		return wait_here(flight, waiter, err);
 	*size = flight->size;
 	*version = flight->version;

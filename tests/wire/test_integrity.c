@@ -269,6 +269,30 @@ WIRE_TEST(content_length_that_says_less_is_found_out)
 	expect_recovery(wire, &blob);
 }
 
+/* There is no last byte that could be held back. */
+WIRE_TEST(empty_answer_for_a_blob_is_a_502)
+{
+	struct one_blob blob = one_blob_new(wire, MIB);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	char empty[SCRIPTED_DIGEST_MAX];
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .status = 200, .body = "", .count = 2});
+	for (unsigned i = 0; i < 2; i++) {
+		ask(blob.larder, NULL, i ? "Range: bytes=0-9\r\n" : NULL, &reply, "%s", blob.target);
+		expect_error(&reply, 502, "UNKNOWN");
+	}
+	assert_int_equal(expect_whole_store(wire), 0);
+	scripted_add_blob(blob.upstream, "team/app", 7, 0, empty);
+	for (unsigned i = 0; i < 2; i++) {
+		ask(blob.larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", empty);
+		expect_content(&reply, empty);
+	}
+	larder_stop(blob.larder);
+	assert_int_equal(expect_whole_store(wire), 1);
+	larder_restart(blob.larder);
+	ask(blob.larder, NULL, NULL, &reply, "%s", blob.target);
+	expect_content(&reply, blob.digest);
+}
+
 /* Hashing decides, never the header. */
 WIRE_TEST(digest_header_of_a_blob_is_not_believed)
 {
@@ -450,6 +474,7 @@ int main(void)
 		WIRE_CASE(nonsense_instead_of_http_is_a_502),
 		WIRE_CASE(content_length_that_says_more_is_found_out),
 		WIRE_CASE(content_length_that_says_less_is_found_out),
+		WIRE_CASE(empty_answer_for_a_blob_is_a_502),
 		WIRE_CASE(digest_header_of_a_blob_is_not_believed),
 		WIRE_CASE(encoded_blob_is_a_502),
 		WIRE_CASE(other_version_at_resume_starts_over),
