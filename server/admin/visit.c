@@ -12,11 +12,14 @@
 
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "server/pull/pull.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+
+#define LANDING_LIMIT_MS 5000 /* a disk that takes longer is not waited for */
 
 /* Bytes on their way: a ring, made when the first come. */
 struct pipe {
@@ -206,6 +209,9 @@ static void run_job(struct work_job *job)
 	struct admin_visit *visit = flow->visit;
 
 	log_set_request(visit->id);
+	/* Whoever has just pulled, and asks then, is told of it. */
+	if (visit->admin->pull)
+		pull_wait_landed(visit->admin->pull, LANDING_LIMIT_MS);
 	visit->route->answer(visit);
 	log_set_request(NULL);
 	pthread_mutex_lock(&flow->lock);

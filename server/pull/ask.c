@@ -225,6 +225,7 @@ static void on_done(void *arg, const struct err *err)
 	if (ask->err.code == ERR_NOT_FOUND)
 		missing_remember(pull, ask->key, &ask->err, ask->upstream->options.missing_ttl_ms);
 	ask->state = ASK_ANSWERED;
+	ask->answered_ms = clock_ms();
 	waiter_wake_all(&ask->waiters);
 	/* Whoever asks from now on does not get this failure, but may be luckier. */
 	if (ask->err.code)
@@ -301,7 +302,21 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 	ask_call(ask, &query);
 }
 
-struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined)
+/* Whether an answer may not be given any more to who comes after it. */
+static bool is_old(const struct ask *ask)
+{
+	uint64_t age_ms = clock_ms() - ask->answered_ms;
+	int64_t freshness_s;
+
+	if (ask->whether || (ask->wanted.algorithm && ask->kind != REGISTRY_REFERRERS))
+		return false;
+	if (ask->kind != REGISTRY_MANIFEST)
+		return age_ms >= ask->upstream->options.tag_ttl_ms;
+	freshness_s = pull_tag_freshness_s(ask->upstream, ask->reference);
+	return freshness_s != PULL_FRESH_FOREVER_S && age_ms >= (uint64_t)freshness_s * 1000;
+}
+
+struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum ask_had *had)
 {
 	_cleanup_free_ char *key = ask_key(request);
 	struct ask *ask;
@@ -310,8 +325,9 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 
 	pthread_mutex_lock(&pull->lock);
 	HASH_FIND_STR(pull->asks, key, ask);
-	*joined = ask != NULL;
+	*had = ASK_BEGUN;
 	if (ask) {
+		*had = ask->state == ASK_RUNNING ? ASK_JOINED : is_old(ask) ? ASK_OLD : ASK_LATE;
 		ask->refs++;
 		if (ask->priority == PACE_PREFETCH && request->priority == PACE_CLIENT)
 			ask_raise(ask);
@@ -337,6 +353,11 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool 
 	}
 	pthread_mutex_unlock(&pull->lock);
 	return ask;
+}
+
+enum pull_outcome ask_outcome(enum ask_had had)
+{
+	return had == ASK_BEGUN ? PULL_MISS : had == ASK_JOINED ? PULL_COLLAPSED : PULL_HIT;
 }
 
 int ask_poll(struct ask *ask, struct waiter *waiter, bool impatient, const struct ask_result **result, struct err *err)
@@ -382,11 +403,21 @@ int ask_poll_kept(struct ask *ask, struct waiter *waiter, struct err *err)
 	return code;
 }
 
+bool ask_outlast(struct ask **ask, struct waiter *waiter)
+{
+	struct err err; /* whether it could be written, the next look tells */
+
+	if (ask_poll_kept(*ask, waiter, &err) == ERR_AGAIN)
+		return false;
+	ask_release(take_pointer(*ask), NULL);
+	return true;
+}
+
 void ask_in_background(struct pull *pull, const struct ask_request *request)
 {
-	bool joined;
+	enum ask_had had;
 
-	ask_release(ask_open(pull, request, &joined), NULL);
+	ask_release(ask_open(pull, request, &had), NULL);
 }
 
 void asks_fail_all(struct pull *pull)

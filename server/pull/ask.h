@@ -4,7 +4,8 @@
  * tags, a list of referrers. One runs however many clients have it: they join by its key, under pull->lock, which also
  * guards the waiters. When it is answered, the waiters are woken at once; a worker thread then writes what was learnt
  * into the store, and only after that does the ask leave the table: whoever comes later finds it there. One that failed
- * leaves at once.
+ * leaves at once. Who comes in between has the answer as out of the store, as long as it is fresh; then he waits for
+ * the store.
  *
  * States: RUNNING (the call is out) -> ANSWERED (result or error is final; readable without the lock by those who saw
  * it under the lock)
@@ -41,9 +42,22 @@ struct ask_result {
 /* What asks for the same join by, for the caller to free. */
 char *ask_key(const struct ask_request *request);
 
-/* Joins the running ask for the same, or starts it. `joined` tells which. Release it. NULL: one may just have ended, so
- * look into the store again. */
-struct ask *ask_open(struct pull *pull, const struct ask_request *request, bool *joined);
+/* How an ask came to be had. */
+enum ask_had {
+	ASK_BEGUN,  /* it was started */
+	ASK_JOINED, /* it ran */
+	ASK_LATE,   /* it had been answered, and what was learnt was not written yet */
+	ASK_OLD,    /* likewise, and the answer is not fresh any more: only ask_outlast() is of use */
+};
+
+/* Joins the ask for the same, or starts it: `had` tells. Release it. NULL: one may just have ended, so look into the
+ * store again. */
+struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum ask_had *had);
+/* What an answer is that was had so. */
+enum pull_outcome ask_outcome(enum ask_had had);
+/* True: what an ASK_OLD had learnt is written; it was released, and *ask is NULL: look into the store again. False: the
+ * waiter was paused. */
+bool ask_outlast(struct ask **ask, struct waiter *waiter);
 /* 0: *result is valid until ask_release(). ERR_AGAIN: the waiter was paused. Else the error. An impatient client is
  * told ERR_UPSTREAM when the upstream keeps it waiting for HEALTH_PATIENCE_MS; the ask goes on. */
 int ask_poll(struct ask *ask, struct waiter *waiter, bool impatient, const struct ask_result **result, struct err *err);

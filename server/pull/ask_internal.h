@@ -30,8 +30,9 @@ struct ask {
 	struct ask_result result;
 	struct err err;
 	struct work_job job; /* writes what was learnt */
-	bool left;           /* the table already */
-	bool kept;           /* what was learnt is written, or cannot be: then why not; under pull->lock */
+	uint64_t answered_ms;
+	bool left; /* the table already */
+	bool kept; /* what was learnt is written, or cannot be: then why not; under pull->lock */
 	struct err keep_err;
 
 	struct loop_task arm;    /* sets the timer; posted before the call … */

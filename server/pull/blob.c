@@ -122,9 +122,9 @@ static enum blob_state start_probe(struct pull_blob *blob)
 {
 	char reference[DIGEST_TEXT_MAX];
 	struct ask_request request = ask_about(blob, true, reference);
-	bool joined;
+	enum ask_had had;
 
-	blob->ask = ask_open(blob->pull, &request, &joined);
+	blob->ask = ask_open(blob->pull, &request, &had);
 	return blob->ask ? BLOB_PROBE : BLOB_LOOK;
 }
 
@@ -172,7 +172,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	closing = pull->closing;
 	blob->flight = flight_find(pull, &blob->digest, reader);
 	if (blob->flight) {
-		blob->status.outcome = PULL_COLLAPSED;
+		blob->status.outcome = flight_is_fetched(blob->flight) ? PULL_HIT : PULL_COLLAPSED;
 		if (!blob->ahead && !blob->present)
 			flight_raise(blob->flight);
 		if (!linked && !flight_is_from(blob->flight, blob->upstream, blob->repository)) {

@@ -2,6 +2,7 @@
 #include "server/pull/flight_internal.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "server/pull/sparse.h"
 
@@ -110,6 +111,8 @@ static void flight_set_state(struct flight *flight, enum flight_state state)
 {
 	pthread_mutex_lock(&flight->lock);
 	flight->state = state;
+	if (state == FLIGHT_VERIFIED)
+		flight->verified_ms = clock_ms();
 	waiter_wake_all(&flight->waiters);
 	waiter_wake_all(&flight->end_waiters);
 	pthread_mutex_unlock(&flight->lock);
@@ -146,6 +149,7 @@ static void park(struct flight *flight)
 	pthread_mutex_lock(&flight->pull->lock);
 	flight->parked = true;
 	flight->refs++; /* for flight_unref(), which takes a parked one out when this is the last beside the table's */
+	landing_wake(flight->pull);
 	pthread_mutex_unlock(&flight->pull->lock);
 	flight_unref(flight);
 }

@@ -44,9 +44,10 @@ struct flight {
 	bool paused;      /* it has, and goes on once they are not */
 	struct waiter *waiters;
 	struct waiter *end_waiters; /* of those who do not read */
-	bool ended;                 /* published and linked, or parked, `err` saying why */
-	unsigned inside;            /* readers, and the opening job, that use the ingest without the lock */
-	uint64_t size;              /* INGEST_SIZE_UNKNOWN until it is known */
+	uint64_t verified_ms;
+	bool ended;       /* published and linked, or parked, `err` saying why */
+	unsigned inside;  /* readers, and the opening job, that use the ingest without the lock */
+	uint64_t size;    /* INGEST_SIZE_UNKNOWN until it is known */
 	unsigned version; /* how often what had arrived was thrown away, since the upstream has something else now */
 	struct err err;   /* FAILED: why */
 };

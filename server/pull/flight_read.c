@@ -71,6 +71,16 @@ bool flight_is_kept(struct flight *flight)
 	return kept;
 }
 
+bool flight_is_fetched(struct flight *flight)
+{
+	bool fetched;
+
+	pthread_mutex_lock(&flight->lock);
+	fetched = flight->state == FLIGHT_VERIFIED;
+	pthread_mutex_unlock(&flight->lock);
+	return fetched;
+}
+
 int flight_poll_fetched(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)
 {
 	pthread_mutex_lock(&flight->lock);

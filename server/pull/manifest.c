@@ -13,7 +13,7 @@
 
 enum manifest_state {
 	MANIFEST_TAG,     /* what does the tag mean, as far as we know? -> HELD, RESOLVE, FAILED */
-	MANIFEST_RESOLVE, /* the upstream is asked what it means now    -> HELD, READY, RESOLVE (by GET), FAILED */
+	MANIFEST_RESOLVE, /* the upstream is asked what it means now    -> HELD, READY, RESOLVE (by GET), TAG, FAILED */
 	MANIFEST_HELD,    /* the digest is known: is it in the store?   -> READY, FETCH, FAILED */
 	MANIFEST_FETCH,   /* the upstream is asked for it by digest     -> READY, FAILED */
 	MANIFEST_READY,
@@ -35,7 +35,7 @@ struct pull_manifest {
 	uint64_t generation; /* of the index, before the first one */
 	bool stored;         /* read out of the store, not asked for */
 	struct ask *ask;
-	bool ask_joined;
+	enum ask_had ask_had;
 	bool ask_is_head;
 	struct waiter *waiter;
 	bool have_tag;        /* known under this client's Accept */
@@ -106,7 +106,7 @@ static struct ask_request ask_about(const struct pull_manifest *manifest, const 
 static bool ask(struct pull_manifest *manifest, const char *reference, bool head, bool impatient)
 {
 	struct ask_request request = ask_about(manifest, reference, head, impatient);
-	struct ask *opened = ask_open(manifest->pull, &request, &manifest->ask_joined);
+	struct ask *opened = ask_open(manifest->pull, &request, &manifest->ask_had);
 
 	if (!opened)
 		return false;
@@ -248,7 +248,7 @@ static void take_result(struct pull_manifest *manifest, const struct ask_result 
 	memcpy(manifest->media_type, result->media_type, sizeof(result->media_type));
 	if (!manifest->ask_is_head) {
 		manifest->data = result->body.data ? result->body.data : "";
-		manifest->status.outcome = manifest->ask_joined ? PULL_COLLAPSED : PULL_MISS;
+		manifest->status.outcome = ask_outcome(manifest->ask_had);
 	}
 }
 
@@ -256,8 +256,11 @@ static enum manifest_state resolve(struct pull_manifest *manifest, struct waiter
 {
 	const struct ask_result *result;
 	struct err err = {0};
-	int code = ask_poll(manifest->ask, waiter, is_impatient(manifest), &result, &err);
+	int code;
 
+	if (manifest->ask_had == ASK_OLD)
+		return ask_outlast(&manifest->ask, waiter) ? MANIFEST_TAG : MANIFEST_RESOLVE;
+	code = ask_poll(manifest->ask, waiter, is_impatient(manifest), &result, &err);
 	if (code == ERR_AGAIN)
 		return MANIFEST_RESOLVE;
 	if (code) {
@@ -318,7 +321,8 @@ static enum manifest_state look_in_store(struct pull_manifest *manifest)
 	if (manifest->head && manifest->media_type[0]) {
 		/* Known from the tag: enough for a HEAD, though the bytes are not held. */
 		if (manifest->status.outcome == PULL_HIT && manifest->ask)
-			manifest->status.outcome = manifest->ask_joined ? PULL_COLLAPSED : PULL_PASSED;
+			manifest->status.outcome =
+				manifest->ask_had == ASK_BEGUN ? PULL_PASSED : ask_outcome(manifest->ask_had);
 		return MANIFEST_READY;
 	}
 	if (manifest->pull->offline)

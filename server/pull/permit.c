@@ -169,11 +169,11 @@ static enum permit_state start_asking(struct pull_permit *permit)
 		.login = permit->login,
 		.whether = true,
 	};
-	bool joined;
+	enum ask_had had;
 
 	do {
 		request.landings = pull_landings(permit->pull);
-		permit->ask = ask_open(permit->pull, &request, &joined);
+		permit->ask = ask_open(permit->pull, &request, &had);
 	} while (!permit->ask);
 	return PERMIT_ASK;
 }

@@ -13,16 +13,6 @@
 #include <fnmatch.h>
 #include <stdlib.h>
 
-unsigned pull_landings(const struct pull *pull)
-{
-	return __atomic_load_n(&pull->landings, __ATOMIC_ACQUIRE);
-}
-
-void pull_note_landing(struct pull *pull)
-{
-	__atomic_add_fetch(&pull->landings, 1, __ATOMIC_RELEASE);
-}
-
 void pull_job_begin(struct pull *pull)
 {
 	pthread_mutex_lock(&pull->lock);
@@ -63,6 +53,7 @@ struct pull *pull_new(const struct pull_options *options)
 	pull->pages = page_cache_new();
 	pthread_mutex_init(&pull->lock, NULL);
 	pthread_cond_init(&pull->idle, NULL);
+	pthread_cond_init(&pull->landed, NULL);
 	pthread_cond_init(&pull->sparse_ended, NULL);
 	pull_set_upstreams(pull, options);
 	return pull;
@@ -82,6 +73,7 @@ void pull_close(struct pull *pull)
 	pull->closing = true;
 	asks_fail_all(pull);
 	flights_fail_all(pull);
+	landing_wake(pull);
 	pthread_cond_broadcast(&pull->sparse_ended);
 	pthread_mutex_unlock(&pull->lock);
 }
@@ -112,6 +104,7 @@ void pull_free(struct pull *pull)
 	page_cache_free(pull->pages);
 	sizes_free(pull->sizes);
 	pthread_cond_destroy(&pull->sparse_ended);
+	pthread_cond_destroy(&pull->landed);
 	pthread_cond_destroy(&pull->idle);
 	pthread_mutex_destroy(&pull->lock);
 	free(pull);

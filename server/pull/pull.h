@@ -110,7 +110,7 @@ void pull_referrers_login(struct pull_referrers *referrers, struct client_login 
 
 /* How an answer came about: Cache-Status and the access log say it. */
 enum pull_outcome {
-	PULL_HIT,       /* from the store */
+	PULL_HIT,       /* from the store, or what is on its way there */
 	PULL_MISS,      /* fetched for this request */
 	PULL_COLLAPSED, /* fetched for another request that runs at the same time */
 	PULL_STALE,     /* from the store, since the upstream could not be asked */
@@ -123,6 +123,16 @@ struct pull_status {
 	int64_t stale_by_s;     /* … and how far beyond its freshness that is */
 	char why[ERR_TEXT_MAX]; /* PULL_STALE: what went wrong upstream */
 };
+
+/*
+ * What a client was given whole is in the store, and known there, a moment later: when the disk has it. Who asks about
+ * the store waits for that, so as to be told of all that was given before.
+ */
+/* Blocks, for at most so long. */
+void pull_wait_landed(struct pull *pull, uint64_t limit_ms);
+/* 0: what was given by `since_ms` (clock_ms()) is there. ERR_AGAIN: the waiter was paused. */
+int pull_poll_landed(struct pull *pull, uint64_t since_ms, struct waiter *waiter);
+void pull_forget_landed(struct pull *pull, struct waiter *waiter);
 
 /* Told of each blob that begins to be fetched; called under a lock: it takes that down and returns. One at a time; NULL
  * ends it, and once that has returned it is not called any more. */

@@ -68,6 +68,8 @@ struct pull {
 	pthread_cond_t idle;     /* `jobs` became 0 */
 	unsigned jobs;           /* flights and asks that still use the store or an upstream */
 	unsigned landings;       /* atomic: how many left their table, their outcome being in the store */
+	pthread_cond_t landed;   /* one did */
+	struct waiter *landing_waiters;
 };
 
 /*
@@ -78,6 +80,8 @@ struct pull {
 unsigned pull_landings(const struct pull *pull);
 /* pull->lock is held. */
 void pull_note_landing(struct pull *pull);
+/* Likewise: whoever waits for that looks again. */
+void landing_wake(struct pull *pull);
 
 /* upstreams.c, for pull.c: the end of all that is asked, and the end. */
 void upstreams_close(struct pull *pull);

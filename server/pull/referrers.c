@@ -11,7 +11,7 @@
 
 enum referrers_state {
 	REFERRERS_LOOK, /* is a list known, and fresh? -> READY, ASK, FAILED */
-	REFERRERS_ASK,  /* the upstream is asked       -> READY, FAILED */
+	REFERRERS_ASK,  /* the upstream is asked       -> READY, LOOK, FAILED */
 	REFERRERS_READY,
 	REFERRERS_FAILED,
 };
@@ -27,6 +27,7 @@ struct pull_referrers {
 
 	enum referrers_state state;
 	struct ask *ask;
+	enum ask_had had;
 	struct waiter *waiter;
 	struct index_tag known; /* the list that is held; without a digest: none */
 	struct page *page;      /* an empty one of a manifest that is not held */
@@ -187,7 +188,6 @@ static enum referrers_state look(struct pull_referrers *referrers)
 	};
 	_cleanup_free_ char *key = ask_key(&request);
 	struct err why;
-	bool joined;
 
 	page_release(referrers->page);
 	referrers->page = page_cache_find(referrers->pull->pages, key);
@@ -204,8 +204,8 @@ static enum referrers_state look(struct pull_referrers *referrers)
 		err_set(&why, ERR_UPSTREAM, "%s does not answer", referrers->upstream->name);
 		return use_stale(referrers, &why);
 	}
-	referrers->ask = ask_open(referrers->pull, &request, &joined);
-	referrers->status.outcome = joined ? PULL_COLLAPSED : PULL_MISS;
+	referrers->ask = ask_open(referrers->pull, &request, &referrers->had);
+	referrers->status.outcome = ask_outcome(referrers->had);
 	return referrers->ask ? REFERRERS_ASK : REFERRERS_LOOK;
 }
 
@@ -216,8 +216,11 @@ static enum referrers_state wait_for_list(struct pull_referrers *referrers, stru
 	bool impatient = has_fallback(referrers);
 	const struct ask_result *result;
 	struct err why = {0};
-	int code = ask_poll(referrers->ask, waiter, impatient, &result, &why);
+	int code;
 
+	if (referrers->had == ASK_OLD)
+		return ask_outlast(&referrers->ask, waiter) ? REFERRERS_LOOK : REFERRERS_ASK;
+	code = ask_poll(referrers->ask, waiter, impatient, &result, &why);
 	if (code == ERR_AGAIN)
 		return REFERRERS_ASK;
 	if (code == ERR_CANCELLED)

@@ -16,7 +16,7 @@
 
 enum tags_state {
 	TAGS_LOOK, /* was the same page asked for a moment ago? -> READY, ASK, FAILED */
-	TAGS_ASK,  /* the upstream is asked                      -> READY, FAILED */
+	TAGS_ASK,  /* the upstream is asked                      -> READY, LOOK, FAILED */
 	TAGS_READY,
 	TAGS_FAILED,
 };
@@ -34,6 +34,7 @@ struct pull_tags {
 
 	enum tags_state state;
 	struct ask *ask;
+	enum ask_had had;
 	struct waiter *waiter;
 	bool have_fallback;
 	struct page *page; /* of an earlier answer */
@@ -193,7 +194,6 @@ static enum tags_state look(struct pull_tags *tags)
 				      .landings = pull_landings(tags->pull)};
 	_cleanup_free_ char *key = ask_key(&request);
 	struct err why;
-	bool joined;
 
 	page_release(tags->page);
 	tags->page = page_cache_find(tags->pull->pages, key);
@@ -213,8 +213,8 @@ static enum tags_state look(struct pull_tags *tags)
 	}
 	request.impatient = tags->have_fallback && tags->priority == PACE_CLIENT;
 	request.priority = tags->priority;
-	tags->ask = ask_open(tags->pull, &request, &joined);
-	tags->status.outcome = joined ? PULL_COLLAPSED : PULL_MISS;
+	tags->ask = ask_open(tags->pull, &request, &tags->had);
+	tags->status.outcome = ask_outcome(tags->had);
 	return tags->ask ? TAGS_ASK : TAGS_LOOK;
 }
 
@@ -223,8 +223,11 @@ static enum tags_state wait_for_page(struct pull_tags *tags, struct waiter *wait
 	const struct ask_result *result;
 	struct err why = {0};
 	bool impatient = tags->have_fallback && tags->priority == PACE_CLIENT;
-	int code = ask_poll(tags->ask, waiter, impatient, &result, &why);
+	int code;
 
+	if (tags->had == ASK_OLD)
+		return ask_outlast(&tags->ask, waiter) ? TAGS_LOOK : TAGS_ASK;
+	code = ask_poll(tags->ask, waiter, impatient, &result, &why);
 	if (code == ERR_AGAIN)
 		return TAGS_ASK;
 	if (code == ERR_NOT_FOUND || code == ERR_CANCELLED)

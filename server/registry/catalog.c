@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "server/pull/permit.h"
 #include "upstream/url.h"
 
@@ -82,6 +83,10 @@ void visit_catalog(struct visit *visit)
 	struct page_request request;
 	struct err err = {0};
 
+	if (!visit->since_ms)
+		visit->since_ms = clock_ms();
+	if (pull_poll_landed(visit->pull, visit->since_ms, &visit->request->waiter) == ERR_AGAIN)
+		return;
 	if (!page_read(visit, &request))
 		return;
 	read_login(visit);

@@ -238,6 +238,8 @@ static void ended_visit(const struct registry_api *api, struct visit *visit, boo
 	pull_tags_close(visit->tags);
 	pull_referrers_close(visit->referrers);
 	pull_permit_close(visit->permit);
+	if (visit->since_ms)
+		pull_forget_landed(visit->pull, &visit->request->waiter);
 	client_login_release(visit->login);
 	free(visit->text);
 	free(visit);

@@ -65,8 +65,9 @@ void reply_cache_status(struct visit *visit, const struct pull_status *status)
 		break;
 	case PULL_STALE:
 		quote(status->why, why, sizeof(why));
+		/* Less than a second is told as one: that it is over must show. */
 		reply_header(visit, "Cache-Status", "larder; hit; ttl=-%" PRId64,
-			     status->stale_by_s > 0 ? status->stale_by_s : 0);
+			     status->stale_by_s > 0 ? status->stale_by_s : 1);
 		if (status->age_s < 0)
 			reply_header(visit, "Warning", "299 - \"larder serves what it holds: %s\"", why);
 		else

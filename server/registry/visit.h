@@ -40,6 +40,7 @@ struct visit {
 	struct pull_manifest *manifest;
 	struct pull_tags *tags;
 	struct pull_referrers *referrers;
+	uint64_t since_ms;       /* the catalog's: it tells of what was given by then */
 	uint64_t body_offset;    /* where a streamed body begins in the blob */
 	struct multipart *parts; /* a body of several ranges */
 

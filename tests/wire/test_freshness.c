@@ -112,6 +112,60 @@ WIRE_TEST(immutable_tag_is_never_asked_about_again)
 }
 
 /* Nor is it stale when there is nobody to ask. */
+/* Right behind one another, while the disk still has the answer before: each is what the upstream says now. */
+WIRE_TEST(tag_without_a_ttl_is_asked_about_each_time)
+{
+	struct bed bed = bed_new(wire, "tag_ttl: 0s");
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_image other;
+
+	scripted_add_image(bed.upstream, "team/app", "other", &(struct scripted_image_options){.layer_size = 200},
+			   &other);
+	for (unsigned i = 0; i < 6; i++) {
+		const char *meant = i % 2 ? other.manifest : bed.image.manifest;
+
+		scripted_set_tag(bed.upstream, "team/app", "edge", meant, false);
+		ask(bed.larder, i % 3 ? NULL : "HEAD", NULL, &reply, TAG "edge");
+		assert_int_equal(reply.status, 200);
+		expect_header(&reply, "Docker-Content-Digest", meant);
+	}
+	scripted_clear_log(bed.upstream);
+	for (unsigned i = 0; i < 3; i++)
+		ask(bed.larder, NULL, NULL, &reply, TAG "edge");
+	expect_count(bed.upstream, "HEAD", TAG "edge", 3);
+	expect_count(bed.upstream, "GET", NULL, 0);
+}
+
+WIRE_TEST(what_was_just_given_is_a_hit)
+{
+	struct bed bed = bed_new(wire, "tag_ttl: 1h");
+
+	for (unsigned i = 0; i < 2; i++) {
+		_cleanup_free_ char *blob = mem_printf("/v2/team/app/blobs/%s", bed.image.layer[0]);
+		const char *const targets[] = {TAG "v1", blob};
+
+		for (size_t k = 0; k < sizeof(targets) / sizeof(targets[0]); k++) {
+			_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+			ask(bed.larder, NULL, NULL, &reply, "%s", targets[k]);
+			assert_int_equal(reply.status, 200);
+			expect_header(&reply, "Cache-Status", i ? "larder; hit" : "larder; fwd=miss; stored");
+		}
+	}
+	expect_count(bed.upstream, NULL, NULL, 2);
+}
+
+/* Also by a catalog that is asked for before the disk has it. */
+WIRE_TEST(what_was_just_given_is_in_the_catalog)
+{
+	struct bed bed = bed_new(wire, "tag_ttl: 1h");
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	ask(bed.larder, NULL, NULL, &reply, TAG "v1");
+	ask(bed.larder, NULL, NULL, &reply, "/v2/_catalog");
+	assert_string_equal(reply.body, "{\"repositories\":[\"up.test/team/app\"]}");
+}
+
 WIRE_TEST(immutable_tag_is_no_stale_one)
 {
 	struct bed bed = bed_new(wire, "tag_ttl: 0s, stale_for: 0s, immutable_tags: [ \"v[0-9]*\" ]");
@@ -207,6 +261,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(tag_is_asked_about_again_after_its_ttl),
 		WIRE_CASE(immutable_tag_is_never_asked_about_again),
+		WIRE_CASE(tag_without_a_ttl_is_asked_about_each_time),
+		WIRE_CASE(what_was_just_given_is_a_hit),
+		WIRE_CASE(what_was_just_given_is_in_the_catalog),
 		WIRE_CASE(immutable_tag_is_no_stale_one),
 		WIRE_CASE(stale_answer_says_how_old_it_is_and_why),
 		WIRE_CASE(tag_is_served_stale_for_so_long_and_no_longer),

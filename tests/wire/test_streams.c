@@ -160,14 +160,10 @@ BOTH_TEST(unchanged_tag_costs_one_head_and_no_get)
 	assert_true(
 		ask(larder, NULL, "Accept: " SCRIPTED_TYPE_MANIFEST "\r\n", &reply, "/v2/team/app/manifests/latest"));
 	expect_content(&reply, image.manifest);
-	expect_hit_soon(larder, "/v2/team/app/manifests/latest");
-	/* Until an answer is written down, whoever comes shares it. */
-	do {
-		scripted_clear_log(upstream);
-		assert_true(ask(larder, NULL, "Accept: " SCRIPTED_TYPE_MANIFEST "\r\n", &reply,
-				"/v2/team/app/manifests/latest"));
-		expect_content(&reply, image.manifest);
-	} while (scripted_count(upstream, NULL, NULL) == 0);
+	scripted_clear_log(upstream);
+	assert_true(
+		ask(larder, NULL, "Accept: " SCRIPTED_TYPE_MANIFEST "\r\n", &reply, "/v2/team/app/manifests/latest"));
+	expect_content(&reply, image.manifest);
 	expect_count(upstream, "HEAD", "/v2/team/app/manifests/latest", 1);
 	expect_count(upstream, NULL, NULL, 1);
 }
