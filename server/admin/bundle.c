@@ -246,9 +246,10 @@ static int prepare(struct admin_visit *visit, struct export *export, struct err 
 {
 	int code = read_export(visit, export, err);
 
-	if (code == 0 && visit->method == HTTP_POST)
+	if (code == 0 && visit->method == HTTP_POST) {
 		code = read_receipt(visit, &export->receipt, err);
-	export->receipt_is_unfit = code == ERR_INVALID;
+		export->receipt_is_unfit = code == ERR_INVALID;
+	}
 	export->options.have = export->receipt;
 	return code ? code : plan_export(visit, export, err);
 }

@@ -283,6 +283,15 @@ WIRE_TEST(an_index_that_tells_no_platforms_is_judged_by_its_images)
 	RUN(&sides, sides.far, 1, "check", "--platform", "linux/s390x", "registry.test/team/app:1");
 }
 
+WIRE_TEST(an_export_that_is_asked_for_wrongly_is_wrong_usage)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+
+	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, "--format", "zip", "registry.test/team/app:1");
+	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, "Not/a:reference!");
+	assert_int_equal(access(sides.bundle, F_OK), -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +302,7 @@ int main(void)
 		WIRE_CASE(what_a_registry_has_not_is_told_apart_from_one_that_fails),
 		WIRE_CASE(an_image_of_one_platform_is_judged_by_its_config),
 		WIRE_CASE(an_index_that_tells_no_platforms_is_judged_by_its_images),
+		WIRE_CASE(an_export_that_is_asked_for_wrongly_is_wrong_usage),
 	};
 	return cmocka_run_group_tests_name("airgap", tests, NULL, NULL);
 }
