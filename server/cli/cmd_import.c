@@ -168,16 +168,27 @@ static int take(void *arg, const void *data, size_t len)
 	return buf_append(&((struct exchange *)arg)->answer, data, len);
 }
 
+/* Without a path, what is piped in; NULL when nothing is, as on a terminal. */
+static const char *input_path(const struct command_line *line)
+{
+	struct stat input;
+
+	if (line->argument_count > 0)
+		return line->arguments[0];
+	return fstat(STDIN_FILENO, &input) == 0 && !S_ISCHR(input.st_mode) ? "-" : NULL;
+}
+
 int cmd_import(const struct command_line *line)
 {
-	const char *path = line->arguments[0];
+	const char *path = input_path(line);
 	_cleanup_(admin_session_close) struct admin_session session = {0};
 	_cleanup_(buf_dispose) struct buf target = {0};
 	struct exchange exchange = {.input.fd = -1};
 	struct admin_request request = {
 		.method = "POST", .content_type = "application/x-tar", .give = give, .take = take, .arg = &exchange};
 	uint64_t began_ms = clock_ms();
-	int status = make_target(line, &target);
+	int status = path ? make_target(line, &target)
+			  : command_usage_error(line->command->name, "%s", line->command->wants);
 
 	request.target = target.data;
 	if (status == EXIT_DONE)

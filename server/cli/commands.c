@@ -258,13 +258,13 @@ const struct command command_table[] = {
 	},
 	{
 		.name = "import",
-		.arguments = "PATH",
-		.arguments_min = 1,
+		.arguments = "[PATH]",
 		.arguments_max = 1,
 		.wants = "name one archive or directory, or - for standard input",
 		.summary = "takes images from an archive or directory",
-		.description = "Takes what larder export wrote, the OCI image layouts of other tools, and what "
-			       "docker save writes, packed with gzip or not. Every byte is verified; an import "
+		.description = "Takes, from PATH or what is piped in, what larder export wrote, the OCI image "
+			       "layouts of other tools, and what docker save writes, packed with gzip or not. Every "
+			       "byte is verified; an import "
 			       "that was cut goes on when it is repeated. Exit status 1 when something is "
 			       "missing then, which is said.",
 		.sections = {{"Options", import_options}, ASKING, STORE},

@@ -127,6 +127,7 @@ other_tools_write_it() {
   diff -r "$T/multi.registry" "$T/by.umoci.dir"
   copy "oci:$T/layout:plain" "oci-archive:$T/by.tar:docker.io/library/by-archive:1"
   gzip -c "$T/by.tar" | on taken import -
+  on taken import <"$T/by.tar"
   copy --src-tls-verify=false "docker://${at[taken]}/library/by-archive:1" "dir:$T/by.archive.dir"
   diff -r "$T/plain.registry" "$T/by.archive.dir"
   copy "oci:$T/layout:plain" "docker-archive:$T/by.docker.tar:docker.io/library/by-docker:1"
