@@ -14,7 +14,7 @@
 
 #define LOOK_US     20000  /* of less the clocks tell too little */
 #define LOOK_MAX_US 200000 /* longer ago is no look any more */
-#define BUSY_PART   4      /* of the processors: a quarter */
+#define BUSY_PART   8      /* of the processors: an eighth */
 
 struct aside {
 	struct work *work; /* one thread, at SCHED_IDLE */

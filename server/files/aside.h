@@ -21,7 +21,7 @@ struct aside *aside_start(void);
 /* Nothing is being fed. */
 void aside_stop(struct aside *aside);
 
-/* Whether larder's other threads keep more than a quarter of the processors busy, or it is not known yet: then pulls go
+/* Whether larder's other threads keep more than an eighth of the processors busy, or it is not known yet: then pulls go
  * as fast as this machine does, and not as their line; ask again in ASIDE_LOOK_MS. One thread at a time. */
 #define ASIDE_LOOK_MS 25
 bool aside_must_wait(struct aside *aside);
