@@ -85,6 +85,13 @@ say "the package"
   fail "the package is not built"
 }
 DEB=$(echo "$T"/larder_*.deb)
+if command -v lintian >/dev/null; then
+  # There is no address to write to yet.
+  lintian --allow-root --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog --fail-on error,warning "$DEB" ||
+    fail "lintian finds fault with the package"
+else
+  echo "skipped: lintian's opinion, as it is not installed"
+fi
 make_base
 cp -a "$BASE" "$ROOT"
 start_registry
@@ -155,11 +162,19 @@ level=$(systemd-analyze security --offline=true "$E2E_SOURCE/deploy/larder.servi
   sed -n 's/.*Overall exposure level for .*: \([0-9.]*\) .*/\1/p')
 awk -v level="${level:-9}" 'BEGIN { exit !(level <= 2.0) }' || fail "systemd-analyze security says $level"
 
-say "removed: the store stays; purged: nothing does"
+say "removed: the store stays"
+inside systemctl enable -q larder.socket
 inside dpkg -r larder >>"$T/dpkg.log" 2>&1
 ! is_active || fail "larder still runs"
 [ -e "$ROOT/var/lib/larder/VERSION" ] || fail "the removal took the store"
+
+say "installed once more: it goes on with what it held"
+inside dpkg --force-confold -i /root/next.deb >>"$T/dpkg.log" 2>&1 || fail "the package is not installed: $(tail -n 3 "$T/dpkg.log")"
+wait_for 30 "the service being active" is_active
+grep -q 127.0.0.1:5100 "$ROOT/etc/larder/larder.yaml" || fail "the removal lost the configuration"
+pull_by_docker
+
+say "purged: nothing stays"
 inside dpkg -P larder >>"$T/dpkg.log" 2>&1
-for left in var/lib/larder etc/larder; do
-  [ ! -e "$ROOT/$left" ] || fail "the purge left /$left"
-done
+left=$(cd "$ROOT" && find etc usr var/lib -name '*larder*' -not -path 'var/lib/apt/*' -not -path 'usr/share/doc/*')
+[ -z "$left" ] || fail "the purge left $left"
