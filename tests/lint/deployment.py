@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-# The Kubernetes manifests and the compose file, as far as they can be judged without a cluster: what each kind must have,
-# that names and ports lead where they should, and that nothing has more rights or fewer bounds than larder needs. The
-# configuration inside is larder's to check ($2 is the build tree). Without python3-yaml it says so and skips.
+# The Kubernetes manifests and the compose file, as far as they can be judged without a cluster: that each key is one that there
+# is (deployment_keys.py), what each kind must have, that names and ports lead where they should, and that nothing has more
+# rights or fewer bounds than larder needs. The configuration inside is larder's to check ($2 is the build tree), and what the
+# nodes' container does is done in a folder. Without python3-yaml it says so and skips.
 import os
 import subprocess
 import sys
@@ -12,6 +13,8 @@ try:
 except ImportError:
     print("skipped: python3-yaml is not installed")
     sys.exit(77)
+
+from deployment_keys import COMPOSE, KUBERNETES, spoilt, strange
 
 source, build = sys.argv[1], sys.argv[2]
 wrong = []
@@ -117,6 +120,17 @@ def check_service(where, document, pods):
     expect(False, where, "selects no pods")
 
 
+def check_keys(where, value, allowed):
+    for text in strange(value, allowed):
+        wrong.append(f"{where}: {text}")
+
+
+def check_that_slips_are_noticed(where, value, allowed):
+    """Every key that is not one's own to choose, misspelt, must be found."""
+    noticed = sum(1 for other in spoilt(value) if strange(other, allowed))
+    expect(noticed >= 10, where, f"only {noticed} of its keys may not be misspelt")
+
+
 def read(name):
     with open(os.path.join(source, name), encoding="utf-8") as file:
         return [document for document in yaml.safe_load_all(file) if document]
@@ -127,6 +141,7 @@ def check_kubernetes(name):
     for document in documents:
         where = f"{name}: {document.get('kind')} {at(document, 'metadata.name')}"
         version, fields = KINDS.get(document.get("kind"), (None, []))
+        check_keys(where, document, KUBERNETES.get(document.get("kind"), {}))
         expect(version == document.get("apiVersion"), where, f"apiVersion is {document.get('apiVersion')}")
         expect(at(document, "metadata.name"), where, "has no name")
         for field in fields:
@@ -140,6 +155,7 @@ def check_kubernetes(name):
             expect(at(document, "metadata.namespace") in namespaces, where, "is in a namespace that is not made before")
         if document["kind"] in ("StatefulSet", "DaemonSet"):
             pods.append(check_workload(where, document))
+            check_that_slips_are_noticed(where, document, KUBERNETES[document["kind"]])
     for document in documents:
         where = f"{name}: {document['kind']} {at(document, 'metadata.name')}"
         if document["kind"] == "Service":
@@ -151,7 +167,10 @@ def check_kubernetes(name):
 
 
 def check_compose(name):
-    for service, settings in read(name)[0]["services"].items():
+    document = read(name)[0]
+    check_keys(name, document, COMPOSE)
+    check_that_slips_are_noticed(name, document, COMPOSE)
+    for service, settings in document["services"].items():
         where = f"{name}: {service}"
         expect(settings.get("read_only") is True, where, "the root file system is writable")
         expect(settings.get("cap_drop") == ["ALL"], where, "capabilities are not all dropped")
@@ -163,12 +182,37 @@ def check_compose(name):
             expect(port.startswith("127.0.0.1:"), where, f"{port} is open to all without anybody having said so")
 
 
+def check_nodes(documents):
+    """Does what the container that writes does, with its paths in a folder."""
+    pod = [document for document in documents if document["kind"] == "DaemonSet"][0]["spec"]["template"]["spec"]
+    data = [document["data"] for document in documents if document["kind"] == "ConfigMap"][0]
+    container = pod["initContainers"][0]
+    with tempfile.TemporaryDirectory() as folder:
+        for mount in container["volumeMounts"]:
+            os.mkdir(folder + mount["mountPath"])
+        for name, text in data.items():
+            with open(f"{folder}/hosts/{name}", "w", encoding="utf-8") as file:
+                file.write(text)
+        command = [word.replace("/certs.d", f"{folder}/certs.d").replace("/hosts/", f"{folder}/hosts/")
+                   for word in container["command"]]
+        for _ in range(2):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            expect(done.returncode == 0, "nodes.yaml", f"its command fails: {done.stderr}")
+        written = [os.path.relpath(os.path.join(top, name), f"{folder}/certs.d")
+                   for top, _, names in os.walk(f"{folder}/certs.d") for name in names]
+        expect(written == ["_default/hosts.toml"], "nodes.yaml", f"its command writes {written}")
+        if written == ["_default/hosts.toml"]:
+            with open(f"{folder}/certs.d/_default/hosts.toml", encoding="utf-8") as file:
+                expect(file.read() == data["hosts.toml"], "nodes.yaml", "its command writes another hosts.toml")
+
+
 larder = check_kubernetes("deploy/kubernetes/larder.yaml")
 nodes = check_kubernetes("deploy/kubernetes/nodes.yaml")
 node_ports = [port.get("nodePort") for document in larder if document["kind"] == "Service"
               for port in document["spec"]["ports"]]
 hosts = [document["data"]["hosts.toml"] for document in nodes if document["kind"] == "ConfigMap"][0]
 expect(any(port and f":{port}" in hosts for port in node_ports), "nodes.yaml", "hosts.toml names another port than the service")
+check_nodes(nodes)
 check_compose("deploy/docker/compose.yaml")
 print("\n".join(wrong))
 sys.exit(1 if wrong else 0)
