@@ -46,21 +46,41 @@ static char *snippet_of(const struct doctor_client *client, const struct doctor_
 	return text;
 }
 
+/* The file, and what beside it the client needs. */
+static void show_client(const struct doctor_client *client, const struct doctor_place *place, const char *text)
+{
+	printf("# %s: %s%s%s\n", client->name, client->path, client->then ? ", then: " : "",
+	       client->then ? client->then : "");
+	if (place->tls && place->ca && client->authorities)
+		printf("# and: install -D -m 644 %s %s/%s/ca.crt\n", place->ca, client->authorities, place->address);
+	if (place->config->access.htpasswd)
+		printf("# login: %s\n", client->login);
+	printf("%s\n", text);
+}
+
 static json_t *show_clients(const struct command_line *line, const struct doctor_place *place, bool json)
 {
 	json_t *clients = json_array();
 
 	for (const struct doctor_client *client = doctor_clients; client->name; client++) {
-		_cleanup_free_ char *text = wants(line, client->name) ? snippet_of(client, place) : NULL;
+		bool of_use = !client->hub_only || strcmp(place->config->default_upstream, "docker.io") == 0;
+		_cleanup_free_ char *text = NULL;
 
-		if (!text)
+		if (!wants(line, client->name))
 			continue;
+		if (!of_use) {
+			if (!json)
+				printf("# %s: of no use here: it asks mirrors for docker.io alone, and names no "
+				       "upstream; default_upstream is %s\n\n",
+				       client->name, place->config->default_upstream);
+			continue;
+		}
+		text = snippet_of(client, place);
 		json_array_append_new(clients, json_pack("{s:s, s:s, s:s}", "client", client->name, "path",
 							 client->path, "content", text));
 		if (json)
 			continue;
-		printf("# %s: %s%s%s\n%s\n", client->name, client->path, client->then ? ", then: " : "",
-		       client->then ? client->then : "", text);
+		show_client(client, place, text);
 	}
 	return clients;
 }

@@ -23,6 +23,11 @@ struct doctor_client {
 	const char *name; /* "docker" */
 	const char *path; /* "/etc/docker/daemon.json" */
 	const char *then; /* what to do once the file is there; NULL: nothing */
+	/* Where it looks for the authority of larder's certificate, below a folder HOST:PORT; NULL: the file names it.
+	 */
+	const char *authorities;
+	const char *login; /* how it shows a name and password to larder */
+	bool hub_only;     /* it asks for docker.io, and names no upstream: that must be the default one */
 	void (*print)(const struct doctor_place *place, FILE *out);
 };
 

@@ -61,11 +61,18 @@ static void print_buildkitd_toml(const struct doctor_place *place, FILE *out)
 		fprintf(out, "  ca = [\"%s\"]\n", place->ca);
 }
 
+#define CONTAINERD_LOGIN                                                                                               \
+	"below the host, [host.\"…\".header] with authorization = \"Basic …\" (NAME:PASSWORD in base64)"
+
 const struct doctor_client doctor_clients[] = {
-	{"docker", "/etc/docker/daemon.json", "systemctl reload docker", print_daemon_json},
-	{"containerd", "/etc/containerd/certs.d/_default/hosts.toml", NULL, print_host},
-	{"containerd", "/etc/containerd/certs.d/docker.io/hosts.toml", NULL, print_hosts_hub},
-	{"podman", "/etc/containers/registries.conf.d/larder.conf", NULL, print_registries_conf},
-	{"buildkit", "/etc/buildkit/buildkitd.toml", "systemctl restart buildkit", print_buildkitd_toml},
+	{"docker", "/etc/docker/daemon.json", "systemctl reload docker", "/etc/docker/certs.d",
+	 "docker shows mirrors none: what it is to pull must be in access.anonymous", true, print_daemon_json},
+	{"containerd", "/etc/containerd/certs.d/_default/hosts.toml", NULL, NULL, CONTAINERD_LOGIN, false, print_host},
+	{"containerd", "/etc/containerd/certs.d/docker.io/hosts.toml", NULL, NULL, CONTAINERD_LOGIN, false,
+	 print_hosts_hub},
+	{"podman", "/etc/containers/registries.conf.d/larder.conf", NULL, "/etc/containers/certs.d",
+	 "podman login, to this address", false, print_registries_conf},
+	{"buildkit", "/etc/buildkit/buildkitd.toml", "systemctl restart buildkit", NULL,
+	 "docker login, as whoever runs the build", false, print_buildkitd_toml},
 	{NULL},
 };

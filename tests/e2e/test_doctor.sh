@@ -4,7 +4,7 @@
 # what works and what does not.
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
-need skopeo jq
+need skopeo jq python3
 
 doctor() {
   "$LARDER" doctor --at "$LARDER_AT" "$@"
@@ -32,6 +32,40 @@ say "a client pulls with it"
 printed /etc/containers/registries.conf.d/larder.conf >"$T/registries.conf"
 skopeo --insecure-policy --registries-conf "$T/registries.conf" copy -q "docker://docker.io/$REPOSITORY:multi" \
   "dir:$T/pulled"
+
+say "each client takes its file"
+if command -v dockerd >/dev/null && dockerd --help | grep -q -- --validate; then
+  printed /etc/docker/daemon.json >"$T/daemon.json"
+  dockerd --validate --config-file "$T/daemon.json" >"$T/validated" 2>&1 || fail "dockerd refuses: $(cat "$T/validated")"
+fi
+if command -v containerd >/dev/null && [ "$(id -u)" = 0 ]; then
+  for host in _default docker.io; do
+    mkdir -p "$T/hosts/$host"
+    printed "/etc/containerd/certs.d/$host/hosts.toml" >"$T/hosts/$host/hosts.toml"
+  done
+  start_containerd
+  ctr_cli images pull --snapshotter "$(snapshotter)" --hosts-dir "$T/hosts" "docker.io/$REPOSITORY:multi" >"$T/pull.out" 2>&1 ||
+    fail "containerd does not pull: $(cat "$T/pull.out")"
+  stop containerd
+fi
+# A BuildKit daemon is not packaged: its file is at least the TOML that it says it is.
+python3 -c 'import sys, tomllib; assert tomllib.load(sys.stdin.buffer)["registry"]["docker.io"]["mirrors"] == [sys.argv[1]]' \
+  "$LARDER_AT" < <(printed /etc/buildkit/buildkitd.toml)
+
+say "TLS, logins and another default are told of"
+cat >"$T/other.yaml" <<END
+default_upstream: quay.io
+access: { htpasswd: $T/users }
+END
+# shellcheck disable=SC2016 # a hash
+echo 'a:$2y$04$abcdefghijklmnopqrstuuNlZAR7NEExaJuD6ixqkqXpRrQa5lFvC' >"$T/users"
+doctor -c "$T/other.yaml" --tls --ca /ca.pem >"$T/told"
+grep -q '^# docker: of no use here' "$T/told" || fail "docker is to ask quay.io for its images"
+grep -q "install -D -m 644 /ca.pem /etc/containers/certs.d/$LARDER_AT/ca.crt" "$T/told" || fail "podman is not told of the CA"
+grep -q '^# login: podman login' "$T/told" || fail "podman is not told to log in"
+grep -q '^  ca = "/ca.pem"' "$T/told" || fail "containerd is not told of the CA"
+doctor -c "$T/empty.yaml" --tls --ca /ca.pem docker | grep -q "install -D -m 644 /ca.pem /etc/docker/certs.d/$LARDER_AT/ca.crt" ||
+  fail "docker is not told of the CA"
 
 say "its test passes"
 doctor --test --image "docker.io/$REPOSITORY:multi" >"$T/tested"
