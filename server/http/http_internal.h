@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "server/http/http.h"
 #include "server/http/tls.h"
+#include "server/http/tls_input.h"
 
 #include <netinet/in.h>
 #include <pthread.h>
@@ -53,6 +54,7 @@ struct exchange;
 struct http_connection {
 	int fd;
 	gnutls_session_t session;          /* the library's; NULL: plain HTTP */
+	struct http_tls_input input;       /* of that session */
 	char client[HTTP_CLIENT_TEXT_MAX]; /* the address as text */
 	struct http_client_key key;
 	bool asked;              /* the head of a request was read, and its reply is not yet sent */

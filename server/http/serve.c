@@ -327,6 +327,7 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 			own->session =
 				MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
 			http_tls_begin(thread->server->tls, own->session);
+			http_tls_input_begin(&own->input, own->session, own->fd);
 		}
 	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
 		http_connection_free(thread, *state);
