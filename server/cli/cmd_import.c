@@ -187,9 +187,11 @@ int cmd_import(const struct command_line *line)
 	struct admin_request request = {
 		.method = "POST", .content_type = "application/x-tar", .give = give, .take = take, .arg = &exchange};
 	uint64_t began_ms = clock_ms();
-	int status = path ? make_target(line, &target)
-			  : command_usage_error(line->command->name, "%s", line->command->wants);
+	int status;
 
+	if (!path)
+		return command_usage_error(line->command->name, "%s", line->command->wants);
+	status = make_target(line, &target);
 	request.target = target.data;
 	if (status == EXIT_DONE)
 		status = open_input(path, &exchange.input, &request.give_length);
