@@ -194,10 +194,17 @@ static void await_job(struct admin_visit *visit, const char *id, struct err *why
 static void fetch(struct admin_visit *visit, const struct export *export, struct err *why)
 {
 	const struct plan_options *options = &export->options;
-	char id[JOB_ID_MAX];
-	json_t *request = json_pack(
-		"{s:o, s:o, s:b}", "images", texts_of(options->references, options->reference_count), "platforms",
-		texts_of(options->platforms.items, options->platforms.count), "referrers", !options->no_referrers);
+	char id[JOB_ID_MAX], theirs[ADMIN_VALUE_MAX];
+	json_t *request;
+
+	/* Whoever wants to watch it has started it. */
+	if (http_query_value(visit->query, "job", theirs, sizeof(theirs)) == 0) {
+		await_job(visit, theirs, why);
+		return;
+	}
+	request = json_pack("{s:o, s:o, s:b, s:b}", "images", texts_of(options->references, options->reference_count),
+			    "platforms", texts_of(options->platforms.items, options->platforms.count), "referrers",
+			    !options->no_referrers, "platform_referrers", !options->no_referrers);
 
 	if (prefetch_check(&visit->admin->prefetch, request, why)) {
 		json_decref(request);

@@ -24,8 +24,13 @@
 bool admin_find_reference(struct admin_visit *visit, const char *text, struct route *route, struct err *err)
 {
 	struct ref ref;
+	struct err why;
 
-	return ref_parse(text, &ref, err) == 0 && route_find(visit->admin->pull, &ref, NULL, route, err) == 0;
+	if (ref_parse(text, &ref, &why)) {
+		err_set(err, why.code, "'%.80s': %s", text, why.text);
+		return false;
+	}
+	return route_find(visit->admin->pull, &ref, NULL, route, err) == 0;
 }
 
 /* The reference that the query must have. An error is answered. */

@@ -61,7 +61,7 @@ static const struct schema {
 	{"Prefetch", "{'type': 'object', 'required': ['images'], 'additionalProperties': false, 'properties': {"
 		     "'images': " LIST(TEXT) ", 'platforms': " LIST(
 			     TEXT) ", 'image_parallel': " COUNT ", 'layer_parallel': " COUNT ", 'pin': " TEXT
-				   ", 'referrers': " FLAG ", 'dry_run': " FLAG "}}"},
+				   ", 'referrers': " FLAG ", 'platform_referrers': " FLAG ", 'dry_run': " FLAG "}}"},
 	{"Started", "{'type': 'object', 'required': ['job'], 'properties': {'job': " TEXT "}}"},
 	{"Job",
 	 "{'type': 'object', 'required': [" JOB_REQUIRED ", 'active', 'errors', 'request'], 'properties': {" JOB_KEYS

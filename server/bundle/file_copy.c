@@ -44,8 +44,15 @@ static int too_short(struct err *err)
 	return err_set(err, ERR_IO, "a file became shorter while it was read");
 }
 
+static void note(const struct file_watch *watch, uint64_t bytes)
+{
+	if (watch)
+		watch->copied(watch->arg, bytes);
+}
+
 /* What neither of the kernel's ways can do. */
-static int copy_through_memory(int from, int to, uint64_t offset, uint64_t size, struct err *err)
+static int copy_through_memory(int from, int to, uint64_t offset, uint64_t size, const struct file_watch *watch,
+			       struct err *err)
 {
 	_cleanup_free_ char *buffer = mem_alloc(BUFFER_BYTES);
 
@@ -64,12 +71,13 @@ static int copy_through_memory(int from, int to, uint64_t offset, uint64_t size,
 		if (code)
 			return code;
 		offset += (uint64_t)got;
+		note(watch, (uint64_t)got);
 	}
 	return 0;
 }
 
 /* copy_file_range() wants two files, sendfile() one: what says so is tried with the other. */
-int file_copy(int from, int to, uint64_t size, struct err *err)
+int file_copy(int from, int to, uint64_t size, const struct file_watch *watch, struct err *err)
 {
 	bool ranges = true;
 	off_t offset = 0;
@@ -79,6 +87,8 @@ int file_copy(int from, int to, uint64_t size, struct err *err)
 		ssize_t copied =
 			ranges ? copy_file_range(from, &offset, to, NULL, want, 0) : sendfile(to, from, &offset, want);
 
+		if (copied > 0)
+			note(watch, (uint64_t)copied);
 		if (copied > 0 || (copied < 0 && errno == EINTR))
 			continue;
 		if (copied == 0)
@@ -86,10 +96,17 @@ int file_copy(int from, int to, uint64_t size, struct err *err)
 		if (errno == ENOSPC || errno == EDQUOT || errno == EPIPE || errno == EIO || errno == EFBIG)
 			return write_error(err);
 		if (!ranges)
-			return copy_through_memory(from, to, (uint64_t)offset, size, err);
+			return copy_through_memory(from, to, (uint64_t)offset, size, watch, err);
 		ranges = false;
 	}
 	return 0;
+}
+
+bool file_is_stream(const char *path)
+{
+	struct stat found;
+
+	return stat(path, &found) == 0 && !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
 }
 
 /* One that cannot be read counts as not. */

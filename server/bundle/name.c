@@ -25,8 +25,11 @@ int bundle_locate_plainly(void *arg, const struct ref *ref, struct bundle_name *
 int bundle_name_parse(const struct bundle_locator *locator, const char *text, struct bundle_name *name, struct err *err)
 {
 	struct ref ref;
-	int code = ref_parse(text, &ref, err);
+	struct err why;
+	int code = ref_parse(text, &ref, &why);
 
+	if (code)
+		err_set(err, code, "'%.80s': %s", text, why.text);
 	memset(name, 0, sizeof(*name));
 	if (code == 0)
 		code = locator->locate(locator->arg, &ref, name, err);
@@ -34,8 +37,9 @@ int bundle_name_parse(const struct bundle_locator *locator, const char *text, st
 		return code;
 	if (ref.digest[0])
 		digest_parse(ref.digest, &name->digest);
-	else
-		snprintf(name->tag, sizeof(name->tag), "%s", ref_reference(&ref));
+	/* With both, the digest says what it is, and the tag what it is called. */
+	if (ref.tag[0] || !ref.digest[0])
+		snprintf(name->tag, sizeof(name->tag), "%s", ref.tag[0] ? ref.tag : "latest");
 	return 0;
 }
 

@@ -10,7 +10,7 @@ struct bundle_name {
 	char upstream[REF_UPSTREAM_MAX + 1];
 	char repository[REF_REPOSITORY_MAX + 1];
 	char tag[REF_TAG_MAX + 1]; /* "" when it is named by its digest alone */
-	struct digest digest;      /* without an algorithm: it is named by a tag */
+	struct digest digest;      /* without an algorithm: what the tag means */
 };
 
 /* Finds the upstream and repository of a name as people write it: a running larder by its configuration, a stopped
@@ -23,8 +23,8 @@ struct bundle_locator {
 /* As docker reads names: the registry's host in front, else docker.io, where one word is in library/. */
 int bundle_locate_plainly(void *arg, const struct ref *ref, struct bundle_name *name, struct err *err);
 
-/* Reads "docker.io/library/alpine:3.20", "alpine", "quay.io/org/app@sha256:…". With neither tag nor digest, the tag is
- * "latest". */
+/* Reads "docker.io/library/alpine:3.20", "alpine", "quay.io/org/app@sha256:…", or both a tag and a digest. With
+ * neither, the tag is "latest". */
 int bundle_name_parse(const struct bundle_locator *locator, const char *text, struct bundle_name *name,
 		      struct err *err);
 

@@ -62,7 +62,7 @@ int plan_find_root(struct store *store, const struct bundle_name *name, struct w
 	int code;
 
 	*root = (struct walk_item){.digest = name->digest, .size = UINT64_MAX, .is_manifest = true};
-	if (name->tag[0]) {
+	if (!name->digest.algorithm) {
 		code = index_get_tag_any(index, &repository, name->tag, any_type, NULL, &tag, err);
 		if (code == ERR_NOT_FOUND)
 			return err_set(err, code, "%s is not held", bundle_name_format(name, text));
@@ -102,9 +102,14 @@ static int find_images(struct store *store, const struct plan_options *options, 
 		code = plan_find_root(store, &image->name, &image->root, err);
 	}
 	qsort(plan->images, plan->image_count, sizeof(*plan->images), compare_images);
-	for (size_t i = 0; i < plan->image_count; i++)
-		if (kept == 0 || strcmp(plan->images[kept - 1].text, plan->images[i].text) != 0)
-			plan->images[kept++] = plan->images[i];
+	for (size_t i = 0; i < plan->image_count && !code; i++) {
+		const struct plan_image *image = &plan->images[i], *last = kept ? &plan->images[kept - 1] : NULL;
+
+		if (!last || strcmp(last->text, image->text) != 0)
+			plan->images[kept++] = *image;
+		else if (!digest_equal(&last->root.digest, &image->root.digest))
+			code = err_set(err, ERR_INVALID, "%s is asked for with two digests", image->text);
+	}
 	plan->image_count = kept;
 	return code;
 }

@@ -3,8 +3,9 @@
  * or as a directory, signed on the way where there is a key. The key never leaves this process. */
 #pragma once
 
-#include "base/buf.h"
 #include "base/err.h"
+#include "server/cli/bundle_head.h"
+#include "server/cli/meter.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,17 +14,19 @@ struct bundle_sink {
 	const char *path; /* "-": standard output */
 	const char *key;  /* PEM; NULL: not signed */
 	bool directory;
+	struct meter *meter; /* shows how far it is; NULL: nothing does */
 
-	int fd;          /* the archive, or the directory */
-	char *part;      /* the archive while it is being written */
-	struct buf head; /* the first member: what the bundle says of itself */
-	bool head_done;
+	int fd;     /* the archive, or the directory */
+	char *part; /* the archive while it is being written */
+	struct bundle_head head;
 	struct untar *untar;
-	uint64_t bytes; /* written */
+	bool made;      /* the directory was not there before */
+	bool finished;  /* it has its name, and stays */
+	uint64_t bytes; /* written, of the archive that it is or would be */
 	struct err err;
 };
 
-/* Opens it. `path`, `key` and `directory` are set, all else is zero. ERR_INVALID, ERR_IO. */
+/* Opens it. `path`, `key`, `directory` and `meter` are set, all else is zero. ERR_INVALID, ERR_IO. */
 int bundle_sink_open(struct bundle_sink *sink);
 /* An admin_request's take(); why it gave up is in sink->err. */
 int bundle_sink_take(void *arg, const void *data, size_t len);
@@ -34,8 +37,5 @@ int bundle_sink_end(struct bundle_sink *sink);
 
 /* Gives it its name: all has come. ERR_IO, ERR_NO_SPACE. */
 int bundle_sink_finish(struct bundle_sink *sink);
-/* Removes an archive that was not finished. */
+/* Removes what was not finished. */
 void bundle_sink_dispose(struct bundle_sink *sink);
-
-/* What the bundle says of itself, once it has come. */
-const char *bundle_sink_self(const struct bundle_sink *sink, size_t *len);

@@ -90,9 +90,12 @@ static int check_all(const struct command_line *line, const struct admin_session
 		json_t *answer = NULL;
 		int status = ask(session, json_string_value(reference), platforms, count, &answer);
 
-		if (status == EXIT_NO_LARDER || status == EXIT_USAGE)
+		if (status == EXIT_NO_LARDER)
 			return status;
-		if (status != EXIT_DONE || !show_is(answer, "complete"))
+		/* A line that is no reference does not keep the others from being checked. */
+		if (status == EXIT_USAGE)
+			result = EXIT_USAGE;
+		else if ((status != EXIT_DONE || !show_is(answer, "complete")) && result == EXIT_DONE)
 			result = EXIT_SOME_FAILED;
 		if (status != EXIT_DONE)
 			continue;
@@ -126,7 +129,7 @@ int cmd_check(const struct command_line *line)
 		status = admin_session_open(&session, line);
 	if (status == EXIT_DONE) {
 		status = check_all(line, &session, references, answers);
-		if (command_has(line, "json") && (status == EXIT_DONE || status == EXIT_SOME_FAILED))
+		if (command_has(line, "json") && status != EXIT_NO_LARDER)
 			print_json(answers, status == EXIT_DONE);
 	}
 	json_decref(references);

@@ -6,8 +6,10 @@
 #include "base/units.h"
 #include "server/bundle/sign.h"
 #include "server/cli/admin_session.h"
+#include "server/cli/bundle_head.h"
 #include "server/cli/command.h"
 #include "server/cli/layout_source.h"
+#include "server/cli/meter.h"
 #include "server/cli/show.h"
 #include "server/cli/text_file.h"
 #include "upstream/url.h"
@@ -120,18 +122,27 @@ static void print_missing(const json_t *missing)
 	}
 }
 
+static size_t count_incomplete(const json_t *report)
+{
+	const json_t *image;
+	size_t count = 0, i;
+
+	json_array_foreach(json_object_get(report, "images"), i, image) count += !show_is(image, "complete");
+	return count;
+}
+
 static void print_summary(const json_t *report, uint64_t began_ms)
 {
 	const json_t *came = json_object_get(report, "imported"), *held = json_object_get(report, "held");
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 
 	print_images(report);
-	printf("%zu images%s: %" PRIu64 " blobs, %s; held already %" PRIu64 ", %s; missing %zu; %.1f s\n",
+	printf("%zu images%s: %" PRIu64 " blobs, %s; held already %" PRIu64 ", %s; missing %zu; %.1f s, %zu errors\n",
 	       json_array_size(json_object_get(report, "images")),
 	       show_is(report, "signed") ? ", signature verified" : "", show_number(came, "blobs"),
 	       units_format_size(show_number(came, "bytes"), a), show_number(held, "blobs"),
 	       units_format_size(show_number(held, "bytes"), b), json_array_size(json_object_get(report, "missing")),
-	       (double)(clock_ms() - began_ms) / 1000);
+	       (double)(clock_ms() - began_ms) / 1000, count_incomplete(report));
 }
 
 static int show(const struct command_line *line, const struct buf *text, uint64_t began_ms)
@@ -152,15 +163,44 @@ static int show(const struct command_line *line, const struct buf *text, uint64_
 /* One `arg` is for both directions. */
 struct exchange {
 	struct import_input input;
+	struct bundle_head head; /* of a bundle of larder's */
+	bool foreign;            /* it is none */
+	struct meter *meter;
+	uint64_t given;
+	struct err err;
 	struct buf answer;
 };
+
+/* Looks at what is sent. */
+static void note(struct exchange *exchange, const void *data, size_t len)
+{
+	const char *self;
+
+	exchange->given += len;
+	if (!exchange->head.done && !exchange->foreign) {
+		exchange->foreign = bundle_head_take(&exchange->head, data, len, NULL) < 0;
+		self = bundle_head_self(&exchange->head, &len);
+		if (exchange->head.done)
+			meter_describe(exchange->meter, self, len);
+	}
+	meter_show(exchange->meter, exchange->given);
+}
 
 static ssize_t give(void *arg, void *data, size_t max)
 {
 	struct exchange *exchange = arg;
+	ssize_t got;
 
-	return exchange->input.layout ? layout_source_give(exchange->input.layout, data, max)
-				      : admin_give_from_fd(&exchange->input.fd, data, max);
+	errno = 0;
+	got = exchange->input.layout ? layout_source_give(exchange->input.layout, data, max)
+				     : admin_give_from_fd(&exchange->input.fd, data, max);
+	if (got < 0 && errno)
+		err_set_errno(&exchange->err, ERR_IO, errno, "cannot read what is to be imported");
+	else if (got < 0)
+		err_set(&exchange->err, ERR_IO, "what is to be imported changed meanwhile");
+	else
+		note(exchange, data, (size_t)got);
+	return got;
 }
 
 static int take(void *arg, const void *data, size_t len)
@@ -197,11 +237,18 @@ int cmd_import(const struct command_line *line)
 		status = open_input(path, &exchange.input, &request.give_length);
 	if (status == EXIT_DONE)
 		status = admin_session_open(&session, line);
-	if (status == EXIT_DONE)
+	if (status == EXIT_DONE) {
+		exchange.meter = meter_new(command_has(line, "json") ? NULL : stdout,
+					   request.give_length > 0 ? (uint64_t)request.give_length : 0);
 		status = admin_session_stream(&session, &request);
+		meter_free(exchange.meter);
+	}
+	if (exchange.err.code)
+		say(&exchange.err);
 	if (status == EXIT_DONE)
 		status = show(line, &exchange.answer, began_ms);
 	close_input(&exchange.input);
 	buf_dispose(&exchange.answer);
+	buf_dispose(&exchange.head.text);
 	return status;
 }

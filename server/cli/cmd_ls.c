@@ -28,16 +28,25 @@ static const struct table_column columns[] = {
 #define PLATFORMS_SHOWN_MAX 3
 #define COLUMN_COUNT        (sizeof(columns) / sizeof(columns[0]))
 
+static bool read_day(const char *text, int64_t *since)
+{
+	struct tm day = {0}, asked;
+	const char *end = strptime(text, "%Y-%m-%d", &day);
+
+	asked = day;
+	*since = timegm(&day);
+	/* There are days that no month has. */
+	return end && !*end && day.tm_mday == asked.tm_mday;
+}
+
 /* "2026-11-21" (UTC), or how long ago, "36h". */
 static int take_date(const struct command_line *line, const char *text, int64_t *since)
 {
-	struct tm day = {0};
-	const char *end = strptime(text, "%Y-%m-%d", &day);
 	uint64_t ago_ms;
 
-	if (end && !*end)
-		*since = timegm(&day);
-	else if (units_parse_duration(text, &ago_ms) == 0 && ago_ms != UNITS_FOREVER)
+	if (read_day(text, since))
+		return EXIT_DONE;
+	if (units_parse_duration(text, &ago_ms) == 0 && ago_ms != UNITS_FOREVER)
 		*since = clock_wall_s() - (int64_t)(ago_ms / 1000);
 	else
 		return command_usage_error(line->command->name,

@@ -3,6 +3,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "server/cli/admin_session.h"
+#include "server/bundle/file_copy.h"
 #include "server/bundle/receipt.h"
 #include "server/cli/command.h"
 #include "server/cli/show.h"
@@ -20,14 +21,30 @@ static int say(int errno_value, const char *path)
 	return EXIT_SOME_FAILED;
 }
 
-static int write_to(const struct command_line *line, int fd)
+struct output {
+	int fd;
+	int errno_value; /* of a write that failed */
+};
+
+static int take(void *arg, const void *data, size_t len)
+{
+	struct output *out = arg;
+	int code = admin_take_to_fd(&out->fd, data, len);
+
+	out->errno_value = code ? errno : 0;
+	return code;
+}
+
+static int write_to(const struct command_line *line, const char *path, int fd)
 {
 	_cleanup_(admin_session_close) struct admin_session session;
-	struct admin_request request = {
-		.method = "GET", .target = "/api/v1/receipt", .take = admin_take_to_fd, .arg = &fd};
+	struct output out = {.fd = fd};
+	struct admin_request request = {.method = "GET", .target = "/api/v1/receipt", .take = take, .arg = &out};
 	int status = admin_session_open(&session, line);
 
-	return status == EXIT_DONE ? admin_session_stream(&session, &request) : status;
+	if (status == EXIT_DONE)
+		status = admin_session_stream(&session, &request);
+	return out.errno_value ? say(out.errno_value, path) : status;
 }
 
 /* It is read again, so that nobody carries one away that is not whole. */
@@ -58,7 +75,7 @@ static int write_file(const struct command_line *line, const char *path)
 
 	if (fd < 0)
 		return say(errno, part);
-	status = write_to(line, fd);
+	status = write_to(line, path, fd);
 	if (status == EXIT_DONE)
 		status = print_summary(line, path, fd);
 	if (close(fd) < 0 || (status == EXIT_DONE && rename(part, path) < 0))
@@ -68,11 +85,26 @@ static int write_file(const struct command_line *line, const char *path)
 	return status;
 }
 
+/* A pipe or a device is written to as it is. */
+static int write_stream(const struct command_line *line, const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), status;
+
+	if (fd < 0)
+		return say(errno, path);
+	status = write_to(line, path, fd);
+	return close(fd) < 0 ? say(errno, path) : status;
+}
+
 int cmd_receipt(const struct command_line *line)
 {
 	const char *path = command_value(line, "output");
 
 	if (!path)
 		return command_usage_error(line->command->name, "say where to, with -o FILE");
-	return strcmp(path, "-") == 0 ? write_to(line, STDOUT_FILENO) : write_file(line, path);
+	if (strcmp(path, "-") == 0 && isatty(STDOUT_FILENO))
+		return command_usage_error(line->command->name, "a receipt is nothing for a terminal");
+	if (strcmp(path, "-") == 0)
+		return write_to(line, "standard output", STDOUT_FILENO);
+	return file_is_stream(path) ? write_stream(line, path) : write_file(line, path);
 }

@@ -21,7 +21,8 @@ static volatile sig_atomic_t interrupted;
 struct following {
 	const struct admin_session *session;
 	struct admin_session silent; /* a copy of it that says nothing */
-	struct progress *progress;   /* NULL: each event is printed as JSON */
+	struct progress *progress;   /* NULL: nothing is shown … */
+	bool json;                   /* … but each event, as JSON */
 	json_t *job;                 /* as the last event said */
 };
 
@@ -52,10 +53,10 @@ static void take_job(struct following *following, json_t *job)
 {
 	json_decref(following->job);
 	following->job = job;
-	if (following->progress) {
+	if (following->progress)
 		progress_show(following->progress, job);
+	if (!following->json)
 		return;
-	}
 	json_dumpf(job, stdout, JSON_COMPACT | SHOW_PRECISION);
 	putchar('\n');
 	fflush(stdout);
@@ -160,13 +161,13 @@ static int say_errors(const struct admin_session *session, const json_t *job)
 }
 
 /* EXIT_DONE when it came to its end: `*job` is what it looked like then, the caller's. */
-static int follow(const struct admin_session *session, bool json, const char *id, json_t **job)
+static int follow(const struct admin_session *session, FILE *out, bool json, const char *id, json_t **job)
 {
-	struct following following = {.session = session, .silent = *session};
+	struct following following = {.session = session, .silent = *session, .json = json};
 	int status;
 
 	following.silent.silent = true;
-	following.progress = json ? NULL : progress_new(stdout, isatty(STDOUT_FILENO));
+	following.progress = out ? progress_new(out, isatty(fileno(out))) : NULL;
 	status = follow_to_end(&following, id);
 	progress_free(following.progress);
 	*job = following.job;
@@ -177,7 +178,7 @@ int job_watch(const struct command_line *line, const struct admin_session *sessi
 {
 	bool json = command_has(line, "json");
 	json_t *job = NULL;
-	int status = follow(session, json, id, &job);
+	int status = follow(session, json ? NULL : stdout, json, id, &job);
 
 	if (status == EXIT_DONE) {
 		status = say_errors(session, job);
@@ -185,6 +186,16 @@ int job_watch(const struct command_line *line, const struct admin_session *sessi
 			job_print_summary(job);
 	}
 	json_decref(job);
+	return status;
+}
+
+int job_follow(const struct admin_session *session, FILE *out, const char *id, json_t **job)
+{
+	int status;
+
+	signal(SIGINT, on_interrupt);
+	status = follow(session, out, false, id, job);
+	signal(SIGINT, SIG_DFL);
 	return status;
 }
 

@@ -32,6 +32,7 @@ struct progress {
 struct counts {
 	uint64_t images, images_ended, images_failed, layers, layers_done, bytes, fetched, held;
 	bool verifies; /* the job reads blobs, whatever images they are of */
+	bool archive;  /* it is an archive that passes, of which there may be nothing known but its bytes */
 };
 
 struct progress *progress_new(FILE *out, bool on_terminal)
@@ -73,6 +74,7 @@ static struct counts count(const json_t *job)
 		.fetched = show_number(bytes, "fetched"),
 		.held = show_number(bytes, "held"),
 		.verifies = strcmp(show_text(job, "kind"), "verify") == 0,
+		.archive = strcmp(show_text(job, "kind"), "archive") == 0,
 	};
 }
 
@@ -103,9 +105,12 @@ static void describe_layers(const struct progress *progress, const struct counts
 	uint64_t there = counts->fetched + counts->held, left = counts->bytes > there ? counts->bytes - there : 0;
 	char a[UNITS_TEXT_MAX], b[UNITS_TEXT_MAX];
 
-	buf_printf(line, "[%" PRIu64 "/%" PRIu64 "] %s, %s of %s", counts->layers_done, counts->layers,
-		   counts->verifies ? "blobs" : "layers", units_format_size(there, a),
-		   units_format_size(counts->bytes, b));
+	if (counts->layers)
+		buf_printf(line, "[%" PRIu64 "/%" PRIu64 "] %s, ", counts->layers_done, counts->layers,
+			   counts->verifies || counts->archive ? "blobs" : "layers");
+	buf_append_text(line, units_format_size(there, a));
+	if (counts->bytes)
+		buf_printf(line, " of %s", units_format_size(counts->bytes, b));
 	if (progress->rate < 0)
 		return;
 	buf_printf(line, ", %s/s", units_format_size((uint64_t)progress->rate, a));
@@ -169,9 +174,9 @@ void progress_show(struct progress *progress, const json_t *job)
 	measure_rate(progress, &counts, now_ms);
 	if (!due && (progress->on_terminal || counts.images_ended == progress->shown_images))
 		return;
-	if (!counts.verifies && (counts.images || progress->on_terminal))
+	if (!counts.verifies && (counts.images || (progress->on_terminal && !counts.archive)))
 		describe_images(&counts, show_text(job, "state"), &images);
-	if (counts.layers)
+	if (counts.layers || counts.archive)
 		describe_layers(progress, &counts, &layers);
 	if (images.len + layers.len == 0)
 		return; /* nothing is known yet */

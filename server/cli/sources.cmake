@@ -3,6 +3,7 @@
 set(CLI_SOURCES
   cli/admin_client.c
   cli/admin_session.c
+  cli/bundle_head.c
   cli/bundle_local.c
   cli/bundle_sink.c
   cli/cmd_check.c
@@ -44,6 +45,7 @@ set(CLI_SOURCES
   cli/list_file.c
   cli/local.c
   cli/manual.c
+  cli/meter.c
   cli/progress.c
   cli/registry_client.c
   cli/sandbox.c

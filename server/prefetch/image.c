@@ -67,10 +67,10 @@ static void count_arrived(struct fetch *fetch, struct slot *slot, uint64_t arriv
 
 /* Manifests. */
 
-/* The list of what refers to the image; and what cosign keeps beside it instead, under tags made of the digest. */
-static void add_companions(struct fetch *fetch)
+/* The list of what refers to a manifest; and what cosign keeps beside it instead, under tags made of the digest. */
+static void add_companions(struct fetch *fetch, const struct digest *subject)
 {
-	struct part part = {.kind = PART_REFERRERS, .digest = fetch->digest, .optional = true};
+	struct part part = {.kind = PART_REFERRERS, .digest = *subject, .optional = true};
 	char tag[REFERRERS_TAG_MAX];
 	struct err err;
 
@@ -119,9 +119,11 @@ static int take_manifest(struct fetch *fetch, struct slot *slot, struct err *err
 	fetch->held += status->outcome == PULL_HIT ? size : 0;
 	if (first) {
 		fetch->digest = *digest;
-		add_companions(fetch);
+		add_companions(fetch, digest);
 		pin(fetch, slot->part);
 	}
+	if (slot->part->platform && fetch->run->wanted.platform_referrers)
+		add_companions(fetch, digest);
 	return parts_read_manifest(&fetch->parts, &fetch->run->wanted, pull_manifest_data(slot->manifest), size,
 				   slot->part, err);
 }

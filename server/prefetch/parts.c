@@ -194,10 +194,12 @@ static int read_index(struct parts *parts, const struct wanted *wanted, const js
 			takes = wanted->referrers && is_about_wanted(wanted, list, descriptor);
 		any |= takes && !attests;
 		if (code == 0 && takes)
-			code = add_descriptor(
-				parts, descriptor,
-				(struct part){.kind = PART_MANIFEST, .depth = depth + 1, .judged = told || attests},
-				err);
+			code = add_descriptor(parts, descriptor,
+					      (struct part){.kind = PART_MANIFEST,
+							    .depth = depth + 1,
+							    .platform = depth == 0 && !attests,
+							    .judged = told || attests},
+					      err);
 	}
 	if (code == 0 && !any)
 		return err_set(err, ERR_NOT_FOUND, "its index has none of the platforms asked for");

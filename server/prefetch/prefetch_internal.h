@@ -20,6 +20,7 @@ struct wanted {
 	unsigned images_at_once, layers_at_once;
 	const char *pin; /* NULL: none */
 	bool referrers;
+	bool platform_referrers; /* also what refers to a single platform's manifest */
 	bool dry_run;
 };
 
@@ -113,6 +114,7 @@ struct part {
 	uint64_t size;        /* 0: not told */
 	unsigned depth;
 	bool optional; /* that the upstream does not have it is no failure */
+	bool platform; /* of a manifest: the image's own for one platform */
 	bool judged;   /* of a manifest: its platform is one that is wanted, or does not matter */
 	/* Of a config that is to tell the platform of its manifest: that, owned. What it names comes after. */
 	char *manifest;

@@ -76,8 +76,8 @@ static int read_platforms(const json_t *request, struct wanted *wanted, struct e
 /* A misspelt key would be passed over in silence. */
 static int check_keys(const json_t *request, struct err *err)
 {
-	static const char *const known[] = {"images", "platforms", "image_parallel", "layer_parallel",
-					    "pin",    "referrers", "dry_run",        "schedule"};
+	static const char *const known[] = {"images",    "platforms", "image_parallel", "layer_parallel",    "pin",
+					    "referrers", "dry_run",   "schedule",       "platform_referrers"};
 	const char *key;
 	json_t *value;
 
@@ -107,6 +107,8 @@ int wanted_read(const json_t *request, struct wanted *wanted, struct err *err)
 		code = read_count(request, "layer_parallel", PREFETCH_LAYERS_AT_ONCE, &wanted->layers_at_once, err);
 	if (code == 0)
 		code = read_flag(request, "referrers", true, &wanted->referrers, err);
+	if (code == 0)
+		code = read_flag(request, "platform_referrers", false, &wanted->platform_referrers, err);
 	if (code == 0)
 		code = read_flag(request, "dry_run", false, &wanted->dry_run, err);
 	if (code == 0 && pin && !json_is_null(pin)) {

@@ -7,8 +7,10 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct sides {
@@ -142,34 +144,51 @@ WIRE_TEST(what_belongs_to_an_image_crosses_for_each_repository_that_has_it)
 	assert_int_equal(far_status(&sides, "blobs", blob), 200);
 }
 
+/* An index of one image without a tag, to whose manifest a signature belongs: under `tag`, of one blob. */
+static void add_signed_platform(struct sides *sides, char **tag, char blob[SCRIPTED_DIGEST_MAX],
+				char digest[SCRIPTED_DIGEST_MAX])
+{
+	struct scripted_image image;
+	const char *manifest = image.manifest, *architecture = "amd64";
+	char index[SCRIPTED_DIGEST_MAX];
+
+	scripted_add_image(sides->upstream, "team/app", NULL, &(struct scripted_image_options){.layer_size = 1000},
+			   &image);
+	scripted_add_index(sides->upstream, "team/app", "1", &manifest, &architecture, 1, index);
+	*tag = cosign_tag(image.manifest, "sig");
+	add_artifact(sides, *tag, 10, blob, digest);
+}
+
+WIRE_TEST(what_belongs_to_one_platform_is_fetched_for_the_far_side)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	char blob[SCRIPTED_DIGEST_MAX], digest[SCRIPTED_DIGEST_MAX];
+	_cleanup_free_ char *tag = NULL;
+
+	add_signed_platform(&sides, &tag, blob, digest);
+	cross(&sides, "registry.test/team/app:1", NULL);
+	assert_int_equal(far_status(&sides, "manifests", tag), 200);
+	assert_int_equal(far_status(&sides, "blobs", blob), 200);
+}
+
 /* A client asked for a platform's signature, and for nothing that it consists of: no reason to fail. */
-WIRE_TEST(what_belongs_to_one_platform_crosses_once_it_is_held)
+WIRE_TEST(what_belongs_to_one_platform_and_is_not_whole_is_left_behind)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
-	char blob[SCRIPTED_DIGEST_MAX], digest[SCRIPTED_DIGEST_MAX], index[SCRIPTED_DIGEST_MAX];
-	struct scripted_image image;
-	_cleanup_free_ char *text = NULL, *tag = NULL, *signature = NULL;
-	uint64_t size;
+	char blob[SCRIPTED_DIGEST_MAX], digest[SCRIPTED_DIGEST_MAX];
+	_cleanup_free_ char *tag = NULL, *signature = NULL;
 
-	scripted_add_image(sides.upstream, "team/app", NULL, &(struct scripted_image_options){.layer_size = 1000},
-			   &image);
-	assert_non_null(scripted_manifest_type(sides.upstream, "team/app", image.manifest, &size));
-	text = mem_printf("{\"schemaVersion\":2,\"mediaType\":\"" SCRIPTED_TYPE_INDEX
-			  "\",\"manifests\":[{\"mediaType\":\"" SCRIPTED_TYPE_MANIFEST
-			  "\",\"digest\":\"%s\",\"size\":%llu}]}",
-			  image.manifest, (unsigned long long)size);
-	scripted_add_manifest(sides.upstream, "team/app", "1", SCRIPTED_TYPE_INDEX, text, strlen(text), index);
-	tag = cosign_tag(image.manifest, "sig");
-	add_artifact(&sides, tag, 10, blob, digest);
+	add_signed_platform(&sides, &tag, blob, digest);
+	json_decref(job_run(sides.near, "/api/v1/prefetch", "{\"images\": [\"registry.test/team/app:1\"]}", "done"));
 	assert_true(ask(sides.near, NULL, NULL, &reply, "/v2/team/app/manifests/%s", tag));
 	expect_content(&reply, digest);
-	cross(&sides, "registry.test/team/app:1", NULL);
+	cross(&sides, "registry.test/team/app:1", "--held-only");
 	assert_int_equal(far_status(&sides, "manifests", tag), 404);
 	assert_true(ask(sides.near, NULL, NULL, &reply, "/v2/team/app/blobs/%s", blob));
 	signature = mem_printf("/v2/team/app/blobs/%s", blob);
 	expect_hit_soon(sides.near, signature);
-	cross(&sides, "registry.test/team/app:1", NULL);
+	cross(&sides, "registry.test/team/app:1", "--held-only");
 	assert_int_equal(far_status(&sides, "manifests", tag), 200);
 	assert_int_equal(far_status(&sides, "blobs", blob), 200);
 }
@@ -197,6 +216,69 @@ WIRE_TEST(a_directory_holds_what_the_stream_brought)
 	}
 }
 
+WIRE_TEST(an_export_that_fails_leaves_nothing_behind)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	_cleanup_free_ char *made = wire_path(wire, "made"), *there = wire_path(wire, "there"),
+			    *file = mem_printf("%s/theirs", there);
+	int fd;
+
+	RUN(&sides, sides.near, 1, "export", "-o", made, "registry.test/team/app:none");
+	assert_int_not_equal(access(made, F_OK), 0);
+	assert_return_code(mkdir(there, 0755), 0);
+	RUN(&sides, sides.near, 1, "export", "-o", there, "registry.test/team/app:none");
+	assert_int_equal(access(there, F_OK), 0);
+	fd = open(file, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+	assert_return_code(fd, 0);
+	close(fd);
+	RUN(&sides, sides.near, 1, "export", "-o", there, "registry.test/team/app:none");
+	assert_non_null(strstr(sides.said, "is not empty"));
+	assert_int_equal(access(file, F_OK), 0);
+	RUN(&sides, sides.near, 1, "export", "--have", there, "-o", sides.bundle, "registry.test/team/app:none");
+	assert_non_null(strstr(sides.said, "cannot open the receipt"));
+}
+
+/* A list of what is held, with digests, says what to export as well. */
+WIRE_TEST(with_tag_and_digest_the_digest_decides_and_the_tag_crosses)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	_cleanup_free_ char *old = NULL, *new = NULL;
+	struct scripted_image image, moved;
+
+	scripted_add_image(sides.upstream, "team/app", "1", &(struct scripted_image_options){.layer_size = 1000},
+			   &image);
+	scripted_add_image(sides.upstream, "team/app", "1",
+			   &(struct scripted_image_options){.layer_size = 1000, .seed = 9}, &moved);
+	old = mem_printf("registry.test/team/app:1@%s", image.manifest);
+	new = mem_printf("registry.test/team/app:1@%s", moved.manifest);
+	cross(&sides, old, NULL);
+	assert_true(ask(sides.far, NULL, NULL, &reply, "/v2/team/app/manifests/1"));
+	expect_content(&reply, image.manifest);
+	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, old, new);
+	assert_non_null(strstr(sides.said, "with two digests"));
+}
+
+WIRE_TEST(what_was_fetched_and_what_was_held_is_summed_up)
+{
+	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	struct scripted_image image;
+
+	scripted_add_image(sides.upstream, "team/app", "1", &(struct scripted_image_options){.layer_size = 1048576},
+			   &image);
+	RUN(&sides, sides.near, 0, "export", "-o", sides.bundle, "registry.test/team/app:1");
+	assert_non_null(
+		strstr(sides.said, "exported 1 images: 3 blobs, 1MiB; 1MiB fetched, 0B already held; left out 0"));
+	RUN(&sides, sides.near, 0, "export", "-o", sides.bundle, "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "0B fetched, 1MiB already held"));
+	assert_non_null(strstr(sides.said, " s, 0 errors\n"));
+	/* What cannot be asked any more is exported as it is held, and that is said. */
+	scripted_set_state(sides.upstream, 0, SCRIPTED_DOWN, true);
+	RUN(&sides, sides.near, 0, "export", "-o", sides.bundle, "registry.test/team/app:1");
+	RUN(&sides, sides.near, 0, "export", "--json", "-o", sides.bundle, "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "\"fetched\":0,"));
+}
+
 /* What the near larder's admin API answers to an export. */
 static int export_status(struct sides *sides, const char *reference, const char *code)
 {
@@ -204,15 +286,18 @@ static int export_status(struct sides *sides, const char *reference, const char 
 	_cleanup_free_ char *target = mem_printf("/api/v1/export?ref=%s", reference);
 
 	admin_ask(sides->near, "GET", target, NULL, &reply);
-	if (code)
-		assert_non_null(strstr(reply.body, code));
+	if (!strstr(reply.body, code))
+		fail_msg("%s", reply.body);
 	return reply.status;
 }
 
 WIRE_TEST(what_a_registry_has_not_is_told_apart_from_one_that_fails)
 {
 	_cleanup_(sides_dispose) struct sides sides = sides_new(wire);
+	struct scripted_image image;
 
+	scripted_add_image(sides.upstream, "team/app", "1", &(struct scripted_image_options){.layer_size = 1000},
+			   &image);
 	assert_int_equal(export_status(&sides, "registry.test/team/app:none", "\"not_found\""), 404);
 	RUN(&sides, sides.near, 1, "export", "-o", sides.bundle, "registry.test/team/app:none");
 	assert_non_null(strstr(sides.said, "cannot fetch registry.test/team/app:none"));
@@ -297,8 +382,12 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(what_cosign_keeps_beside_an_image_crosses_unless_it_is_told_to_stay),
 		WIRE_CASE(what_belongs_to_an_image_crosses_for_each_repository_that_has_it),
-		WIRE_CASE(what_belongs_to_one_platform_crosses_once_it_is_held),
+		WIRE_CASE(what_belongs_to_one_platform_is_fetched_for_the_far_side),
+		WIRE_CASE(what_belongs_to_one_platform_and_is_not_whole_is_left_behind),
 		WIRE_CASE(a_directory_holds_what_the_stream_brought),
+		WIRE_CASE(an_export_that_fails_leaves_nothing_behind),
+		WIRE_CASE(with_tag_and_digest_the_digest_decides_and_the_tag_crosses),
+		WIRE_CASE(what_was_fetched_and_what_was_held_is_summed_up),
 		WIRE_CASE(what_a_registry_has_not_is_told_apart_from_one_that_fails),
 		WIRE_CASE(an_image_of_one_platform_is_judged_by_its_config),
 		WIRE_CASE(an_index_that_tells_no_platforms_is_judged_by_its_images),

@@ -116,11 +116,42 @@ static void terminal_shows_two_lines_that_fit_and_are_drawn_again_and_cleared(vo
 	free(text);
 }
 
+/* Of another tool's archive, through a pipe, nothing but its bytes is known. */
+static void an_archive_shows_what_is_known_of_it(void **state)
+{
+	static const struct {
+		const char *json, *line;
+	} cases[] = {
+		{"{\"kind\":\"archive\",\"bytes\":{\"fetched\":1048576}}", "1MiB\n"},
+		{"{\"kind\":\"archive\",\"bytes\":{\"total\":4194304,\"fetched\":1048576}}", "1MiB of 4MiB\n"},
+		{"{\"kind\":\"archive\",\"images\":{\"total\":2},\"layers\":{\"total\":9,\"done\":3},"
+		 "\"bytes\":{\"total\":4194304,\"fetched\":1048576}}",
+		 "[0/2] images, [3/9] blobs, 1MiB of 4MiB\n"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		char *text = NULL;
+		size_t len;
+		FILE *out = open_memstream(&text, &len);
+		struct progress *progress = progress_new(out, false);
+		json_t *document = json_loads(cases[i].json, 0, NULL);
+
+		progress_show(progress, document);
+		json_decref(document);
+		progress_free(progress);
+		fclose(out);
+		assert_string_equal(text, cases[i].line);
+		free(text);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain_lines_come_when_an_image_is_done),
 		cmocka_unit_test(terminal_names_the_images_that_are_fetched_as_far_as_there_is_room),
+		cmocka_unit_test(an_archive_shows_what_is_known_of_it),
 		cmocka_unit_test(terminal_shows_two_lines_that_fit_and_are_drawn_again_and_cleared),
 	};
 	return cmocka_run_group_tests_name("progress", tests, NULL, NULL);
