@@ -176,7 +176,7 @@ const struct config_key config_upstream_keys[] = {
 	 .help = "When no byte arrives for this long, the transfer is given up and resumed."},
 	{"proxy", CONFIG_STRING, AT_UPSTREAM(proxy), .take = config_take_proxy,
 	 .standard_words = "environment variables http_proxy, https_proxy, all_proxy, no_proxy",
-	 .help = "HTTP or SOCKS5 proxy to reach the registry through."},
+	 .help = "HTTP or SOCKS5 proxy without a login to reach the registry through."},
 	{NULL},
 };
 

@@ -93,6 +93,10 @@ char *config_take_proxy(const char *text, const char **why)
 			return mem_printf("%s%s", schemes[i], taken + strlen("http://"));
 	}
 	*why = "is not a proxy; write http://HOST:PORT, https://HOST:PORT, socks5://HOST:PORT or socks5h://HOST:PORT";
+	if (strchr(text, '@'))
+		*why = "has a user name; for a proxy that wants a login set https_proxy in larder's environment, and "
+		       "leave "
+		       "this out";
 	return NULL;
 }
 

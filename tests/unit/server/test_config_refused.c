@@ -171,6 +171,10 @@ static void only_good_addresses_urls_and_names_are_taken(void **state)
 		_cleanup_free_ char *proxy = mem_printf("proxy: \"%s\"", urls[i]);
 		refuse_in_upstream(proxy, "8: upstreams.a.example.proxy: ~");
 	}
+	refuse_in_upstream(
+		"proxy: \"http://user:secret@x:3128\"",
+		"8: upstreams.a.example.proxy: 'http://***********@x:3128' has a user name; for a proxy that wants a "
+		"login set https_proxy in larder's environment, and leave this out");
 	static const char *const names[] = {"a b", "-a",  "a-.b",  "a..b",  ".a", "a.",  "a/b",
 					    "a:",  "a:x", "a:1:2", "[::1]", "",   "a_b", "http://a"};
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
