@@ -79,6 +79,9 @@ struct fetch_sink {
 
 /* `loop` outlives the pool. Options' strings are copied. */
 struct fetch_pool *fetch_pool_new(struct loop *loop, const struct fetch_pool_options *options);
+/* Closes idle connections and gives back all that only fetching needs; the next fetch has it anew. False: something is
+ * being fetched, and nothing was done. Loop thread, not from a fetch's sink. */
+bool fetch_pool_rest(struct fetch_pool *pool);
 /* Ends what runs with FETCH_CANCELLED and closes the connections. Loop thread. Takes NULL. */
 void fetch_pool_free(struct fetch_pool *pool);
 

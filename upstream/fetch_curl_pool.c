@@ -109,21 +109,32 @@ void fetch_pool_make_ready(struct fetch_pool *pool)
 	curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long)pool->options.max_connections * 3);
 }
 
+bool fetch_pool_rest(struct fetch_pool *pool)
+{
+	if (pool->running)
+		return false;
+	while (pool->idle_easy_count > 0)
+		curl_easy_cleanup(pool->idle_easies[--pool->idle_easy_count]);
+	if (pool->multi)
+		curl_multi_cleanup(pool->multi);
+	pool->multi = NULL;
+	loop_timer_clear(pool->loop, &pool->timer);
+	if (pool->ca_fd >= 0)
+		close(pool->ca_fd);
+	pool->ca_fd = -1;
+	free(pool->gathered);
+	pool->gathered = NULL;
+	return true;
+}
+
 void fetch_pool_free(struct fetch_pool *pool)
 {
 	if (!pool)
 		return;
 	while (pool->running)
 		fetch_cancel(pool->running);
-	while (pool->idle_easy_count > 0)
-		curl_easy_cleanup(pool->idle_easies[--pool->idle_easy_count]);
-	if (pool->multi)
-		curl_multi_cleanup(pool->multi);
-	loop_timer_clear(pool->loop, &pool->timer);
-	if (pool->ca_fd >= 0)
-		close(pool->ca_fd);
+	fetch_pool_rest(pool);
 	free((char *)(uintptr_t)pool->options.ca);
-	free(pool->gathered);
 	free(pool->connections);
 	free(pool->client_cert);
 	free(pool->client_key);

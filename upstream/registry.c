@@ -4,9 +4,12 @@
 #include "upstream/complaint.h"
 
 #include <assert.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utlist.h>
+
+#define REST_LOOK_MS 1000
 
 /* The first is the registry itself. A mirror gets credentials of its own, or none. */
 static void endpoint_init(struct registry *registry, size_t nth, const char *url,
@@ -65,6 +68,28 @@ struct registry *registry_new(struct loop *loop, const struct registry_options *
 	return registry;
 }
 
+static void on_rest_timer(struct loop_timer *timer)
+{
+	struct registry *registry = (struct registry *)((char *)timer - offsetof(struct registry, rest_timer));
+
+	if (registry->calls || !fetch_pool_rest(registry->pool))
+		loop_timer_set(registry->loop, timer, REST_LOOK_MS);
+}
+
+static void retire_on_loop(void *arg)
+{
+	struct registry *registry = arg;
+
+	registry->retired = true;
+	registry->rest_timer.run = on_rest_timer;
+	loop_timer_set(registry->loop, &registry->rest_timer, REST_LOOK_MS);
+}
+
+void registry_retire(struct registry *registry)
+{
+	loop_run(registry->loop, retire_on_loop, registry);
+}
+
 static void close_on_loop(void *arg)
 {
 	struct registry *registry = arg;
@@ -86,6 +111,7 @@ static void free_on_loop(void *arg)
 	struct registry *registry = arg;
 
 	assert(!registry->calls);
+	loop_timer_clear(registry->loop, &registry->rest_timer);
 	for (size_t i = 0; i < registry->endpoint_count; i++) {
 		tokens_free(registry->endpoints[i].tokens);
 		free(registry->endpoints[i].base);
@@ -126,6 +152,8 @@ static void start_task(struct loop_task *task)
 	struct err err;
 
 	DL_APPEND(call->registry->calls, call);
+	if (call->registry->retired)
+		loop_timer_set(call->registry->loop, &call->registry->rest_timer, REST_LOOK_MS);
 	if (call->registry->closed) {
 		err_set(&err, ERR_CANCELLED, "larder is shutting down");
 		call_end(call, &err);

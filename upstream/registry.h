@@ -134,6 +134,9 @@ struct registry_sink {
 };
 
 struct registry *registry_new(struct loop *loop, const struct registry_options *options);
+/* It was replaced: once its calls have ended it keeps no connection and little memory. Late calls are served all the
+ * same. Not on the loop's thread. */
+void registry_retire(struct registry *registry);
 /* Ends its calls with ERR_CANCELLED; those that are started from now on end so at once. Not on the loop's thread. */
 void registry_close(struct registry *registry);
 /* After registry_close(), once every call has ended. Not on the loop's thread. Takes NULL. */

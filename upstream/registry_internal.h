@@ -57,6 +57,8 @@ struct registry {
 	unsigned max_connections;
 	struct registry_call *calls;
 	bool closed;
+	bool retired;
+	struct loop_timer rest_timer; /* of one that is retired */
 	bool clients_decide;
 	struct transfer_limits limits;
 	unsigned lanes_hint;          /* how many lanes proved best for a large blob (transfer.h) … */

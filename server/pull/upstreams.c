@@ -227,10 +227,13 @@ size_t pull_set_upstreams(struct pull *pull, const struct pull_options *options)
 	now->older = before;
 	__atomic_store_n(&pull->upstreams, now, __ATOMIC_RELEASE);
 	__atomic_add_fetch(&pull->reconfigured, 1, __ATOMIC_RELEASE);
-	/* Nobody waits for the health of one that is not configured any more. */
-	for (size_t i = 0; before && i < before->count; i++)
-		if (!is_among(now, before->items[i]))
-			health_stop(before->items[i]);
+	/* Nobody waits for the health of one that is not configured any more. Whoever has it may still ask it. */
+	for (size_t i = 0; before && i < before->count; i++) {
+		if (is_among(now, before->items[i]))
+			continue;
+		health_stop(before->items[i]);
+		registry_retire(before->items[i]->registry);
+	}
 	return changed;
 }
 

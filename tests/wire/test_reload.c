@@ -6,10 +6,12 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
+#include <dirent.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ALICE    "alice:$2y$04$abcdefghijklmnopqrstuuNlZAR7NEExaJuD6ixqkqXpRrQa5lFvC\n"
 #define BOB      "bob:$2b$04$ABCDEFGHIJKLMNOPQRSTUues6SAkqShBCRSCknWvLdAk8d/uDATN2\n"
@@ -218,6 +220,45 @@ WIRE_TEST(what_needs_a_restart_is_named)
 	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
 }
 
+static size_t count_descriptors(const struct larder *larder)
+{
+	_cleanup_free_ char *path = mem_printf("/proc/%d/fd", (int)larder_pid(larder));
+	DIR *folder = opendir(path);
+	size_t count = 0;
+
+	assert_non_null(folder);
+	while (readdir(folder))
+		count++;
+	closedir(folder);
+	return count;
+}
+
+/* Passwords that are renewed twice a day for years. */
+WIRE_TEST(upstreams_that_were_replaced_keep_nothing_open)
+{
+	enum { TIMES = 12 };
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+	uint64_t end_ms = clock_ms() + WIRE_WAIT_MS;
+	_cleanup_(buf_dispose) struct buf others = {0};
+	size_t before;
+
+	expect_status(&reloaded, NULL, "/v2/team/app/manifests/missing", 404);
+	before = count_descriptors(reloaded.larder);
+	for (int i = 1; i <= TIMES; i++) {
+		_cleanup_free_ char *changed = mem_printf(", connect_timeout: %ds", i);
+		_cleanup_free_ char *says = mem_printf("2 of %d upstreams are new or changed", 8 + i);
+		_cleanup_free_ char *target = mem_printf("/v2/team/app/manifests/missing-%d", i);
+
+		buf_printf(&others, "  other-%d.test: {url: \"http://127.0.0.1:1\"}\n", i);
+		configure(&reloaded, changed, others.data);
+		hang_up(&reloaded, says);
+		expect_status(&reloaded, NULL, target, 404);
+	}
+	while (count_descriptors(reloaded.larder) > before + TIMES / 2 && clock_ms() < end_ms)
+		usleep(20000);
+	assert_in_range(count_descriptors(reloaded.larder), 1, before + TIMES / 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +270,7 @@ int main(void)
 		WIRE_CASE(a_right_certificate_beside_wrong_users_is_not_taken),
 		WIRE_CASE(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was),
 		WIRE_CASE(what_needs_a_restart_is_named),
+		WIRE_CASE(upstreams_that_were_replaced_keep_nothing_open),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
