@@ -9,7 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define SIZE (16 * MIB)
+#define SIZE       (16 * MIB)
+#define ON_ITS_WAY (4 * MIB) /* is lost with a connection: what was sent, and a busy machine had not read yet */
 
 struct cut_blob {
 	struct scripted *upstream;
@@ -65,6 +66,22 @@ static void expect_asked(struct scripted *upstream, size_t nth, const char *name
 	scripted_records_free(records, count);
 }
 
+/* The second GET of the blob began behind so many bytes. What the upstream had sent beyond them, and nobody took any
+ * more, depends on the machine. */
+static void expect_resumed_behind(struct scripted *upstream, uint64_t bytes)
+{
+	size_t count;
+	struct scripted_record *records = scripted_records(upstream, "GET", BLOBS, &count);
+	const char *range;
+	uint64_t from = 0;
+
+	assert_int_equal(count, 2);
+	range = scripted_record_header(&records[1], "Range");
+	if (!range || sscanf(range, "bytes=%" SCNu64 "-", &from) != 1 || from < bytes)
+		fail_msg("it went on with %s, not behind %" PRIu64, range ? range : "(all)", bytes);
+	scripted_records_free(records, count);
+}
+
 /* Cuts. */
 
 static void cut_and_resume(struct wire *wire, bool h2, enum scripted_cut cut)
@@ -88,7 +105,7 @@ static void cut_and_resume(struct wire *wire, bool h2, enum scripted_cut cut)
 		assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", digest));
 		expect_content(&reply, digest);
 		expect_count(upstream, "GET", BLOBS, 2);
-		expect_sent_less_than(upstream, SIZE + MIB);
+		expect_sent_less_than(upstream, SIZE + ON_ITS_WAY);
 		etag = mem_printf("\"%s\"", digest);
 		expect_asked(upstream, 0, "Range", NULL);
 		expect_asked(upstream, 1, "Range", "bytes=");
@@ -125,7 +142,7 @@ BOTH_TEST(stalled_transfer_goes_on_after_idle_timeout)
 			  &(struct scripted_rule){.path = BLOBS, .count = 1, .stall = true, .stall_at = SIZE / 2});
 	fetch(&blob);
 	expect_count(blob.upstream, "GET", BLOBS, 2);
-	expect_sent_less_than(blob.upstream, SIZE + MIB);
+	expect_sent_less_than(blob.upstream, SIZE + ON_ITS_WAY);
 }
 
 BOTH_TEST(transfer_goes_on_after_errors)
@@ -141,7 +158,7 @@ BOTH_TEST(transfer_goes_on_after_errors)
 			blob.upstream,
 			&(struct scripted_rule){.path = BLOBS, .from = 2 + i, .count = 1, .status = statuses[i]});
 	fetch(&blob);
-	expect_sent_less_than(blob.upstream, SIZE + MIB);
+	expect_sent_less_than(blob.upstream, SIZE + ON_ITS_WAY);
 }
 
 /* Attempts. */
@@ -154,7 +171,7 @@ BOTH_TEST(progress_resets_the_count_of_attempts)
 			  &(struct scripted_rule){.path = BLOBS, .cut = SCRIPTED_CUT_FIN, .cut_at = 2 * MIB});
 	fetch(&blob);
 	expect_count(blob.upstream, "GET", BLOBS, 8);
-	expect_sent_less_than(blob.upstream, SIZE + MIB);
+	expect_sent_less_than(blob.upstream, SIZE + ON_ITS_WAY);
 }
 
 WIRE_TEST(attempts_without_progress_end)
@@ -182,7 +199,7 @@ BOTH_TEST(whole_answer_to_a_resume_is_taken)
 	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .from = 1, .ignore_range = true});
 	fetch(&blob);
 	expect_count(blob.upstream, "GET", BLOBS, 2);
-	expect_sent_less_than(blob.upstream, SIZE + SIZE / 2 + MIB);
+	expect_sent_less_than(blob.upstream, SIZE + SIZE / 2 + ON_ITS_WAY);
 }
 
 /* The first half was of an older, wrong version: whoever had bytes of it must not be given a whole body, and whoever
@@ -273,7 +290,7 @@ BOTH_TEST(mirror_takes_over_in_the_middle)
 	expect_content(&reply, digest);
 	expect_asked(mirror, 0, "Range", "bytes=");
 	expect_asked(mirror, 0, "If-Range", NULL); /* the registry's validator means nothing here */
-	if (scripted_body_sent(upstream, "GET", BLOBS) + scripted_body_sent(mirror, "GET", BLOBS) >= SIZE + MIB)
+	if (scripted_body_sent(upstream, "GET", BLOBS) + scripted_body_sent(mirror, "GET", BLOBS) >= SIZE + ON_ITS_WAY)
 		fail_msg("bytes were fetched twice");
 }
 
@@ -297,7 +314,7 @@ BOTH_TEST(expired_redirect_is_asked_for_anew)
 	expect_count(upstream, "GET", BLOBS, 3);
 	expect_count(cdn, "GET", BLOBS, 3);
 	expect_asked(cdn, 2, "Range", "bytes=");
-	expect_sent_less_than(cdn, SIZE + MIB);
+	expect_sent_less_than(cdn, SIZE + ON_ITS_WAY);
 }
 
 /* Restarts. */
@@ -315,7 +332,7 @@ static void restart_in_between(struct wire *wire, bool h2, void (*end)(struct la
 	end(blob.larder);
 	larder_restart(blob.larder);
 	fetch(&blob);
-	expect_sent_less_than(blob.upstream, SIZE + MIB);
+	expect_resumed_behind(blob.upstream, SIZE / 2 - MIB);
 	expect_asked(blob.upstream, 1, "Range", "bytes=");
 	expect_asked(blob.upstream, 1, "If-Range", "\"sha256:");
 }
