@@ -184,11 +184,11 @@ static void use_while_it_is_damaged(struct scratch *scratch)
 }
 
 #if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define UNDER_ASAN
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define UNDER_SANITIZER
 #endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define UNDER_ASAN
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define UNDER_SANITIZER
 #endif
 
 static void damage_anywhere_is_survived_by_the_next_start_at_the_latest(void **state)
@@ -199,7 +199,7 @@ static void damage_anywhere_is_survived_by_the_next_start_at_the_latest(void **s
 	char *path = scratch_path(scratch, "index/data.mdb"), *copy = mem_printf("cp %s %s/copy", path, scratch->top);
 	char *back = mem_printf("rm -rf %s/index.damaged && cp %s/copy %s", scratch->path, scratch->top, path);
 
-#ifdef UNDER_ASAN
+#ifdef UNDER_SANITIZER
 	print_message("skipped: the sanitizer ends the program where LMDB writes over its own memory\n");
 	rounds = 0;
 #endif
