@@ -6,10 +6,14 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 void show_json(const json_t *document)
 {
-	json_dumpf(document, stdout, JSON_INDENT(2) | SHOW_PRECISION);
+	/* Files in images are named by strangers: some characters turn a terminal's text round, or steer it. */
+	size_t escapes = isatty(STDOUT_FILENO) ? JSON_ENSURE_ASCII : 0;
+
+	json_dumpf(document, stdout, JSON_INDENT(2) | SHOW_PRECISION | escapes);
 	putchar('\n');
 }
 

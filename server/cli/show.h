@@ -9,7 +9,7 @@
 /* Times as they came, in milliseconds, and not as what is next to them in binary. */
 #define SHOW_PRECISION JSON_REAL_PRECISION(15)
 
-/* Prints a document as it came, for --json. */
+/* Prints a document for --json: as it came, but on a terminal in ASCII. */
 void show_json(const json_t *document);
 
 /* Members, also when they are absent: 0 and "". */
