@@ -362,7 +362,8 @@ WIRE_TEST(one_logins_requests_are_bounded_wherever_they_come_from)
 	struct scripted_image large;
 
 	scripted_add_image(shared.upstream, "team/large", "1", &options, &large);
-	request.target = layer = mem_printf("/v2/team/large/blobs/%s", large.layer[0]);
+	layer = mem_printf("/v2/team/large/blobs/%s", large.layer[0]);
+	request.target = layer;
 	assert_true(client_send(held, &request) && client_read_head(held, &reply));
 	assert_int_equal(reply.status, 200);
 	expect_from(&shared, GUESSER, AS_ALICE, "/v2/team/app/manifests/1", 429);
