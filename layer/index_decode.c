@@ -77,7 +77,8 @@ static bool get_body(struct varint_reader *reader, struct layer_index *index)
 
 	if (!varint_read(reader, &compression) || compression > LAYER_ZSTD || !varint_read(reader, &index->in_size) ||
 	    !varint_read(reader, &index->out_size) || index->in_size > INT64_MAX || index->out_size > INT64_MAX ||
-	    !varint_read(reader, &len) || len >= ERR_TEXT_MAX || !get_bytes(reader, len, &bytes))
+	    !varint_read(reader, &len) || len >= ERR_TEXT_MAX || !get_bytes(reader, len, &bytes) ||
+	    memchr(bytes, '\0', len))
 		return false;
 	index->compression = (enum layer_compression)compression;
 	if (len > 0)
