@@ -409,8 +409,8 @@ static void expect_passed_on(struct larder *larder, const char *digest)
 		assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", digest));
 		expect_content(&reply, digest);
 		status = client_reply_header(&reply, "Cache-Status");
-		shared = status && (strcmp(status, "larder; fwd=miss; collapsed") == 0 ||
-				    strcmp(status, "larder; hit") == 0);
+		shared = status &&
+			 (strcmp(status, "larder; fwd=miss; collapsed") == 0 || strcmp(status, "larder; hit") == 0);
 	} while (shared && clock_ms() < deadline_ms);
 	expect_header(&reply, "Cache-Status", "larder; fwd=miss");
 }
