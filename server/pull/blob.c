@@ -172,7 +172,7 @@ static enum blob_state join_or_start(struct pull_blob *blob, bool linked)
 	closing = pull->closing;
 	blob->flight = flight_find(pull, &blob->digest, reader);
 	if (blob->flight) {
-		blob->status.outcome = flight_is_fetched(blob->flight) ? PULL_HIT : PULL_COLLAPSED;
+		blob->status.outcome = flight_is_landing(blob->flight) ? PULL_HIT : PULL_COLLAPSED;
 		if (!blob->ahead && !blob->present)
 			flight_raise(blob->flight);
 		if (!linked && !flight_is_from(blob->flight, blob->upstream, blob->repository)) {

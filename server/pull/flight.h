@@ -59,8 +59,8 @@ int flight_poll_fetched(struct flight *flight, struct waiter *waiter, uint64_t *
 int flight_poll_end(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err);
 /* False: the disk takes no more, and what arrives is passed on without being kept. May turn out only later. */
 bool flight_is_kept(struct flight *flight);
-/* Whether it is all here and right: nothing more is asked of the upstream. */
-bool flight_is_fetched(struct flight *flight);
+/* Whether it is all here and right, and on its way into the store: nothing more is asked of the upstream. */
+bool flight_is_landing(struct flight *flight);
 /* How many bytes are there. */
 uint64_t flight_arrived(struct flight *flight);
 /* As pull_blob_read() and pull_blob_send(); ERR_UPSTREAM when the bytes are not any more of the version that

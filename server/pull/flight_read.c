@@ -71,14 +71,14 @@ bool flight_is_kept(struct flight *flight)
 	return kept;
 }
 
-bool flight_is_fetched(struct flight *flight)
+bool flight_is_landing(struct flight *flight)
 {
-	bool fetched;
+	bool landing;
 
 	pthread_mutex_lock(&flight->lock);
-	fetched = flight->state == FLIGHT_VERIFIED;
+	landing = flight->state == FLIGHT_VERIFIED && ingest_is_kept(flight->ingest);
 	pthread_mutex_unlock(&flight->lock);
-	return fetched;
+	return landing;
 }
 
 int flight_poll_fetched(struct flight *flight, struct waiter *waiter, uint64_t *size, struct err *err)

@@ -23,7 +23,7 @@ void landing_wake(struct pull *pull)
 }
 
 /* pull->lock is held, as below. A parked flight never lands. */
-static bool flight_is_landing(struct flight *flight, uint64_t since_ms)
+static bool was_verified_by(struct flight *flight, uint64_t since_ms)
 {
 	bool landing;
 
@@ -44,7 +44,7 @@ static bool is_landing(const struct pull *pull, uint64_t since_ms)
 		if (ask->state == ASK_ANSWERED && ask->answered_ms <= since_ms)
 			return true;
 	HASH_ITER (hh, pull->flights, flight, next_flight)
-		if (flight_is_landing(flight, since_ms))
+		if (was_verified_by(flight, since_ms))
 			return true;
 	return false;
 }
