@@ -66,8 +66,8 @@ static void expect_asked(struct scripted *upstream, size_t nth, const char *name
 	scripted_records_free(records, count);
 }
 
-/* The second GET of the blob began behind so many bytes. What the upstream had sent beyond them, and nobody took any
- * more, depends on the machine. */
+/* The second GET of the blob began behind so many bytes, and brought what was missing, each byte once. What the
+ * upstream had sent beyond them, and nobody took any more, depends on the machine. */
 static void expect_resumed_behind(struct scripted *upstream, uint64_t bytes)
 {
 	size_t count;
@@ -79,6 +79,7 @@ static void expect_resumed_behind(struct scripted *upstream, uint64_t bytes)
 	range = scripted_record_header(&records[1], "Range");
 	if (!range || sscanf(range, "bytes=%" SCNu64 "-", &from) != 1 || from < bytes)
 		fail_msg("it went on with %s, not behind %" PRIu64, range ? range : "(all)", bytes);
+	assert_int_equal(records[1].body_sent, SIZE - from);
 	scripted_records_free(records, count);
 }
 
@@ -106,6 +107,7 @@ static void cut_and_resume(struct wire *wire, bool h2, enum scripted_cut cut)
 		expect_content(&reply, digest);
 		expect_count(upstream, "GET", BLOBS, 2);
 		expect_sent_less_than(upstream, SIZE + ON_ITS_WAY);
+		expect_resumed_behind(upstream, 0);
 		etag = mem_printf("\"%s\"", digest);
 		expect_asked(upstream, 0, "Range", NULL);
 		expect_asked(upstream, 1, "Range", "bytes=");
