@@ -167,6 +167,8 @@ static void goes_on_after(struct wire *wire, void (*end)(struct larder *larder))
 	end(bed.larder);
 	scripted_remove_rule(bed.upstream, stall);
 	scripted_release(bed.upstream, stall);
+	/* The log keeps what is still running: the request that stalled has to have ended. */
+	assert_true(scripted_wait_idle(bed.upstream, true, WIRE_WAIT_MS));
 	scripted_clear_log(bed.upstream);
 	larder_restart(bed.larder);
 	job = job_wait(bed.larder, id, "done");
