@@ -40,6 +40,13 @@ void crowd_free(struct crowd *crowd)
 	free(crowd);
 }
 
+void crowd_set_each(struct crowd *crowd, unsigned each)
+{
+	pthread_mutex_lock(&crowd->lock);
+	crowd->each = each;
+	pthread_mutex_unlock(&crowd->lock);
+}
+
 bool crowd_enter(struct crowd *crowd, const char *user)
 {
 	struct member *member;

@@ -16,6 +16,9 @@ struct crowd *crowd_new(unsigned each);
 /* Takes NULL. */
 void crowd_free(struct crowd *crowd);
 
+/* From now on; what is under way goes on. */
+void crowd_set_each(struct crowd *crowd, unsigned each);
+
 /* One more of this user's (a name, or what tells a login apart). False: there are as many as there may be; else
  * crowd_leave() follows. */
 bool crowd_enter(struct crowd *crowd, const char *user);

@@ -79,15 +79,42 @@ static unsigned each_of(unsigned each, unsigned all)
 	return each ? each : all / 2 + all % 2;
 }
 
-/* What clients may take, of connections and of time. */
-static void bound_clients(const struct config *config, unsigned connections, unsigned each,
-			  struct http_options *options)
+static struct http_limits limits_of(const struct config *config, unsigned connections, unsigned each)
 {
-	options->connections_max = connections;
-	options->client_connections_max = each_of(each, connections);
-	options->request_timeout_ms = config->clients.request_timeout_ms;
-	options->client_min_rate = config->clients.min_rate;
-	options->client_patience_ms = config->clients.patience_ms;
+	return (struct http_limits){
+		.connections = connections,
+		.client_connections = each_of(each, connections),
+		.request_timeout_ms = config->clients.request_timeout_ms,
+		.client_min_rate = config->clients.min_rate,
+		.client_patience_ms = config->clients.patience_ms,
+	};
+}
+
+static struct http_limits client_limits(const struct config *config)
+{
+	return limits_of(config, connections_max(config->clients.max_connections),
+			 config->clients.max_connections_each);
+}
+
+static struct http_limits admin_limits(const struct config *config)
+{
+	return limits_of(config, ADMIN_CONNECTIONS_MAX, 0);
+}
+
+static unsigned requests_each(const struct config *config)
+{
+	return each_of(config->clients.max_requests_each, connections_max(config->clients.max_connections));
+}
+
+/* Clients that are there get what may be taken now: none of their connections ends by it at once. */
+static void reload_limits(struct serving *serving, const struct config *config)
+{
+	const struct http_limits clients = client_limits(config), admin = admin_limits(config);
+
+	http_set_limits(serving->http, &clients);
+	if (serving->admin_http)
+		http_set_limits(serving->admin_http, &admin);
+	crowd_set_each(serving->crowd, requests_each(config));
 }
 
 /* Sockets of the service manager's, which take the place of `listen`. */
@@ -115,14 +142,13 @@ static int start_http(struct serving *serving, struct err *err)
 	struct http_options options = {
 		.listen = (const char *const *)serving->config->listen.items,
 		.listen_count = serving->config->listen.count,
+		.limits = client_limits(serving->config),
 		.handler = registry_handler(&serving->larder.api),
 	};
 	_cleanup_(serve_tls_dispose) struct serve_tls tls = {0};
 	int code = serve_tls_read(serving->config, &tls, err);
 
-	bound_clients(serving->config, connections_max(serving->config->clients.max_connections),
-		      serving->config->clients.max_connections_each, &options);
-	serving->crowd = crowd_new(each_of(serving->config->clients.max_requests_each, options.connections_max));
+	serving->crowd = crowd_new(requests_each(serving->config));
 	serving->larder.api.crowd = serving->crowd;
 	serving->larder.api.access = serving->access;
 	options.tls_cert = tls.cert;
@@ -153,13 +179,13 @@ static int start_admin(struct serving *serving, struct err *err)
 		.listen_count = 1,
 		.option = "--admin",
 		.threads = ADMIN_THREADS,
+		.limits = admin_limits(config),
 		.handler = admin_handler(serving->larder.admin),
 	};
 	int code;
 
 	if (strcmp(listen, "off") == 0)
 		return 0;
-	bound_clients(config, ADMIN_CONNECTIONS_MAX, 0, &options);
 	code = http_start(&options, &serving->admin_http, err);
 	if (code == 0)
 		log_info("admin API on %s", http_address(serving->admin_http, 0));
@@ -256,8 +282,8 @@ static void block_signals(sigset_t *signals)
 }
 
 /* Takes what can change while larder runs: certificates, the admin API's token, users and rules, upstreams with their
- * credentials, the store's limits, the level of the log. A configuration that is wrong, in whichever part, changes
- * nothing. */
+ * credentials, the limits of the store and of clients, the level of the log. A configuration that is wrong, in
+ * whichever part, changes nothing. */
 static void reload(struct serving *serving, const struct command_line *line)
 {
 	_cleanup_(serve_tls_dispose) struct serve_tls tls = {0};
@@ -277,6 +303,7 @@ static void reload(struct serving *serving, const struct command_line *line)
 	    http_reload_tls(serving->http, tls.cert, tls.key, tls.client_ca, &err))
 		log_error("SIGHUP: the certificate stays as it was: %s", err.text);
 	larder_reload(&serving->larder, config);
+	reload_limits(serving, config);
 	if (serving->config->admin.token_file && token)
 		admin_set_token(serving->larder.admin, token);
 	log_set_level(config->log.level);

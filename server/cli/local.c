@@ -124,7 +124,7 @@ static int start_http(struct local *local, struct err *err)
 	struct http_options options = {
 		.listen_count = 1,
 		.threads = THREADS,
-		.connections_max = CONNECTIONS_MAX,
+		.limits.connections = CONNECTIONS_MAX,
 		.handler = admin_handler(local->larder.admin),
 	};
 

@@ -114,15 +114,6 @@ static bool prefetches_differ(const struct config *a, const struct config *b)
 	return false;
 }
 
-static bool clients_differ(const struct config *a, const struct config *b)
-{
-	return a->clients.max_connections != b->clients.max_connections ||
-	       a->clients.max_connections_each != b->clients.max_connections_each ||
-	       a->clients.max_requests_each != b->clients.max_requests_each ||
-	       a->clients.request_timeout_ms != b->clients.request_timeout_ms ||
-	       a->clients.min_rate != b->clients.min_rate || a->clients.patience_ms != b->clients.patience_ms;
-}
-
 void serve_config_tell_fixed(const struct config *running, const struct config *wanted)
 {
 	const struct {
@@ -141,7 +132,6 @@ void serve_config_tell_fixed(const struct config *running, const struct config *
 		 running->store.scrub_rate != wanted->store.scrub_rate ||
 			 running->store.scrub_every_ms != wanted->store.scrub_every_ms},
 		{"import.verify_key", text_differs(running->import.verify_key, wanted->import.verify_key)},
-		{"clients", clients_differ(running, wanted)},
 		{"prefetch", prefetches_differ(running, wanted)},
 		{"log.format", running->log.format != wanted->log.format},
 		{"offline", running->offline != wanted->offline},

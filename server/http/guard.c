@@ -16,6 +16,27 @@
 #include <sys/ioctl.h>
 #include <utlist.h>
 
+void http_set_limits(struct http_server *server, const struct http_limits *limits)
+{
+	pthread_mutex_lock(&server->clients_lock);
+	server->limits = *limits;
+	if (!limits->client_connections)
+		server->limits.client_connections = limits->connections;
+	if (!limits->request_timeout_ms)
+		server->limits.request_timeout_ms = HTTP_REQUEST_TIMEOUT_MS;
+	pthread_mutex_unlock(&server->clients_lock);
+}
+
+struct http_limits http_limits_now(struct http_server *server)
+{
+	struct http_limits limits;
+
+	pthread_mutex_lock(&server->clients_lock);
+	limits = server->limits;
+	pthread_mutex_unlock(&server->clients_lock);
+	return limits;
+}
+
 /* Clients. */
 
 /* Whom an address belongs to: of IPv6, its first half, since one host has all of the second. */
@@ -49,7 +70,7 @@ bool http_client_enter(struct http_server *server, struct http_accepted *accepte
 		return true;
 	pthread_mutex_lock(&server->clients_lock);
 	HASH_FIND(hh, server->clients, &accepted->key, sizeof(accepted->key), client);
-	room = !client || client->connections < server->options.client_connections_max;
+	room = !client || client->connections < server->limits.client_connections;
 	if (room && !client) {
 		client = mem_alloc(sizeof(*client));
 		client->key = accepted->key;
@@ -132,16 +153,16 @@ static void cut(struct http_connection *connection, const char *why)
 	connection->cut = true;
 }
 
-static void look_at_pace(const struct http_options *options, struct http_connection *connection, uint64_t now)
+static void look_at_pace(const struct http_limits *limits, struct http_connection *connection, uint64_t now)
 {
 	uint64_t elapsed, bytes;
 
 	if (!bytes_moved(connection->fd, &bytes))
 		return;
 	elapsed = connection->pace_since_ms ? now - connection->pace_since_ms : 0;
-	if (connection->pace_since_ms && elapsed < options->client_patience_ms)
+	if (connection->pace_since_ms && elapsed < limits->client_patience_ms)
 		return;
-	if (connection->pace_since_ms && bytes - connection->pace_bytes < options->client_min_rate * elapsed / 1000) {
+	if (connection->pace_since_ms && bytes - connection->pace_bytes < limits->client_min_rate * elapsed / 1000) {
 		cut(connection, "it takes what it asked for too slowly");
 		return;
 	}
@@ -170,18 +191,19 @@ static bool is_stuck(struct http_connection *connection)
 
 void http_connections_look(struct http_server_thread *thread)
 {
-	const struct http_options *options = &thread->server->options;
 	struct http_connection *connection;
 	uint64_t now = clock_ms();
+	struct http_limits limits;
 
 	if (now - thread->looked_ms < HTTP_LOOK_MS)
 		return;
 	thread->looked_ms = now;
+	limits = http_limits_now(thread->server);
 	DL_FOREACH (thread->open, connection) {
 		if (connection->cut)
 			continue;
 		if (!connection->asked) {
-			if (now - connection->waits_since_ms >= options->request_timeout_ms)
+			if (now - connection->waits_since_ms >= limits.request_timeout_ms)
 				cut(connection, "no whole request came in time");
 		} else if (is_stuck(connection)) {
 			exchange_tell_unread(connection->sends, 0, connection->sends->body.len);
@@ -189,7 +211,7 @@ void http_connections_look(struct http_server_thread *thread)
 		} else if (__atomic_load_n(&connection->paused, __ATOMIC_RELAXED)) {
 			connection->pace_since_ms = 0;
 		} else {
-			look_at_pace(options, connection, now);
+			look_at_pace(&limits, connection, now);
 		}
 	}
 }

@@ -21,13 +21,10 @@ int http_start(const struct http_options *options, struct http_server **out, str
 	int code;
 
 	server->options = *options;
-	if (!options->client_connections_max)
-		server->options.client_connections_max = options->connections_max;
-	if (!options->request_timeout_ms)
-		server->options.request_timeout_ms = HTTP_REQUEST_TIMEOUT_MS;
 	server->stop_fd = -1;
 	server->threads = mem_alloc(wanted * sizeof(*server->threads));
 	pthread_mutex_init(&server->clients_lock, NULL);
+	http_set_limits(server, &options->limits);
 	code = options->tls_cert
 		       ? http_tls_load(&server->tls, options->tls_cert, options->tls_key, options->tls_client_ca, err)
 		       : 0;

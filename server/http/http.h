@@ -103,6 +103,15 @@ struct http_handler {
 	ssize_t (*take)(void *arg, struct http_request *request, const void *data, size_t len);
 };
 
+/* What clients may take, of connections and of time. */
+struct http_limits {
+	unsigned connections;        /* in all … */
+	unsigned client_connections; /* … and of one client address, unless 0; behind a unix socket there is none */
+	uint64_t request_timeout_ms; /* from when one may come to the end of its head; 0: a minute */
+	uint64_t client_min_rate;    /* bytes a second, as a mean over … */
+	uint64_t client_patience_ms; /* … this time: a client that takes less of an answer is cut */
+};
+
 struct http_options {
 	const char *const
 		*listen; /* "127.0.0.1:5000", "[::1]:0", "unix:/PATH"; "fd:3", a socket that listens already */
@@ -113,11 +122,7 @@ struct http_options {
 	const char *tls_key;
 	const char *
 		tls_client_ca; /* clients must show a certificate that one of these signed; NULL: any client may come */
-	unsigned connections_max;        /* in all … */
-	unsigned client_connections_max; /* … and of one client address, unless 0; behind a unix socket there is none */
-	uint64_t request_timeout_ms;     /* from when one may come to the end of its head; 0: a minute */
-	uint64_t client_min_rate;        /* bytes a second, as a mean over … */
-	uint64_t client_patience_ms;     /* … this time: a client that takes less of an answer is cut */
+	struct http_limits limits;
 	struct http_handler handler;
 };
 
@@ -131,6 +136,10 @@ int http_start(const struct http_options *options, struct http_server **out, str
  * are open go on. Only for a server that was started with TLS. Any thread. ERR_INVALID: all stays as it was. */
 int http_reload_tls(struct http_server *server, const char *cert, const char *key, const char *client_ca,
 		    struct err *err);
+
+/* These hold from now on. Connections that are open go on, also where there are more of them than may be; what they
+ * have waited already counts. Any thread. */
+void http_set_limits(struct http_server *server, const struct http_limits *limits);
 
 /* The address that listener `i` got: "127.0.0.1:40123". */
 const char *http_address(const struct http_server *server, size_t i);

@@ -153,13 +153,14 @@ struct http_listener {
 };
 
 struct http_server {
-	struct http_options options;
-	struct http_tls *tls; /* NULL: plain HTTP */
+	struct http_options options; /* but for its limits: */
+	struct http_tls *tls;        /* NULL: plain HTTP */
 	struct http_listener *listeners;
 	size_t listener_count;
 	struct http_server_thread *threads;
 	unsigned thread_count;
-	pthread_mutex_t clients_lock;
+	pthread_mutex_t clients_lock; /* guards `limits` and `clients` */
+	struct http_limits limits;
 	struct http_client *clients; /* those who have connections */
 	pthread_t acceptor;
 	uint64_t refused_ms; /* the acceptor's own: when it last said that it refused a connection */
@@ -173,6 +174,8 @@ void http_listen_close(struct http_server *server);
 int http_accept_start(struct http_server *server, struct err *err);
 void http_accept_stop(struct http_server *server);
 
+/* Those that hold now. */
+struct http_limits http_limits_now(struct http_server *server);
 /* Counts a connection of a client, and sets its key. False: it has as many as it may have. */
 bool http_client_enter(struct http_server *server, struct http_accepted *accepted);
 void http_client_leave(struct http_server *server, const struct http_client_key *key);

@@ -233,15 +233,15 @@ static struct http_server_thread *least_busy(struct http_server *server, unsigne
 }
 
 /* Once a minute: who comes that often is not to fill the log as well. */
-static void note_refusal(struct http_server *server, unsigned total)
+static void note_refusal(struct http_server *server, const struct http_limits *limits, unsigned total)
 {
 	uint64_t now = clock_ms();
 
 	if (server->refused_ms && now - server->refused_ms < REFUSAL_NOTE_MS)
 		return;
 	server->refused_ms = now;
-	log_warn("refused a connection: %u are open, of %u at most, and %u of one client", total,
-		 server->options.connections_max, server->options.client_connections_max);
+	log_warn("refused a connection: %u are open, of %u at most, and %u of one client", total, limits->connections,
+		 limits->client_connections);
 }
 
 static void accept_all(struct http_server *server, int listen_fd)
@@ -249,6 +249,7 @@ static void accept_all(struct http_server *server, int listen_fd)
 	for (;;) {
 		struct http_accepted accepted = {.address_len = sizeof(accepted.address)};
 		struct http_server_thread *thread;
+		struct http_limits limits;
 		unsigned total;
 
 		accepted.fd = accept4(listen_fd, (struct sockaddr *)&accepted.address, &accepted.address_len,
@@ -264,8 +265,9 @@ static void accept_all(struct http_server *server, int listen_fd)
 			continue;
 		}
 		thread = least_busy(server, &total);
-		if (total >= server->options.connections_max || !http_client_enter(server, &accepted)) {
-			note_refusal(server, total);
+		limits = http_limits_now(server);
+		if (total >= limits.connections || !http_client_enter(server, &accepted)) {
+			note_refusal(server, &limits, total);
 			close(accepted.fd);
 			continue;
 		}

@@ -9,6 +9,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -505,8 +506,9 @@ static struct MHD_Daemon *daemon_start(struct http_server_thread *thread)
 	return MHD_start_daemon(
 		flags, 0, NULL, NULL, on_request, thread, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, NULL,
 		MHD_OPTION_URI_LOG_CALLBACK, on_target, thread, MHD_OPTION_NOTIFY_COMPLETED, on_ended, thread,
-		MHD_OPTION_NOTIFY_CONNECTION, on_connection, thread, MHD_OPTION_CONNECTION_LIMIT,
-		options->connections_max, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
+		/* the acceptor counts them, and by a limit that may change */
+		MHD_OPTION_NOTIFY_CONNECTION, on_connection, thread, MHD_OPTION_CONNECTION_LIMIT, UINT_MAX,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_CONNECTION_MEMORY,
 		/* what it would refuse by this is refused in strict.c, in a better form: it would send two heads */
 		MHD_OPTION_STRICT_FOR_CLIENT, 0,
 		/* without it, no sendfile */

@@ -128,7 +128,7 @@ static int bed_setup(void **state)
 	struct http_options options = {.listen = &listen,
 				       .listen_count = 1,
 				       .threads = 1,
-				       .connections_max = 16,
+				       .limits.connections = 16,
 				       .handler = admin_handler(bed.admin)};
 	if (http_start(&options, &bed.http, &err))
 		fail_msg("%s", err.text);

@@ -214,10 +214,137 @@ WIRE_TEST(what_needs_a_restart_is_named)
 
 	configure(&reloaded, "", "offline: true\n");
 	hang_up(&reloaded, "SIGHUP: offline changes with a restart alone");
-	configure(&reloaded, "", "clients: {patience: 1m}\nprefetch: [{images: [x]}]\n");
-	hang_up(&reloaded, "SIGHUP: clients changes with a restart alone");
+	configure(&reloaded, "", "prefetch: [{images: [x]}]\n");
 	hang_up(&reloaded, "SIGHUP: prefetch changes with a restart alone");
 	expect_status(&reloaded, NULL, "/v2/team/app/manifests/1", 200);
+}
+
+static size_t times_reloaded(struct larder *larder)
+{
+	_cleanup_free_ char *log = larder_output(larder, 2);
+	size_t times = 0;
+
+	for (const char *at = log; (at = strstr(at, "the configuration was read again")); at++)
+		times++;
+	return times;
+}
+
+/* The larder has another configuration from here on, not for the first time perhaps. */
+static void reconfigure(const struct reloaded *reloaded, const char *rest)
+{
+	size_t before = times_reloaded(reloaded->larder);
+	uint64_t end_ms = clock_ms() + WIRE_WAIT_MS;
+
+	configure(reloaded, "", rest);
+	larder_signal(reloaded->larder, SIGHUP);
+	while (times_reloaded(reloaded->larder) == before) {
+		assert_true(clock_ms() < end_ms);
+		usleep(5000);
+	}
+}
+
+/* Whether a request on this connection, which stays open, is answered. */
+static bool answers(struct client *client)
+{
+	const struct client_request ping = {.target = "/v2/"};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	char body[16];
+
+	if (!client_send(client, &ping) || !client_read_head(client, &reply))
+		return false;
+	while (client_read_body(client, body, sizeof(body)) > 0)
+		;
+	return reply.status == 200;
+}
+
+WIRE_TEST(how_many_connections_there_may_be_changes_and_none_ends_by_it)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "clients: {max_connections: 6, max_connections_each: 2}");
+	struct client *clients[4];
+
+	for (size_t i = 0; i < 3; i++)
+		clients[i] = client_connect(NULL, larder_port(reloaded.larder), 0);
+	assert_true(answers(clients[0]) && answers(clients[1]));
+	assert_false(answers(clients[2]));
+	client_close(clients[2]);
+
+	reconfigure(&reloaded, "clients: {max_connections: 6, max_connections_each: 3}");
+	for (size_t i = 2; i < 4; i++)
+		clients[i] = client_connect(NULL, larder_port(reloaded.larder), 0);
+	assert_true(answers(clients[2]));
+	assert_false(answers(clients[3]));
+	client_close(clients[3]);
+
+	reconfigure(&reloaded, "clients: {max_connections: 1, max_connections_each: 5}");
+	clients[3] = client_connect(NULL, larder_port(reloaded.larder), 0);
+	assert_false(answers(clients[3]));
+	for (size_t i = 0; i < 3; i++)
+		assert_true(answers(clients[i]));
+	for (size_t i = 0; i < 4; i++)
+		client_close(clients[i]);
+}
+
+WIRE_TEST(connection_that_idles_is_cut_by_the_time_that_holds_now)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "clients: {request_timeout: 1h}");
+	struct client *client = client_connect(NULL, larder_port(reloaded.larder), 0);
+
+	assert_true(answers(client));
+	reconfigure(&reloaded, "clients: {request_timeout: 1s}");
+	assert_true(larder_wait_output(reloaded.larder, "no whole request came in time", WIRE_WAIT_MS));
+	assert_false(answers(client));
+	client_close(client);
+}
+
+/* An answer that is not read to its end, as whoever shows this. */
+static struct client *hold_answer(const struct reloaded *reloaded, const char *headers, const char *target)
+{
+	const struct client_request request = {.headers = headers, .target = target};
+	struct client *client = client_connect(NULL, larder_port(reloaded->larder), 0);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(client_send(client, &request) && client_read_head(client, &reply));
+	assert_int_equal(reply.status, 200);
+	return client;
+}
+
+/* The target of a blob that no socket takes whole, for the caller to free. */
+static char *large_layer(const struct reloaded *reloaded)
+{
+	const struct scripted_image_options options = {.layer_size = 64 << 20, .layers = 1, .seed = 9};
+	struct scripted_image image;
+
+	scripted_add_image(reloaded->upstream, "large/app", "1", &options, &image);
+	return mem_printf("/v2/large/app/blobs/%s", image.layer[0]);
+}
+
+WIRE_TEST(client_that_takes_nothing_is_cut_by_the_rate_that_holds_now)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "clients: {min_rate: 0}");
+	_cleanup_free_ char *layer = large_layer(&reloaded);
+	struct client *client = hold_answer(&reloaded, NULL, layer);
+
+	reconfigure(&reloaded, "clients: {min_rate: 64KiB, patience: 1s}");
+	assert_true(larder_wait_output(reloaded.larder, "too slowly", WIRE_WAIT_MS));
+	client_close(client);
+}
+
+WIRE_TEST(how_many_requests_one_user_may_have_changes)
+{
+	_cleanup_free_ char *users = wire_write_file(wire, "users", ALICE BOB);
+	_cleanup_free_ char *rest = mem_printf("access: {htpasswd: %s}\nclients: {max_requests_each: 1}", users);
+	_cleanup_free_ char *wider = mem_printf("access: {htpasswd: %s}\nclients: {max_requests_each: 2}", users);
+	struct reloaded reloaded = reloaded_new(wire, "", rest);
+	_cleanup_free_ char *layer = large_layer(&reloaded);
+	struct client *client = hold_answer(&reloaded, AS_BOB, layer);
+
+	expect_status(&reloaded, AS_BOB, "/v2/", 429);
+	expect_status(&reloaded, AS_ALICE, "/v2/", 200);
+	reconfigure(&reloaded, wider);
+	expect_status(&reloaded, AS_BOB, "/v2/", 200);
+	reconfigure(&reloaded, rest);
+	expect_status(&reloaded, AS_BOB, "/v2/", 429);
+	client_close(client);
 }
 
 static size_t count_descriptors(const struct larder *larder)
@@ -270,6 +397,10 @@ int main(void)
 		WIRE_CASE(a_right_certificate_beside_wrong_users_is_not_taken),
 		WIRE_CASE(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was),
 		WIRE_CASE(what_needs_a_restart_is_named),
+		WIRE_CASE(how_many_connections_there_may_be_changes_and_none_ends_by_it),
+		WIRE_CASE(connection_that_idles_is_cut_by_the_time_that_holds_now),
+		WIRE_CASE(client_that_takes_nothing_is_cut_by_the_rate_that_holds_now),
+		WIRE_CASE(how_many_requests_one_user_may_have_changes),
 		WIRE_CASE(upstreams_that_were_replaced_keep_nothing_open),
 	};
 

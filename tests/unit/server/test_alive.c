@@ -59,7 +59,7 @@ static void server_is_alive_until_one_of_its_threads_hangs(void **state)
 		.listen = &listen,
 		.listen_count = 1,
 		.threads = 2,
-		.connections_max = 10,
+		.limits.connections = 10,
 		.handler = {.handle = hang, .ended = ended},
 	};
 	struct http_server *server;
