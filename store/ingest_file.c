@@ -267,7 +267,7 @@ int ingest_check_room(struct ingest *ingest, uint64_t size, struct err *err)
 {
 	uint64_t wanted = size + 2 * ROOM_FILE_BYTES;
 
-	return wanted <= ingest->reserved ? 0 : room_check(ingest->store, wanted - ingest->reserved, err);
+	return wanted <= ingest->reserved ? 0 : room_check(ingest->store, wanted - ingest->reserved, false, err);
 }
 
 /* Opens the partial and takes up what is there; where the disk refuses, everything goes to memory. */

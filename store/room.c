@@ -156,10 +156,10 @@ static int await_room(struct store *store, uint64_t bytes, uint64_t wait_ms, str
 }
 
 /* What cannot be had by throwing away everything is no reason to throw away anything. The mutex is held. */
-static int check_possible(struct store *store, uint64_t bytes, struct measure *measure, struct err *err)
+static int check_possible(struct store *store, uint64_t bytes, bool margin, struct measure *measure, struct err *err)
 {
 	take_measure(store, measure);
-	return excess_of(&store->room, measure, bytes, false) > measure->evictable
+	return excess_of(&store->room, measure, bytes, margin) > measure->evictable
 		       ? no_space(store, bytes, measure, err)
 		       : 0;
 }
@@ -172,7 +172,7 @@ int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err 
 
 	pthread_mutex_lock(&room->mutex);
 	if (has_limits(room)) {
-		code = check_possible(store, bytes, &measure, err);
+		code = check_possible(store, bytes, false, &measure, err);
 		if (!code && excess_of(room, &measure, bytes, false) > 0 && wait_ms == 0)
 			code = room->running ? err_set(err, ERR_AGAIN, "room is being made")
 					     : no_space(store, bytes, &measure, err);
@@ -188,7 +188,7 @@ int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err 
 	return code;
 }
 
-int room_check(struct store *store, uint64_t bytes, struct err *err)
+int room_check(struct store *store, uint64_t bytes, bool margin, struct err *err)
 {
 	struct room *room = &store->room;
 	struct measure measure = {0};
@@ -196,7 +196,7 @@ int room_check(struct store *store, uint64_t bytes, struct err *err)
 
 	pthread_mutex_lock(&room->mutex);
 	if (has_limits(room))
-		code = check_possible(store, bytes, &measure, err);
+		code = check_possible(store, bytes, margin, &measure, err);
 	pthread_mutex_unlock(&room->mutex);
 	return code;
 }

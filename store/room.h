@@ -55,8 +55,9 @@ void room_dispose(struct room *room);
  * room is being made; ERR_NO_SPACE: there is none, and none can be made.
  */
 int room_take(struct store *store, uint64_t bytes, uint64_t wait_ms, struct err *err);
-/* 0, or ERR_NO_SPACE when so many bytes could not be had by removing everything. */
-int room_check(struct store *store, uint64_t bytes, struct err *err);
+/* 0, or ERR_NO_SPACE when so many bytes could not be had by removing everything; with `margin`, not without being above
+ * what the store should hold, which eviction would bring it back to. */
+int room_check(struct store *store, uint64_t bytes, bool margin, struct err *err);
 void room_give(struct store *store, uint64_t bytes);
 
 /* Counts the bytes of a file that is in partial/ or quarantine/ and belongs to nobody. */

@@ -4,6 +4,7 @@
 #include "base/cleanup.h"
 #include "server/bundle/describe.h"
 #include "store/remove.h"
+#include "store/room.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,14 @@ void import_note_blob(struct import *import, const struct digest *digest, uint64
 	import->came[import->came_count++] = *digest;
 	import->report->blobs_new++;
 	import->report->bytes_new += size;
+}
+
+int import_want_room(struct import *import, uint64_t size, struct err *err)
+{
+	uint64_t wants = size < INT64_MAX - ROOM_FILE_BYTES ? size + ROOM_FILE_BYTES : INT64_MAX;
+
+	import->room = wants < INT64_MAX - import->room ? import->room + wants : INT64_MAX;
+	return room_check(import->store, import->room, true, err);
 }
 
 /* Reads the file through `stage`, or, where that is NULL, only hashes it. */
@@ -135,6 +144,7 @@ static bool parse_blob_path(const char *path, struct digest *digest)
 static int take_blob(struct import *import, struct import_file *file, struct err *err)
 {
 	uint64_t held, said = UINT64_MAX;
+	int code;
 
 	if (file->link || !parse_blob_path(file->path, &file->digest))
 		return err_set(err, ERR_INVALID, "the archive's %.150s is no blob", file->path);
@@ -142,6 +152,10 @@ static int take_blob(struct import *import, struct import_file *file, struct err
 		return err_set(err, ERR_INVALID, "the bundle does not speak of its %.150s", file->path);
 	if (import->self && said != file->size)
 		return err_set(err, ERR_INVALID, "the bundle's %.150s has another size than it says", file->path);
+	/* A bundle said of all its blobs how large they are. */
+	code = import->self ? 0 : import_want_room(import, file->size, err);
+	if (code)
+		return code;
 	if (store_find_blob(import->store, &file->digest, &held, NULL) == 0 && held == file->size)
 		return compare_blob(import, file, err);
 	return store_blob(import, file, err);
@@ -154,7 +168,9 @@ static int take_other(struct import *import, struct import_file *file, struct er
 
 	if (file->link || import->self || import->texts[TEXT_LAYOUT].came)
 		return 0;
-	code = stage_open(import->store, DIGEST_SHA256, file->size, &file->stage, err);
+	code = import_want_room(import, file->size, err);
+	if (code == 0)
+		code = stage_open(import->store, DIGEST_SHA256, file->size, &file->stage, err);
 	if (code == 0)
 		code = read_through(import, file->stage, NULL, err);
 	if (code == 0)
@@ -253,9 +269,12 @@ static int link_images(struct import *import, struct err *err)
 	return code ? code : go_through_images(import, false, err);
 }
 
+/* Then nothing of it stays. What there is no room for will not go on when it is repeated: the room is for what is
+ * named. */
 static bool is_refusal(int code)
 {
-	return code == ERR_INVALID || code == ERR_DIGEST || code == ERR_LIMIT || code == ERR_DENIED;
+	return code == ERR_NO_SPACE || code == ERR_INVALID || code == ERR_DIGEST || code == ERR_LIMIT ||
+	       code == ERR_DENIED;
 }
 
 static void dispose(struct import *import)

@@ -6,7 +6,9 @@
  * linked, and its tag set, when all of it is there.
  *
  * What should not be trusted (a wrong digest, a path that leads out, a signature that is not the key's) is refused, and
- * then everything that came with it is removed again.
+ * then everything that came with it is removed again; so it is with what the store has no room for. An archive must
+ * fit whole, beside nothing else: of a bundle that is known before its first blob, of others as they come, and nothing
+ * cached goes for one that does not.
  */
 #pragma once
 
@@ -55,8 +57,8 @@ struct import_report {
 
 /*
  * Blocks for as long as the source brings bytes. 0, also when something is missing, which the report says. Refused:
- * ERR_INVALID, ERR_DIGEST, ERR_LIMIT, ERR_DENIED (the signature). What came before is kept: ERR_UPSTREAM (it is no
- * archive, or breaks off), ERR_IO, ERR_NO_SPACE, or what the source said. The report is to be disposed of in any case.
+ * ERR_INVALID, ERR_DIGEST, ERR_LIMIT, ERR_DENIED (the signature), ERR_NO_SPACE. What came before is kept: ERR_UPSTREAM
+ * (it is no archive, or breaks off), ERR_IO, or what the source said. The report is to be disposed of in any case.
  */
 int import_run(struct store *store, const struct import_options *options, struct import_report *report,
 	       struct err *err);

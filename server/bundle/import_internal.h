@@ -57,12 +57,17 @@ struct import {
 	struct import_promise *promises;
 	struct digest *came; /* blobs that were not held before */
 	size_t came_count;
+	uint64_t room; /* that its blobs take, as far as they are known */
 	bool judging;  /* images are looked at, and nothing is named yet */
 	size_t walked; /* items of all images, so far */
 };
 
 /* Counts a blob that was not held before, and is removed again should the archive be refused. */
 void import_note_blob(struct import *import, const struct digest *digest, uint64_t size);
+
+/* Counts a blob of so many bytes, held or not, before it is taken: ERR_NO_SPACE when the store, emptied of all else,
+ * could not hold it beside those that were counted. */
+int import_want_room(struct import *import, uint64_t size, struct err *err);
 
 /* What a bundle says of itself (import_self.c). */
 /* Reads it, once it is there. ERR_INVALID. */

@@ -39,6 +39,18 @@ static int take_promises(struct import *import, const char *name, enum promise p
 	return 0;
 }
 
+/* All that is to come, before anything of it is written and something else goes for it. */
+static int want_room(struct import *import, struct err *err)
+{
+	struct import_promise *promise, *next;
+	int code = 0;
+
+	HASH_ITER (hh, import->promises, promise, next)
+		if (!code && promise->promise == PROMISE_CARRIED)
+			code = import_want_room(import, promise->size, err);
+	return code;
+}
+
 int import_read_self(struct import *import, struct err *err)
 {
 	const struct buf *text = &import->texts[TEXT_SELF].data;
@@ -53,7 +65,9 @@ int import_read_self(struct import *import, struct err *err)
 		return err_set(err, ERR_INVALID, "the bundle is of version %lld, and this larder knows %d",
 			       (long long)json_integer_value(version), BUNDLE_VERSION);
 	code = take_promises(import, "blobs", PROMISE_CARRIED, err);
-	return code ? code : take_promises(import, "leftOut", PROMISE_LEFT_OUT, err);
+	if (code == 0)
+		code = take_promises(import, "leftOut", PROMISE_LEFT_OUT, err);
+	return code ? code : want_room(import, err);
 }
 
 int import_check_signature(struct import *import, struct err *err)

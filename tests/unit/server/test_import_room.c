@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Archives that are larger than the store may be: nothing that was cached goes for them, and nothing of them stays. */
+#include "tests/unit/server/bundle_bed.h"
+
+#include "store/evict.h"
+
+#define LARGE_BYTES ((size_t)3 << 20)   /* of three blobs of the archive … */
+#define TOO_SMALL   ((uint64_t)8 << 20) /* … where a store may hold so much, or … */
+#define LARGE       ((uint64_t)64 << 20)
+
+static const char *const reference = "alpine:3";
+
+/* An image whose config and layers are large. */
+static void make_bundle(struct bed *bed, struct tarball *tarball)
+{
+	struct plan_options options = bed_options(&reference, 1);
+	_cleanup_free_ char *layer = mem_alloc(LARGE_BYTES + 1);
+	struct bundle *bundle;
+
+	memset(layer, 'x', LARGE_BYTES);
+	layer[LARGE_BYTES] = '\0';
+	bed_image(&bed->here, "library/alpine", "3", layer);
+	bundle = bed_bundle(&bed->here, &options);
+	tarball_of(tarball, bundle);
+	bundle_free(bundle);
+}
+
+/* Takes out its first file, in which it speaks of itself: a layout as any tool writes it. */
+static void make_foreign(struct tarball *tarball)
+{
+	size_t size = strtoul(tarball->data.data + 124, NULL, 8), first = TAR_BLOCK + size + tar_padding(size);
+
+	memmove(tarball->data.data, tarball->data.data + first, tarball->data.len - first);
+	tarball->data.len -= first;
+}
+
+static void expect_too_large(struct bed *bed, struct tarball *tarball, unsigned blobs_before)
+{
+	struct scratch *there = &bed->there;
+	struct evict_options limits = {.max_size = TOO_SMALL};
+	struct import_report report;
+	uint64_t held;
+
+	bed_image(there, "library/busybox", "1", "busybox");
+	held = scratch_totals(there).blobs;
+	assert_int_equal(evict_start(there->store, &limits, &there->err), 0);
+	assert_int_equal(bed_import(there, tarball, NULL, &report), ERR_NO_SPACE);
+	assert_int_equal(report.blobs_new, blobs_before);
+	import_report_dispose(&report);
+	assert_int_equal(scratch_totals(there).blobs, held);
+	assert_int_equal(scratch_count_files(there, "partial"), 0);
+	assert_int_equal(evict_total_bytes(there->store), 0);
+
+	limits.max_size = LARGE;
+	evict_set_limits(there->store, &limits);
+	assert_int_equal(bed_import(there, tarball, NULL, &report), 0);
+	assert_int_equal(report.image_count, 1);
+	assert_int_equal(report.missing_count, 0);
+	import_report_dispose(&report);
+	bed_expect_sound(there);
+}
+
+static void a_bundle_that_is_too_large_is_refused_before_its_first_blob(void **state)
+{
+	_cleanup_(tarball_end) struct tarball tarball = {0};
+
+	make_bundle(*state, &tarball);
+	expect_too_large(*state, &tarball, 0);
+}
+
+static void an_archive_that_turns_out_to_be_too_large_leaves_nothing(void **state)
+{
+	_cleanup_(tarball_end) struct tarball tarball = {0};
+
+	make_bundle(*state, &tarball);
+	make_foreign(&tarball);
+	expect_too_large(*state, &tarball, 5);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		bed_test(a_bundle_that_is_too_large_is_refused_before_its_first_blob),
+		bed_test(an_archive_that_turns_out_to_be_too_large_leaves_nothing),
+	};
+
+	return cmocka_run_group_tests_name("import room", tests, NULL, NULL);
+}
