@@ -25,9 +25,15 @@
 
 #define RECEIPT_BLOCK ((size_t)64 << 10)
 
+/* Whichever name it has: /dev/stdout is another. */
 static bool is_stdout(const char *path)
 {
-	return strcmp(path, "-") == 0;
+	struct stat named, here;
+
+	if (strcmp(path, "-") == 0)
+		return true;
+	return file_is_stream(path) && stat(path, &named) == 0 && fstat(STDOUT_FILENO, &here) == 0 &&
+	       named.st_dev == here.st_dev && named.st_ino == here.st_ino;
 }
 
 /* Where to say what there is to be said of it. */

@@ -129,7 +129,7 @@ static const struct command_option export_options[] = {
 	{"output", 'o', "PATH",
 	 "write here: a .tar file, - for standard output, or else a directory, which must be new or empty"},
 	{"platform", 0, "OS/ARCH[/VARIANT]", "of images for several platforms, carry this one (repeatable); else all"},
-	{"have", 0, "FILE", "leave out what this receipt of the far side says it holds"},
+	{"have", 0, "FILE", "leave out what this receipt of the far side says it holds; -: standard input"},
 	{"held-only", 0, NULL, "fail instead of fetching what is not held"},
 	{"no-referrers", 0, NULL, "leave signatures and whatever else refers to the images behind"},
 	{"sign", 0, "FILE", "sign with this Ed25519 key (PEM), as openssl genpkey -algorithm ed25519 makes it"},

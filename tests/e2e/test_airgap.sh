@@ -4,7 +4,7 @@
 # is gone and which serves them all; what other tools write is imported, and they read what larder writes.
 # shellcheck source=tests/e2e/lib.sh
 source "$(dirname "$0")/lib.sh"
-need skopeo umoci podman curl jq openssl tar
+need skopeo umoci podman curl jq openssl tar script perl
 
 copy() {
   skopeo --insecure-policy copy -q "$@"
@@ -37,6 +37,67 @@ the_same_again_is_the_same() {
   grep -qi "^content-length: $(stat -c %s "$T/bundle.tar")" "$T/head" || fail "an export has no length"
 }
 
+it_goes_to_what_is_no_file() {
+  say "a pipe with a name, standard output by its other name, a device: bytes alone, and no file takes their place"
+  mkfifo "$T/pipe"
+  cat "$T/pipe" >"$T/piped" &
+  local reader=$!
+  on near export --held-only -o "$T/pipe" "$(name_of multi)" "$(name_of plain)" >"$T/said"
+  wait "$reader"
+  cmp "$T/piped" "$T/bundle.tar"
+  [ -p "$T/pipe" ] || fail "a file is where the pipe was"
+  grep -q '^exported 2 images' "$T/said" || fail "no summary beside the pipe"
+  on near export --held-only -o /dev/stdout "$(name_of multi)" "$(name_of plain)" 2>"$T/said" | cmp - "$T/bundle.tar"
+  grep -q '^exported 2 images' "$T/said" || fail "no summary beside standard output"
+  if ! mknod "$T/full" c 1 7 2>/dev/null || ! [ -w "$T/full" ]; then
+    say "skipped: a device of one's own needs root"
+    return
+  fi
+  if on near export --held-only -o "$T/full" "$(name_of plain)" 2>"$T/said"; then fail "a full device took a bundle"; fi
+  grep -q 'No space left on device' "$T/said" || fail "the device is not what is wrong: $(cat "$T/said")"
+  [ -c "$T/full" ] || fail "a file is where the device was"
+}
+
+# on_terminal SIDE COMMAND…: what a terminal got is in $T/screen, and what stays on it in $T/left.
+on_terminal() {
+  local side=$1
+  shift
+  LARDER_ADMIN=unix:$T/$side.sock script -qec "stty cols 80; $(printf '%q ' "$LARDER" "$@")" /dev/null \
+    >"$T/screen" </dev/null || fail "$1 on a terminal ended with status $?: $(cat -v "$T/screen")"
+  perl -0pe 's/.*\e\[J//s; s/\r//g' "$T/screen" >"$T/left"
+}
+
+# drawn PATTERN: on the terminal, and gone again.
+drawn() {
+  grep -Eq -- "$1" "$T/screen" || fail "'$1' is not drawn: $(cat -v "$T/screen")"
+  if grep -Eq -- "$1" "$T/left"; then fail "'$1' stays on the terminal: $(cat -v "$T/left")"; fi
+}
+
+a_terminal_shows_how_far_it_is() {
+  say "on a terminal images, blobs and bytes are drawn, and only what came of it stays"
+  on_terminal near export --held-only -o "$T/shown.tar" "$(name_of multi)" "$(name_of plain)"
+  drawn '^\[0/2\] images'
+  drawn '\[[0-9]+/[0-9]+\] blobs, [0-9.]+[KM]?i?B of [0-9.]+MiB'
+  grep -q '^exported 2 images' "$T/left" || fail "no summary: $(cat -v "$T/left")"
+  [ "$(wc -l <"$T/left")" = 1 ] || fail "more than the summary stays: $(cat -v "$T/left")"
+  on_terminal far import "$T/shown.tar"
+  drawn '^\[0/2\] images'
+  drawn '\[[0-9]+/[0-9]+\] blobs, [0-9.]+[KM]?i?B of [0-9.]+MiB'
+  grep -q '^2 images' "$T/left" || fail "no summary: $(cat -v "$T/left")"
+  [ "$(wc -l <"$T/left")" = 3 ] || fail "more than images and summary stay: $(cat -v "$T/left")"
+}
+
+elsewhere_nothing_is_drawn() {
+  say "elsewhere there is the summary alone"
+  on near export --held-only -o "$T/shown.tar" "$(name_of multi)" "$(name_of plain)" >"$T/said" 2>&1
+  [ "$(wc -l <"$T/said")" = 1 ] || fail "export says $(cat -v "$T/said")"
+  on near export --held-only -o - "$(name_of multi)" 2>"$T/said" >"$T/shown.tar"
+  [ "$(wc -l <"$T/said")" = 1 ] || fail "export says $(cat -v "$T/said")"
+  on far import "$T/shown.tar" >"$T/said" 2>&1
+  [ "$(wc -l <"$T/said")" = 2 ] || fail "import says $(cat -v "$T/said")"
+  if grep -q $'\033' "$T/said"; then fail "import says $(cat -v "$T/said")"; fi
+}
+
 only_what_is_missing_crosses() {
   say "by a receipt, the next day's bundle carries what changed alone"
   on far receipt -o "$T/receipt"
@@ -46,6 +107,8 @@ only_what_is_missing_crosses() {
   copy --dest-tls-verify=false "oci:$T/layout:changed" "docker://$REGISTRY/$REPOSITORY:plain"
   sleep 1.1 # the near side's tag_ttl
   on near export --have "$T/receipt" -o "$T/next" "$(name_of plain)"
+  on near export --have "$T/receipt" -o "$T/next.tar" "$(name_of plain)"
+  on far receipt -o - | on near export --have - -o - "$(name_of plain)" 2>"$T/said" | cmp - "$T/next.tar"
   [ "$(find "$T/next/blobs" -type f | wc -l)" = 3 ] || fail "the bundle is not the layer, the config and the manifest"
   on far import "$T/next"
   copy --src-tls-verify=false "docker://$REGISTRY/$REPOSITORY:plain" "dir:$T/changed.registry"
@@ -159,6 +222,9 @@ start_side far --offline
 
 crosses_whole
 the_same_again_is_the_same
+it_goes_to_what_is_no_file
+a_terminal_shows_how_far_it_is
+elsewhere_nothing_is_drawn
 other_tools_read_it
 podman_and_containerd_load_it
 other_tools_write_it

@@ -153,7 +153,10 @@ ls_lists_images() {
     says ":multi$" ":plain$"
     expect 0 ls --quiet --pulled-since 2099-01-01 $ON
     [ ! -s "$T/out" ] || fail "the future was pulled"
-    expect 2 ls --pulled-since yesterday $ON
+    for since in yesterday 2026-02-30 2026-11-21x -1h forever ''; do
+      expect 2 ls --pulled-since "$since" $ON
+      says_error '^larder ls: --pulled-since takes a day, 2026-11-21, or how long ago, 36h$'
+    done
   }
 }
 

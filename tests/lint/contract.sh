@@ -10,7 +10,7 @@ file_of() {
   case $1 in
   unit.*) echo "unit/${name%%.*}/test_${name#*.}.c" ;;
   wire.* | faults.*) echo "${1%%.*}/test_$name.c" ;;
-  e2e.*) echo "e2e/test_$name.sh" ;;
+  e2e.*) echo "e2e/test_${name//./_}.sh" ;;
   *) echo "${1%%.*}/$name.sh" ;;
   esac
 }
