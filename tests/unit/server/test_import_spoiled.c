@@ -64,7 +64,8 @@ static void expect_sound_import(struct scratch *scratch, struct tarball *tarball
 	bed_expect_sound(scratch);
 	expect_whole_images(scratch);
 	assert_true(code == 0 || scratch->err.text[0]);
-	if (code == ERR_NO_SPACE || code == ERR_INVALID || code == ERR_DIGEST || code == ERR_LIMIT || code == ERR_DENIED)
+	if (code == ERR_NO_SPACE || code == ERR_INVALID || code == ERR_DIGEST || code == ERR_LIMIT ||
+	    code == ERR_DENIED)
 		assert_int_equal(scratch_totals(scratch).blobs, 0);
 	else
 		assert_true(code == 0 || code == ERR_UPSTREAM);
