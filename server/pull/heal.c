@@ -2,16 +2,12 @@
 #include "server/pull/heal.h"
 
 #include "base/buf.h"
-#include "base/clock.h"
 #include "server/pull/pull_internal.h"
 
 #include <stddef.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define PLACES_MAX    16   /* repositories that are tried */
-#define LANDING_MS    5000 /* for a manifest that has come to be written */
-#define LOOK_EVERY_NS 10000000L
+#define PLACES_MAX 16 /* repositories that are tried */
 
 /* A repository that may have it. */
 struct place {
@@ -93,7 +89,6 @@ static int fetch_blob(const struct place *place, const struct digest *digest, st
 static int fetch_manifest(const struct place *place, const struct digest *digest, struct sleeper *sleeper,
 			  struct err *err)
 {
-	uint64_t until = clock_ms() + LANDING_MS, size;
 	char reference[DIGEST_TEXT_MAX];
 	struct pull_manifest *manifest = pull_manifest_open(place->upstream->pull, place->upstream, place->repository,
 							    digest_format(digest, reference), NULL, false);
@@ -101,10 +96,10 @@ static int fetch_manifest(const struct place *place, const struct digest *digest
 
 	while ((code = pull_manifest_poll(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
 		sleep_on(sleeper);
-	pull_manifest_close(manifest);
 	/* It is written down behind the answer. */
-	while (!code && clock_ms() < until && store_find_blob(place->upstream->pull->store, digest, &size, NULL))
-		nanosleep(&(struct timespec){.tv_nsec = LOOK_EVERY_NS}, NULL);
+	while (!code && (code = pull_manifest_poll_kept(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
+		sleep_on(sleeper);
+	pull_manifest_close(manifest);
 	return code;
 }
 
