@@ -253,7 +253,7 @@ static void on_refused(struct pace_permit *permit, uint64_t gate_ms)
 
 	err_set(&call->last, status == 429 ? ERR_RATE : ERR_UPSTREAM, "%s answered HTTP %d a moment ago",
 		call->registry->name, status);
-	call->last.retry_after_s = (int)((gate_ms + 999) / 1000);
+	call->last.retry_after_s = retry_after_s(gate_ms);
 	call->retry_reason = status == 429 ? REGISTRY_RETRY_RATE_LIMITED : REGISTRY_RETRY_SERVER_ERROR;
 	leave_endpoint(call);
 }

@@ -109,7 +109,7 @@ static void done_overloaded(struct registry_call *call, struct fetch *fetch)
 		after_ms = 0;
 	err_set(&call->last, call->status == 429 ? ERR_RATE : ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name,
 		call->status);
-	call->last.retry_after_s = (int)((after_ms + 999) / 1000);
+	call->last.retry_after_s = retry_after_s(after_ms);
 	call->retry_reason = call->status == 429 ? REGISTRY_RETRY_RATE_LIMITED : REGISTRY_RETRY_SERVER_ERROR;
 	if (call->status == 429 || call->status == 503) {
 		call->registry->gate_status = call->status;

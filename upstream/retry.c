@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define DELAY_MAX_S UINT64_C(3155760000) /* a century: whoever says more means never */
@@ -50,6 +51,13 @@ int retry_after_parse(const char *value, int64_t now_wall_ms, uint64_t *ms)
 	if (*ms > DELAY_MAX_S * 1000)
 		*ms = DELAY_MAX_S * 1000;
 	return 0;
+}
+
+int retry_after_s(uint64_t ms)
+{
+	uint64_t seconds = ms / 1000 + (ms % 1000 > 0);
+
+	return seconds < INT_MAX ? (int)seconds : INT_MAX;
 }
 
 uint64_t retry_backoff_ms(unsigned attempt, uint32_t random)

@@ -12,6 +12,8 @@
 /* Retry-After as seconds or as an HTTP date (RFC 9110, section 10.2.3): milliseconds from `now_wall_ms` (since
  * 1970), 0 when it lies in the past. 0 or ERR_INVALID. */
 int retry_after_parse(const char *value, int64_t now_wall_ms, uint64_t *ms);
+/* A wait in whole seconds, rounded up, for struct err: INT_MAX for what is longer. */
+int retry_after_s(uint64_t ms);
 
 /* The wait before attempt `attempt` (1 is the first repetition): uniformly from [d/2, d] with d = min(cap, base *
  * 2^(attempt-1)). `random` is any 32 random bits. */

@@ -10,7 +10,6 @@
 
 #include <assert.h>
 #include <jansson.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -271,7 +270,7 @@ static void on_done(void *arg, struct fetch *fetch, enum fetch_failure failure, 
 		uint64_t after_ms = 0;
 
 		if (after && retry_after_parse(after, clock_wall_ms(), &after_ms) == 0)
-			err.retry_after_s = after_ms < INT_MAX ? (int)((after_ms + 999) / 1000) : INT_MAX / 1000;
+			err.retry_after_s = retry_after_s(after_ms);
 	}
 	entry_tell(entry, err.code ? &err : NULL);
 }

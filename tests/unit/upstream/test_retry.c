@@ -3,6 +3,7 @@
 
 #include "base/err.h"
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -44,6 +45,16 @@ static void retry_after_bounds_huge_waits(void **state)
 	assert_true(ms == century);
 	assert_int_equal(retry_after_parse("Fri, 31 Dec 9999 23:59:59 GMT", INT64_MIN / 2, &ms), 0);
 	assert_true(ms == century);
+}
+
+static void retry_after_in_seconds_is_rounded_up_and_never_negative(void **state)
+{
+	(void)state;
+	assert_int_equal(retry_after_s(0), 0);
+	assert_int_equal(retry_after_s(1), 1);
+	assert_int_equal(retry_after_s(2000), 2);
+	assert_int_equal(retry_after_s(UINT64_C(3155760000) * 1000), INT_MAX);
+	assert_int_equal(retry_after_s(UINT64_MAX), INT_MAX);
 }
 
 static void retry_after_refuses_anything_else(void **state)
@@ -106,6 +117,7 @@ int main(void)
 		cmocka_unit_test(retry_after_reads_seconds),
 		cmocka_unit_test(retry_after_reads_dates),
 		cmocka_unit_test(retry_after_bounds_huge_waits),
+		cmocka_unit_test(retry_after_in_seconds_is_rounded_up_and_never_negative),
 		cmocka_unit_test(retry_after_refuses_anything_else),
 		cmocka_unit_test(retry_backoff_doubles_up_to_the_cap),
 		cmocka_unit_test(retry_backoff_spreads_over_its_range),
