@@ -281,6 +281,11 @@ static bool range_goes_on(const struct registry_call *call)
 
 static void done_good(struct registry_call *call)
 {
+	if (call->status == 206 && call->attempt_bytes == 0 && !call->head_by_get) {
+		/* A part always has a byte: whoever asked would ask for the same again, for ever. */
+		done_broken(call, FETCH_PROTOCOL, "a partial answer without a byte");
+		return;
+	}
 	if (!range_goes_on(call)) {
 		call_end(call, NULL);
 		return;

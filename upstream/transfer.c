@@ -243,11 +243,27 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	return 0;
 }
 
+/* An answer that ended well, and the first byte that it was asked for is still missing: the next would end likewise. */
+static bool brought_nothing(const struct lane *lane)
+{
+	const struct transfer *transfer = lane->transfer;
+	uint64_t start, end;
+
+	return !lane->stopped && transfer->size_known &&
+	       transfer->sink->next_gap(transfer->arg, lane->from, &start, &end) && start == lane->from;
+}
+
 static void on_done(void *arg, const struct err *err)
 {
 	struct lane *lane = arg;
 	struct transfer *transfer = lane->transfer;
+	struct err nothing;
 
+	if (!err && brought_nothing(lane)) {
+		err_set(&nothing, ERR_UPSTREAM, "%s: the answer ended before what was asked for",
+			transfer->registry->name);
+		err = &nothing;
+	}
 	lane->running = false;
 	/* Nobody said how long it is: then an answer to the open end that ended well has brought all there is. */
 	if (!err && !lane->stopped && !transfer->size_known) {
@@ -280,6 +296,7 @@ void transfer_lane_start(struct lane *lane)
 		.login = transfer->login,
 	};
 
+	lane->from = lane->at;
 	lane->open = lane->end == UINT64_MAX;
 	query.end = lane->open ? 0 : lane->end;
 	query.own_connection = active_lanes(transfer) > 1 && !lane->far;

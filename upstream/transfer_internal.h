@@ -11,6 +11,7 @@ struct lane {
 	struct transfer *transfer;
 	bool running;     /* a call is out; set before it starts, since it may end on another thread's time */
 	uint64_t at, end; /* claimed and not yet here; UINT64_MAX: all that follows */
+	uint64_t from;    /* where `at` was when it was asked for */
 	uint64_t asked_ms;
 	bool retired; /* takes no further part */
 	bool answered;

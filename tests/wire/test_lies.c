@@ -166,6 +166,38 @@ BOTH_TEST(range_without_a_header)
 	lie_about_range(wire, h2, "");
 }
 
+/* The first answer is cut, and what comes then ends well and brings nothing: asked for again as often as a failure is,
+ * and not for ever. */
+static void bring_nothing(struct wire *wire, bool h2, const struct scripted_rule *how)
+{
+	struct liar liar = liar_new(wire, h2, true);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	int cut = scripted_add_rule(
+		liar.upstream,
+		&(struct scripted_rule){.path = BLOBS, .count = 1, .cut = SCRIPTED_CUT_FIN, .cut_at = SIZE / 2});
+	int rule = lie(&liar, how, &reply);
+
+	assert_false(reply.complete);
+	if (scripted_rule_applied(liar.upstream, rule) > 4)
+		fail_msg("asked %u times", scripted_rule_applied(liar.upstream, rule));
+	scripted_remove_rule(liar.upstream, cut);
+	expect_no_harm(&liar, &reply, rule);
+}
+
+BOTH_TEST(part_without_a_byte)
+{
+	bring_nothing(wire, h2,
+		      &(struct scripted_rule){.status = 206,
+					      .body = "",
+					      .no_length = true,
+					      .headers = "Content-Range: bytes 1048576-2097151/2097152"});
+}
+
+BOTH_TEST(whole_that_ends_before_what_is_missing)
+{
+	bring_nothing(wire, h2, &(struct scripted_rule){.status = 200, .body = "short", .no_length = true});
+}
+
 /* Encodings and digests. */
 
 BOTH_TEST(encoding_that_was_not_asked_for)
@@ -314,6 +346,8 @@ int main(void)
 		BOTH_CASES(range_of_another_whole),
 		BOTH_CASES(range_that_is_nonsense),
 		BOTH_CASES(range_without_a_header),
+		BOTH_CASES(part_without_a_byte),
+		BOTH_CASES(whole_that_ends_before_what_is_missing),
 		BOTH_CASES(encoding_that_was_not_asked_for),
 		BOTH_CASES(digest_header_of_a_blob_is_not_believed),
 		BOTH_CASES(flipped_bit_is_found),
