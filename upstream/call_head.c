@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a call makes of an answer while it comes: its head, and where its body belongs. */
+#include "upstream/content_range.h"
 #include "upstream/registry_internal.h"
 
-#include <ctype.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -18,23 +16,6 @@ static bool strong_etag(const char *etag)
 	return len >= 2 && len <= 255 && etag[0] == '"' && etag[len - 1] == '"';
 }
 
-/* "bytes START-END/TOTAL" (RFC 9110, section 14.4). */
-static int content_range_parse(const char *value, uint64_t *start, uint64_t *end, uint64_t *total)
-{
-	int used = 0;
-
-	if (!value || strncasecmp(value, "bytes ", 6) != 0 || !isdigit((unsigned char)value[6]))
-		return ERR_INVALID;
-	if (sscanf(value + 6, "%" SCNu64 "-%" SCNu64 "/%n", start, end, &used) != 2 || used == 0 || *start > *end)
-		return ERR_INVALID;
-	value += 6 + used;
-	if (strcmp(value, "*") == 0)
-		*total = REGISTRY_LENGTH_UNKNOWN;
-	else if (!isdigit((unsigned char)*value) || sscanf(value, "%" SCNu64, total) != 1 || *total <= *end)
-		return ERR_INVALID;
-	return 0;
-}
-
 static int refuse(struct registry_call *call, int code, const char *why)
 {
 	err_set(&call->last, code, "%s", why);
@@ -45,7 +26,7 @@ static int refuse(struct registry_call *call, int code, const char *why)
 static int place_answer(struct registry_call *call, struct fetch *fetch, const struct fetch_head *head,
 			struct registry_answer *answer)
 {
-	uint64_t start, end, total;
+	struct content_range range;
 	bool same_endpoint = call->etag_endpoint == call->endpoint;
 
 	answer->etag = strong_etag(fetch_header(fetch, "ETag")) ? fetch_header(fetch, "ETag") : NULL;
@@ -54,14 +35,15 @@ static int place_answer(struct registry_call *call, struct fetch *fetch, const s
 		answer->size = head->content_length;
 		return 0;
 	}
-	if (content_range_parse(fetch_header(fetch, "Content-Range"), &start, &end, &total))
+	if (content_range_parse(fetch_header(fetch, "Content-Range"), &range))
 		return refuse(call, ERR_UPSTREAM, "a partial answer with a Content-Range that makes no sense");
-	if (start != call->asked_offset || (call->query.end > 0 && end >= call->query.end) ||
-	    (head->content_length != FETCH_LENGTH_UNKNOWN && head->content_length != end - start + 1))
+	if (range.start != call->asked_offset || (call->query.end > 0 && range.end >= call->query.end) ||
+	    (head->content_length != FETCH_LENGTH_UNKNOWN && head->content_length != range.end - range.start + 1))
 		return refuse(call, ERR_UPSTREAM, "a partial answer of another range than was asked for");
-	answer->offset = start;
-	answer->size = total;
-	if ((call->size != REGISTRY_LENGTH_UNKNOWN && total != REGISTRY_LENGTH_UNKNOWN && total != call->size) ||
+	answer->offset = range.start;
+	answer->size = range.total;
+	if ((call->size != REGISTRY_LENGTH_UNKNOWN && range.total != REGISTRY_LENGTH_UNKNOWN &&
+	     range.total != call->size) ||
 	    (same_endpoint && call->etag && answer->etag && strcmp(call->etag, answer->etag) != 0)) {
 		call->start_over = true;
 		return refuse(call, ERR_UPSTREAM, "the upstream has another version now");

@@ -71,9 +71,10 @@ struct admin_visit {
 	char *body; /* of a route that wants one: what was sent, with a NUL behind it */
 	size_t body_len;
 	bool body_too_large;
-	char *range;        /* the Range header, or NULL */
-	char *if_range;     /* likewise */
-	char *content_type; /* likewise */
+	char *range;         /* the Range header, or NULL */
+	char *if_range;      /* likewise */
+	char *if_none_match; /* likewise */
+	char *content_type;  /* likewise */
 	char client[HTTP_CLIENT_TEXT_MAX];
 	char id[HTTP_ID_MAX]; /* the request's */
 

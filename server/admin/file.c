@@ -33,7 +33,7 @@ static void send(struct admin_visit *visit, const struct sending *sending, int s
 	};
 	size_t count = sizeof(headers) / sizeof(headers[0]) - (status == 206 ? 0 : 1), len;
 	struct err err = {0};
-	bool begun = false;
+	bool begun = false, bare = visit->method == HTTP_HEAD || status == 304;
 	uint64_t done = 0;
 	int code = 0;
 
@@ -42,7 +42,7 @@ static void send(struct admin_visit *visit, const struct sending *sending, int s
 	/* The first piece is read before anything is said: what goes wrong is then told, later it can only be shown. */
 	do {
 		len = range->len - done < PIECE_BYTES ? (size_t)(range->len - done) : PIECE_BYTES;
-		if (visit->method != HTTP_HEAD)
+		if (!bare)
 			code = files_read(sending->reader, sending->entry, range->start + done, piece, len, &err);
 		if (code && !begun) {
 			admin_reply_unfit(visit, &err);
@@ -53,10 +53,10 @@ static void send(struct admin_visit *visit, const struct sending *sending, int s
 		begun = true;
 		if (code)
 			admin_cut(visit);
-		else if (visit->method != HTTP_HEAD)
+		else if (!bare)
 			code = admin_write(visit, piece, len);
 		done += len;
-	} while (!code && done < range->len && visit->method != HTTP_HEAD);
+	} while (!code && done < range->len && !bare);
 }
 
 static void send_ranges(struct admin_visit *visit, const struct sending *sending)
@@ -66,9 +66,14 @@ static void send_ranges(struct admin_visit *visit, const struct sending *sending
 	const struct range whole = {0, size};
 	char content_range[48];
 	struct http_header header = {"Content-Range", content_range};
-	/* Ranges are of the file that was read before, or there are none (RFC 9110, section 13.1.5). */
-	bool is_other = visit->if_range && strcmp(visit->if_range, sending->etag) != 0;
+	bool is_other;
 
+	if (range_none_match(visit->if_none_match, sending->etag)) {
+		send(visit, sending, 304, &whole); /* the length is that of a 200 */
+		return;
+	}
+	/* Ranges are of the file that was read before, or there are none (RFC 9110, section 13.1.5). */
+	is_other = visit->if_range && strcmp(visit->if_range, sending->etag) != 0;
 	switch (range_parse(visit->method == HTTP_HEAD || is_other ? NULL : visit->range, size, set)) {
 	case RANGE_UNSATISFIABLE:
 		snprintf(content_range, sizeof(content_range), "bytes */%" PRIu64, size);

@@ -124,6 +124,7 @@ struct admin_visit *visit_new(struct admin *admin, struct http_request *request)
 	visit->query = mem_strdup(request->query);
 	visit->range = copy_header(request, "Range");
 	visit->if_range = copy_header(request, "If-Range");
+	visit->if_none_match = copy_header(request, "If-None-Match");
 	visit->content_type = copy_header(request, "Content-Type");
 	snprintf(visit->client, sizeof(visit->client), "%s", request->client);
 	memcpy(visit->id, request->id, sizeof(visit->id));
@@ -160,6 +161,7 @@ static void visit_free(struct admin_visit *visit)
 	free(visit->body);
 	free(visit->range);
 	free(visit->if_range);
+	free(visit->if_none_match);
 	free(visit->content_type);
 	free(visit);
 }

@@ -7,11 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool etag_listed(const char *header, const char *etag)
-{
-	return header && (strcmp(header, "*") == 0 || strstr(header, etag) != NULL);
-}
-
 static ssize_t read_flight(void *arg, uint64_t offset, void *data, size_t max)
 {
 	struct visit *visit = arg;
@@ -128,7 +123,7 @@ static void send_blob(struct visit *visit)
 	reply_header(visit, "Accept-Ranges", "bytes");
 	reply_header(visit, "Cache-Control", "max-age=31536000, immutable");
 	reply_cache_status(visit, pull_blob_status(visit->blob));
-	if (etag_listed(http_request_header(visit->request, "If-None-Match"), etag)) {
+	if (range_none_match(http_request_header(visit->request, "If-None-Match"), etag)) {
 		reply_send(visit, 304, &nothing);
 		return;
 	}

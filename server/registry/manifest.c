@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* GET and HEAD of a manifest, by tag or digest. Range is ignored here, as the contract says. */
 #include "server/registry/hot.h"
+#include "server/registry/range.h"
 #include "server/registry/visit.h"
 
 #include <stdio.h>
-#include <string.h>
 
 /* What may be given again, to whoever asks the same, is kept. */
 static void keep_hot(struct visit *visit, const struct http_body *body)
@@ -25,14 +25,13 @@ static void send_manifest(struct visit *visit)
 		.data = visit->head ? NULL : pull_manifest_data(visit->manifest),
 	};
 	struct http_body nothing = {.kind = HTTP_BODY_MEMORY, .len = body.len}; /* the length is that of a 200 */
-	const char *if_none_match = http_request_header(visit->request, "If-None-Match");
 
 	digest_format(pull_manifest_digest(visit->manifest), digest);
 	snprintf(etag, sizeof(etag), "\"%s\"", digest);
 	reply_header(visit, "Docker-Content-Digest", "%s", digest);
 	reply_header(visit, "ETag", "%s", etag);
 	reply_cache_status(visit, pull_manifest_status(visit->manifest));
-	if (if_none_match && (strcmp(if_none_match, "*") == 0 || strstr(if_none_match, etag))) {
+	if (range_none_match(http_request_header(visit->request, "If-None-Match"), etag)) {
 		reply_send(visit, 304, &nothing);
 		return;
 	}

@@ -2,7 +2,6 @@
 #include "server/registry/range.h"
 
 #include <ctype.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -79,4 +78,9 @@ enum range_verdict range_parse(const char *header, uint64_t size, struct range_s
 	if (set->count == 0)
 		return RANGE_UNSATISFIABLE;
 	return set->count == 1 ? RANGE_PART : RANGE_PARTS;
+}
+
+bool range_none_match(const char *header, const char *etag)
+{
+	return header && (strcmp(header, "*") == 0 || strstr(header, etag) != NULL);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Byte ranges of a request (RFC 9110, section 14). Pure. */
+/* Byte ranges of a request, and what it has already (RFC 9110, sections 13 and 14). Pure. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -30,3 +31,7 @@ struct range_set {
  * ranges do. Nothing is coalesced: containers/image counts the parts, and wants as many as it asked for.
  */
 enum range_verdict range_parse(const char *header, uint64_t size, struct range_set *set);
+
+/* Whether If-None-Match (NULL when there was none) has the entity tag, with its quotes, or any: then the client has
+ * what it asks for, and is told so by a 304. As section 13.1.2 has it, W/ makes no difference. */
+bool range_none_match(const char *header, const char *etag);

@@ -39,7 +39,7 @@ WIRE_TEST(file_is_read_in_ranges)
 	assert_int_equal(reply.status, 404);
 }
 
-WIRE_TEST(file_is_read_on_only_while_it_is_the_same)
+WIRE_TEST(file_that_the_client_has_is_not_sent_again)
 {
 	struct scripted *upstream = wire_upstream(wire, NULL);
 	struct client_reply reply = {0};
@@ -68,6 +68,19 @@ WIRE_TEST(file_is_read_on_only_while_it_is_the_same)
 	files_get(larder, "v2", 0, headers, &reply);
 	assert_int_equal(reply.status, 200);
 	assert_int_equal(reply.body_len, FILES_BYTES);
+	client_reply_dispose(&reply);
+	free(headers);
+	/* What the client has goes before what it wants of it. */
+	headers = mem_printf("Range: bytes=1000-\r\nIf-None-Match: \"other\", W/%s\r\n", etag);
+	reply = (struct client_reply){0};
+	files_get(larder, "v1", 0, headers, &reply);
+	assert_int_equal(reply.status, 304);
+	assert_int_equal(reply.body_len, 0);
+	expect_header(&reply, "ETag", etag);
+	client_reply_dispose(&reply);
+	reply = (struct client_reply){0};
+	files_get(larder, "v2", 0, headers, &reply);
+	assert_int_equal(reply.status, 206);
 	client_reply_dispose(&reply);
 	buf_dispose(&layers[0]);
 	buf_dispose(&layers[1]);
@@ -227,7 +240,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(file_is_read_in_ranges),
-		WIRE_CASE(file_is_read_on_only_while_it_is_the_same),
+		WIRE_CASE(file_that_the_client_has_is_not_sent_again),
 		WIRE_CASE(diff_reads_files_that_look_alike),
 		WIRE_CASE(file_is_found_by_any_bytes_in_its_name),
 		WIRE_CASE(file_is_found_by_a_path_as_long_as_they_may_be),

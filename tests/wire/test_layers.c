@@ -17,6 +17,17 @@ static uint64_t upstream_bytes(struct larder *larder)
 	return (uint64_t)metric_sum(metrics, "larder_upstream_bytes_total", "");
 }
 
+/* Takes the layer's bytes out of the store; its index stays. */
+static void lose_layer(struct wire *wire, struct larder *larder, const char *digest)
+{
+	const char *hex = strchr(digest, ':') + 1;
+	_cleanup_free_ char *name = mem_printf("store/blobs/sha256/%.2s/%s", hex, hex), *blob = wire_path(wire, name);
+
+	larder_stop(larder);
+	assert_return_code(unlink(blob), 0);
+	larder_restart(larder);
+}
+
 WIRE_TEST(layer_that_images_share_is_indexed_once)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
@@ -49,7 +60,7 @@ WIRE_TEST(file_of_a_layer_that_is_not_held_costs_a_few_ranges)
 {
 	struct scripted *upstream = wire_upstream(wire, NULL);
 	_cleanup_(buf_dispose) struct buf layer = {0};
-	_cleanup_free_ char *target = NULL, *blob = NULL, *name = NULL;
+	_cleanup_free_ char *target = NULL;
 	struct client_reply reply = {0};
 	char digest[SCRIPTED_DIGEST_MAX];
 	struct larder *larder;
@@ -59,11 +70,7 @@ WIRE_TEST(file_of_a_layer_that_is_not_held_costs_a_few_ranges)
 	files_add_image(upstream, "v1", &layer, 1, digest);
 	larder = files_start(wire, upstream, NULL);
 	files_expect(larder, "v1", 0);
-	larder_stop(larder);
-	name = mem_printf("store/blobs/sha256/%.2s/%s", strchr(digest, ':') + 1, strchr(digest, ':') + 1);
-	blob = wire_path(wire, name);
-	assert_return_code(unlink(blob), 0);
-	larder_restart(larder);
+	lose_layer(wire, larder, digest);
 
 	all = upstream_bytes(larder);
 	for (unsigned number = 0; number < 24; number += 5) {
@@ -89,7 +96,6 @@ WIRE_TEST(bytes_that_were_not_indexed_are_not_given)
 	struct scripted *upstream = wire_upstream(wire, NULL);
 	_cleanup_(buf_dispose) struct buf layer = {0};
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-	_cleanup_free_ char *blob = NULL, *name = NULL;
 	char digest[SCRIPTED_DIGEST_MAX];
 	struct larder *larder;
 
@@ -97,11 +103,7 @@ WIRE_TEST(bytes_that_were_not_indexed_are_not_given)
 	files_add_image(upstream, "v1", &layer, 1, digest);
 	larder = files_start(wire, upstream, NULL);
 	files_expect(larder, "v1", 0);
-	larder_stop(larder);
-	name = mem_printf("store/blobs/sha256/%.2s/%s", strchr(digest, ':') + 1, strchr(digest, ':') + 1);
-	blob = wire_path(wire, name);
-	assert_return_code(unlink(blob), 0);
-	larder_restart(larder);
+	lose_layer(wire, larder, digest);
 	scripted_add_rule(upstream,
 			  &(struct scripted_rule){.path = "*/blobs/*", .flip = true, .flip_at = layer.len / 2});
 	files_get(larder, "v1", 4, NULL, &reply);

@@ -148,6 +148,18 @@ static void range_takes_a_bounded_number(void **state)
 	assert_int_equal(parse(header, 100000), RANGE_WHOLE);
 }
 
+static void none_match_is_a_list_in_which_weak_counts_as_well(void **state)
+{
+	(void)state;
+	assert_true(range_none_match("\"a\"", "\"a\""));
+	assert_true(range_none_match("\"b\", W/\"a\"", "\"a\""));
+	assert_true(range_none_match("*", "\"a\""));
+	assert_false(range_none_match("\"ab\", \"b\"", "\"a\""));
+	assert_false(range_none_match("a", "\"a\""));
+	assert_false(range_none_match("", "\"a\""));
+	assert_false(range_none_match(NULL, "\"a\""));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -158,6 +170,7 @@ int main(void)
 		cmocka_unit_test(range_leaves_out_what_cannot_be_satisfied),
 		cmocka_unit_test(range_never_gives_more_than_there_is),
 		cmocka_unit_test(range_takes_a_bounded_number),
+		cmocka_unit_test(none_match_is_a_list_in_which_weak_counts_as_well),
 	};
 	return cmocka_run_group_tests_name("range", tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 unit_test(upstream challenge upstream)
 unit_test(upstream complaint upstream)
 unit_test(upstream retry upstream)
+unit_test(upstream content_range upstream)
 unit_test(upstream url upstream)
 unit_test(upstream loop upstream)
 unit_test(upstream pace upstream)
