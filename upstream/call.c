@@ -217,7 +217,7 @@ void call_begin(struct registry_call *call)
 	if (endpoint->challenge.scheme != CHALLENGE_NONE && !call->redirect_url && !call_beside_registry(call)) {
 		call->state = CALL_TOKEN;
 		call->token_waiter.ready = on_token;
-		token_get(endpoint->tokens, &endpoint->challenge, call_scope(call), endpoint->is_private,
+		token_get(endpoint->tokens, &endpoint->challenge, call_scope(call), endpoint->challenge_ground,
 			  call_login(call), &call->token_waiter);
 		return;
 	}
@@ -339,7 +339,7 @@ void call_fetch(struct registry_call *call)
 	request.own_connection = call->query.own_connection;
 	call->http2_epoch = endpoint->http2_epoch;
 	call->spoke_http1 = request.http1 || request.own_connection;
-	request.public_only = call->redirect_url && !endpoint->is_private;
+	request.nearest = call->redirect_url ? call->redirect_ground : URL_LOCAL;
 	request.no_client_cert =
 		call->redirect_url && (url_parse(url.data, &to) || !url_same_host(&to, &endpoint->url));
 	call->fetch = fetch_start(call->registry->pool, &request, &fetch_sink, call);

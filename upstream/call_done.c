@@ -62,6 +62,7 @@ static void done_unauthorized(struct registry_call *call, struct fetch *fetch)
 		call_end(call, &call->last);
 		return;
 	}
+	endpoint->challenge_ground = call->ground;
 	call_begin(call);
 }
 
@@ -77,8 +78,8 @@ static void done_forbidden(struct registry_call *call)
 		call_end(call, &call->last);
 }
 
-/* To another place (RFC 9110, section 15.4): bounded, and never from public ground to private. Authorization stays
- * behind: call_fetch() sends it to the endpoint's own origin alone. */
+/* To another place (RFC 9110, section 15.4): bounded, and never nearer to us than where it was said. Authorization
+ * stays behind: call_fetch() sends it to the endpoint's own origin alone. */
 static void done_redirect(struct registry_call *call, struct fetch *fetch)
 {
 	const char *location = fetch_header(fetch, "Location");
@@ -88,7 +89,7 @@ static void done_redirect(struct registry_call *call, struct fetch *fetch)
 	struct url url;
 
 	if (!to || url_parse(to, &url) || ++call->redirects > REGISTRY_REDIRECTS_MAX ||
-	    (endpoint->url.https && !url.https) || (!endpoint->is_private && url_host_private(url.host))) {
+	    (endpoint->url.https && !url.https) || url_host_ground(url.host) > call->ground) {
 		free(to);
 		err_set(&call->last, ERR_UPSTREAM, "%s redirects to where larder does not follow",
 			call->registry->name);
@@ -97,6 +98,7 @@ static void done_redirect(struct registry_call *call, struct fetch *fetch)
 	}
 	free(call->redirect_url);
 	call->redirect_url = to;
+	call->redirect_ground = call->ground;
 	call_fetch(call);
 }
 

@@ -87,19 +87,30 @@ static int take_good_head(struct registry_call *call, struct fetch *fetch, const
 	return call->sink_code;
 }
 
+/* Each answer for itself: that a name had a near address once, which whoever answers for the name may say, is no reason
+ * to be led to such ones later. */
+static enum url_ground answer_ground(const struct registry_call *call, const struct fetch_head *head)
+{
+	enum url_ground written = call_endpoint(call)->ground;
+	struct url url;
+
+	if (call->redirect_url)
+		written = url_parse(call->redirect_url, &url) ? URL_PUBLIC : url_host_ground(url.host);
+	return written > head->ground ? written : head->ground;
+}
+
 int call_on_head(void *arg, struct fetch *fetch, const struct fetch_head *head)
 {
 	struct registry_call *call = arg;
 	struct endpoint *endpoint = call_endpoint(call);
 
 	call->status = head->status;
+	call->ground = answer_ground(call, head);
 	if (head->status != 429 && head->status < 500)
 		registry_note_answer(call->registry);
 	if (!call->redirect_url) {
 		if (call->endpoint == 0)
 			registry_note_budget(call->registry, fetch);
-		if (head->peer_private)
-			endpoint->is_private = true;
 		if (head->http2 && endpoint->http2_failures > 0)
 			endpoint->http2_failures--;
 		if (head->http2)

@@ -14,6 +14,7 @@
 #include "base/count.h"
 #include "base/err.h"
 #include "upstream/loop.h"
+#include "upstream/url.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -42,10 +43,9 @@ struct fetch_request {
 	const char *url;
 	unsigned kind; /* below FETCH_KINDS: how it is counted */
 	bool head;
-	bool http1;          /* speak HTTP/1.1 even where HTTP/2 is offered */
-	bool own_connection; /* do not share one with other running requests: implies http1 */
-	bool public_only; /* refuse to connect to private, link-local and loopback addresses (no effect behind a proxy)
-			   */
+	bool http1;                 /* speak HTTP/1.1 even where HTTP/2 is offered */
+	bool own_connection;        /* do not share one with other running requests: implies http1 */
+	enum url_ground nearest;    /* refuse to connect to what lies nearer (no effect behind a proxy) */
 	bool no_client_cert;        /* do not show the client certificate: the host is not the upstream's own */
 	const char *post;           /* sent as the body of a POST, and copied; NULL: GET, or HEAD */
 	const char *const *headers; /* "Name: value"; copied */
@@ -67,7 +67,7 @@ enum fetch_failure {
 struct fetch_head {
 	int status;
 	bool http2;
-	bool peer_private;       /* the peer's address is private, link-local or loopback */
+	enum url_ground ground;  /* where the peer's address lies; URL_PUBLIC behind a proxy, which hides it */
 	uint64_t content_length; /* FETCH_LENGTH_UNKNOWN when not given */
 };
 

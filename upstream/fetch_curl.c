@@ -25,7 +25,7 @@ static int deliver_head(struct fetch *fetch)
 	curl_easy_getinfo(fetch->easy, CURLINFO_HTTP_VERSION, &version);
 	curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &length);
 	curl_easy_getinfo(fetch->easy, CURLINFO_PRIMARY_IP, &peer);
-	head.peer_private = peer && !fetch->pool->proxied && url_host_private(peer);
+	head.ground = peer && !fetch->pool->proxied ? url_host_ground(peer) : URL_PUBLIC;
 	head.http2 = version == CURL_HTTP_VERSION_2_0;
 	head.content_length = length >= 0 ? (uint64_t)length : FETCH_LENGTH_UNKNOWN;
 	fetch_connection_note(fetch, head.http2 ? FETCH_HTTP_2 : FETCH_HTTP1_1);
@@ -126,10 +126,12 @@ static int on_request_goes_out(void *arg, char *to_address, char *from_address, 
 {
 	struct fetch *fetch = arg;
 
-	(void)to_address;
 	(void)from_address;
 	(void)to_port;
 	(void)from_port;
+	/* The connection may be one that was opened for a fetch that may go nearer. */
+	if (url_host_ground(to_address) > fetch->nearest)
+		return CURL_PREREQFUNC_ABORT;
 	fetch->sent = true;
 	fetch->last_byte_ms = fetch->window_ms = clock_ms();
 	return CURL_PREREQFUNC_OK;
@@ -153,6 +155,7 @@ static enum fetch_failure failure_of(const struct fetch *fetch, CURLcode code)
 	case CURLE_COULDNT_RESOLVE_PROXY:
 	case CURLE_COULDNT_CONNECT:
 	case CURLE_OPERATION_TIMEDOUT:
+	case CURLE_ABORTED_BY_CALLBACK: /* by on_request_goes_out() */
 		return FETCH_CONNECT;
 	case CURLE_SSL_CONNECT_ERROR:
 	case CURLE_PEER_FAILED_VERIFICATION:
@@ -376,8 +379,7 @@ static void set_request_options(CURL *easy, struct fetch *fetch, const struct fe
 	}
 	if (request->post)
 		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, request->post);
-	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION,
-			 request->public_only && !fetch->pool->proxied ? fetch_open_public_socket : fetch_open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, fetch_open_socket);
 	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, fetch);
 	/* The library keeps these two with the connection, which outlives the fetch. */
 	curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, fetch_close_socket);
@@ -409,6 +411,7 @@ struct fetch *fetch_start(struct fetch_pool *pool, const struct fetch_request *r
 	fetch->arg = arg;
 	assert(request->kind < FETCH_KINDS);
 	fetch->kind = request->kind;
+	fetch->nearest = pool->proxied ? URL_LOCAL : request->nearest;
 	fetch->method = request->post ? FETCH_POST : request->head ? FETCH_HEAD : FETCH_GET;
 	fetch->header_text.max = 2 * FETCH_HEADER_BYTES_MAX;
 	fetch->idle_timer.run = on_idle_timer;

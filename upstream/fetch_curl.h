@@ -68,6 +68,7 @@ struct fetch {
 	uint64_t nudge_ms;
 	uint64_t last_byte_ms;
 	uint64_t window_ms, window_bytes; /* since when, and how many bytes came since: a trickle is a stall too */
+	enum url_ground nearest;
 	bool dialled; /* its turn for a connection of its own came: connect_timeout means something from here */
 	bool sent;    /* the connection stands and the request goes out: idle_timeout counts from here */
 	bool stalled;
@@ -99,7 +100,6 @@ void fetch_connection_note(struct fetch *fetch, enum fetch_protocol protocol);
 int fetch_close_socket(void *arg, curl_socket_t fd);
 int fetch_on_resolve(void *state, void *reserved, void *arg);
 curl_socket_t fetch_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
-curl_socket_t fetch_open_public_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address);
 int fetch_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg);
 int fetch_on_timer(CURLM *multi, long delay_ms, void *arg);
 

@@ -85,20 +85,7 @@ int fetch_on_resolve(void *state, void *reserved, void *arg)
 	return 0;
 }
 
-curl_socket_t fetch_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
-{
-	struct fetch *fetch = arg;
-	int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
-
-	(void)purpose;
-	fetch->dialled = true;
-	if (fd >= 0)
-		connection_add(fetch->pool, fd);
-	return fd;
-}
-
-/* A name that a stranger gave us may resolve to where only we can reach: the address decides, not the name. */
-curl_socket_t fetch_open_public_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+static enum url_ground ground_of(const struct curl_sockaddr *address)
 {
 	char text[INET6_ADDRSTRLEN] = "";
 
@@ -106,9 +93,23 @@ curl_socket_t fetch_open_public_socket(void *arg, curlsocktype purpose, struct c
 		inet_ntop(AF_INET, &((struct sockaddr_in *)(void *)&address->addr)->sin_addr, text, sizeof(text));
 	else if (address->family == AF_INET6)
 		inet_ntop(AF_INET6, &((struct sockaddr_in6 *)(void *)&address->addr)->sin6_addr, text, sizeof(text));
-	if (text[0] == '\0' || url_host_private(text))
+	return url_host_ground(text);
+}
+
+/* A name that a stranger gave us may resolve to where only we can reach: the address decides, not the name. */
+curl_socket_t fetch_open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct fetch *fetch = arg;
+	int fd;
+
+	(void)purpose;
+	fetch->dialled = true;
+	if (ground_of(address) > fetch->nearest)
 		return CURL_SOCKET_BAD;
-	return fetch_open_socket(arg, purpose, address);
+	fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+	if (fd >= 0)
+		connection_add(fetch->pool, fd);
+	return fd;
 }
 
 int fetch_on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)

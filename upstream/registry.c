@@ -25,7 +25,7 @@ static void endpoint_init(struct registry *registry, size_t nth, const char *url
 	endpoint->base = mem_strndup(url, len);
 	invalid = url_parse(endpoint->base, &endpoint->url);
 	assert(!invalid); /* the configuration was checked */
-	endpoint->is_private = url_host_private(endpoint->url.host);
+	endpoint->ground = url_host_ground(endpoint->url.host);
 	tokens.upstream_url = endpoint->base;
 	if (nth == 0) {
 		tokens.username = options->username;

@@ -27,7 +27,8 @@ struct endpoint {
 	struct url url;
 	struct challenge challenge; /* the last one seen: later calls bring their token along */
 	struct tokens *tokens;      /* a mirror's own, so that it never gets what the registry's credentials bought */
-	bool is_private;            /* written as, or seen at, a private address */
+	enum url_ground ground;     /* as its host is written */
+	enum url_ground challenge_ground; /* where the challenge came from */
 	unsigned http2_failures;
 	unsigned http2_epoch; /* how many failures were counted ever */
 	uint64_t http2_failed_ms;
@@ -84,7 +85,8 @@ struct registry_call {
 	unsigned attempt;   /* failures in a row without progress, on this endpoint */
 	bool token_renewed; /* a 401 was answered by one new token, or by credentials read anew, already */
 	unsigned redirects;
-	char *redirect_url; /* where the next fetch goes instead of to the endpoint */
+	char *redirect_url;              /* where the next fetch goes instead of to the endpoint … */
+	enum url_ground redirect_ground; /* … and where that was said: it goes no nearer */
 	uint64_t retry_after_ms;
 
 	struct token_waiter token_waiter;
@@ -95,6 +97,7 @@ struct registry_call {
 
 	/* The answer under way. */
 	int status;
+	enum url_ground ground; /* where it comes from: as written, or as seen, whichever is nearer */
 	unsigned http2_epoch;   /* the endpoint's, when the request went out */
 	bool spoke_http1;       /* it was not to speak HTTP/2 */
 	uint64_t attempt_bytes; /* of the body, in this attempt */

@@ -31,7 +31,7 @@ struct token_entry {
 	/* The asking: first for credentials, where the service may have them, then for the token. */
 	bool asking;
 	char *realm, *query; /* query: "service=…&scope=…" */
-	bool public_only;
+	enum url_ground nearest;
 	bool stranger; /* a service that gets no credentials */
 	struct credentials_waiter credentials;
 	char *shown;      /* what it was asked with: "Basic …" or an identity token; NULL: as nobody */
@@ -158,6 +158,14 @@ static bool service_is(const struct url *service, const char *allowed)
 	return url_parse(text, &url) == 0 && url_same_host(&url, service) && url.port == service->port;
 }
 
+static bool service_among(const struct url *service, const char *const *allowed, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (service_is(service, allowed[i]))
+			return true;
+	return false;
+}
+
 bool token_service_trusted(const struct url *upstream, const struct url *service, const char *const *allowed,
 			   size_t allowed_count)
 {
@@ -169,10 +177,7 @@ bool token_service_trusted(const struct url *upstream, const struct url *service
 		if (strcmp(known_services[i].upstream, upstream->host) == 0 &&
 		    strcmp(known_services[i].service, service->host) == 0 && service->https && service->port == 443)
 			return true;
-	for (size_t i = 0; i < allowed_count; i++)
-		if (service_is(service, allowed[i]))
-			return true;
-	return false;
+	return service_among(service, allowed, allowed_count);
 }
 
 /* The answer. */
@@ -291,7 +296,7 @@ static void entry_get(struct token_entry *entry, const char *basic)
 		.kind = REGISTRY_TOKEN,
 		.headers = headers,
 		.header_count = basic ? 2 : 1,
-		.public_only = entry->public_only,
+		.nearest = entry->nearest,
 		.no_client_cert = entry->stranger,
 	};
 
@@ -310,7 +315,7 @@ static void entry_post(struct token_entry *entry, const char *identity_token)
 		.post = form,
 		.headers = headers,
 		.header_count = 2,
-		.public_only = entry->public_only,
+		.nearest = entry->nearest,
 	};
 
 	entry->fetch = fetch_start(entry->tokens->pool, &request, &token_sink, entry);
@@ -442,20 +447,23 @@ static void on_basic(struct credentials_waiter *credentials, const struct creden
 	waiter->ready(waiter, err ? NULL : credential->basic, err);
 }
 
-/* Of whom a token is not even asked for as nobody. */
-static int service_check(const struct tokens *tokens, const struct challenge *challenge, bool upstream_private,
+/* Of whom a token is not even asked for as nobody. One that the configuration names may lie anywhere: `ground` tells.
+ */
+static int service_check(const struct tokens *tokens, const struct challenge *challenge, enum url_ground *ground,
 			 struct url *service, struct err *err)
 {
 	if (url_parse(challenge->realm, service))
 		return err_set(err, ERR_UPSTREAM, "the challenge names no usable token service");
-	if ((!service->https && tokens->upstream.https) || (!upstream_private && url_host_private(service->host)))
+	if (service_among(service, (const char *const *)tokens->services, tokens->service_count))
+		*ground = URL_LOCAL;
+	if ((!service->https && tokens->upstream.https) || url_host_ground(service->host) > *ground)
 		return err_set(err, ERR_UPSTREAM,
 			       "the challenge names a token service that is not to be trusted: %s://%s",
 			       service->https ? "https" : "http", service->host);
 	return 0;
 }
 
-void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, bool upstream_private,
+void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, enum url_ground ground,
 	       struct client_login *login, struct token_waiter *waiter)
 {
 	_cleanup_free_ char *key = key_make(challenge, scope, login);
@@ -472,7 +480,7 @@ void token_get(struct tokens *tokens, const struct challenge *challenge, const c
 		credentials_get(tokens->credentials, &waiter->credentials);
 		return;
 	}
-	if (service_check(tokens, challenge, upstream_private, &service, &err)) {
+	if (service_check(tokens, challenge, &ground, &service, &err)) {
 		waiter->ready(waiter, NULL, &err);
 		return;
 	}
@@ -489,7 +497,7 @@ void token_get(struct tokens *tokens, const struct challenge *challenge, const c
 	DL_APPEND(entry->waiters, waiter);
 	if (entry->asking)
 		return;
-	entry->public_only = !upstream_private;
+	entry->nearest = ground;
 	entry->stranger = !token_service_trusted(&tokens->upstream, &service, (const char *const *)tokens->services,
 						 tokens->service_count);
 	entry->shown_again = false;

@@ -6,9 +6,9 @@
  * makes them be read again, once.
  *
  * A challenge is a stranger's word. The service must be on the upstream's own host, on one that is known or configured
- * to serve it, or else is asked without credentials; it is never asked over plain HTTP or at a private address unless
- * the upstream itself is there. An identity token (`docker login`'s OAuth2 refresh token) is posted, as
- * docs/spec/auth/oauth says.
+ * to serve it, or else is asked without credentials; it is never asked over plain HTTP unless the upstream itself is,
+ * and, unless it is configured, at no nearer address (url.h) than the one the challenge came from. An identity token
+ * (`docker login`'s OAuth2 refresh token) is posted, as docs/spec/auth/oauth says.
  *
  * A client's own credentials (client_login.h) stand in the place of larder's where a call was made for that client:
  * their tokens are kept apart, one client's from another's, and from larder's own.
@@ -54,9 +54,9 @@ struct tokens *tokens_new(struct loop *loop, struct fetch_pool *pool, const stru
 void tokens_free(struct tokens *tokens);
 
 /* Gets what answers the challenge: for Bearer a token for its realm and service and this scope. ready() may be called
- * before this returns. `upstream_private`: the upstream was seen at a private address, so its service may be at one.
+ * before this returns. `ground`: where the challenge came from; its service lies no nearer.
  * `login`: whose credentials are shown; NULL: larder's own. */
-void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, bool upstream_private,
+void token_get(struct tokens *tokens, const struct challenge *challenge, const char *scope, enum url_ground ground,
 	       struct client_login *login, struct token_waiter *waiter);
 /* Gives up waiting. */
 void token_cancel(struct tokens *tokens, struct token_waiter *waiter);

@@ -140,29 +140,34 @@ bool url_same_origin(const struct url *a, const struct url *b)
 struct network4 {
 	uint32_t address;
 	unsigned bits;
+	enum url_ground ground;
 };
 
-#define NETWORK4(a, b, c, d, bits)                                                                                     \
+#define NETWORK4(a, b, c, d, bits, ground)                                                                             \
 	{                                                                                                              \
-		(uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (d), bits                             \
+		(uint32_t)(a) << 24 | (uint32_t)(b) << 16 | (uint32_t)(c) << 8 | (d), bits, ground                     \
 	}
 
-/* What the header names, and the registries of special addresses (RFC 6890) that never lead to a public server. */
-static const struct network4 private_networks[] = {
-	NETWORK4(0, 0, 0, 0, 8),    NETWORK4(10, 0, 0, 0, 8),     NETWORK4(100, 64, 0, 0, 10),
-	NETWORK4(127, 0, 0, 0, 8),  NETWORK4(169, 254, 0, 0, 16), NETWORK4(172, 16, 0, 0, 12),
-	NETWORK4(192, 0, 0, 0, 24), NETWORK4(192, 168, 0, 0, 16), NETWORK4(198, 18, 0, 0, 15),
-	NETWORK4(224, 0, 0, 0, 3),
+/* What the header names, and the registries of special addresses (RFC 6890) that never lead to a public server. The
+ * first that fits counts: single addresses are metadata services, of Azure, Alibaba and Oracle. */
+static const struct network4 networks[] = {
+	NETWORK4(0, 0, 0, 0, 8, URL_LOCAL),         NETWORK4(127, 0, 0, 0, 8, URL_LOCAL),
+	NETWORK4(169, 254, 0, 0, 16, URL_LINK),     NETWORK4(168, 63, 129, 16, 32, URL_LINK),
+	NETWORK4(100, 100, 100, 200, 32, URL_LINK), NETWORK4(192, 0, 0, 192, 32, URL_LINK),
+	NETWORK4(10, 0, 0, 0, 8, URL_PRIVATE),      NETWORK4(100, 64, 0, 0, 10, URL_PRIVATE),
+	NETWORK4(172, 16, 0, 0, 12, URL_PRIVATE),   NETWORK4(192, 0, 0, 0, 24, URL_PRIVATE),
+	NETWORK4(192, 168, 0, 0, 16, URL_PRIVATE),  NETWORK4(198, 18, 0, 0, 15, URL_PRIVATE),
+	NETWORK4(224, 0, 0, 0, 3, URL_PRIVATE),
 };
 
-static bool address4_private(uint32_t address)
+static enum url_ground address4_ground(uint32_t address)
 {
-	for (size_t i = 0; i < sizeof(private_networks) / sizeof(private_networks[0]); i++) {
-		unsigned shift = 32 - private_networks[i].bits;
-		if (address >> shift == private_networks[i].address >> shift)
-			return true;
+	for (size_t i = 0; i < sizeof(networks) / sizeof(networks[0]); i++) {
+		unsigned shift = 32 - networks[i].bits;
+		if (address >> shift == networks[i].address >> shift)
+			return networks[i].ground;
 	}
-	return false;
+	return URL_PUBLIC;
 }
 
 static uint32_t read_address4(const uint8_t *bytes)
@@ -170,7 +175,7 @@ static uint32_t read_address4(const uint8_t *bytes)
 	return (uint32_t)bytes[0] << 24 | (uint32_t)bytes[1] << 16 | (uint32_t)bytes[2] << 8 | bytes[3];
 }
 
-static bool address6_private(const uint8_t bytes[16])
+static enum url_ground address6_ground(const uint8_t bytes[16])
 {
 	/* Prefixes of 96 bits behind which an IPv4 address stands: compatible, mapped, translated, NAT64 (RFC 6052). */
 	static const uint8_t embedding[][12] = {
@@ -180,15 +185,21 @@ static bool address6_private(const uint8_t bytes[16])
 		{0x00, 0x64, 0xff, 0x9b},
 	};
 	static const uint8_t local_nat64[6] = {0x00, 0x64, 0xff, 0x9b, 0x00, 0x01}; /* RFC 8215 */
+	static const uint8_t metadata[4] = {0xfd, 0x00, 0x0e, 0xc2};                /* fd00:ec2::254, Amazon */
 
 	for (size_t i = 0; i < sizeof(embedding) / sizeof(embedding[0]); i++) {
 		if (!memcmp(bytes, embedding[i], sizeof(embedding[i])))
-			return address4_private(read_address4(bytes + 12)); /* "::" and "::1" are in 0.0.0.0/8 */
+			return address4_ground(read_address4(bytes + 12)); /* "::" and "::1" are in 0.0.0.0/8 */
 	}
 	if (bytes[0] == 0x20 && bytes[1] == 0x02) /* 6to4, RFC 3056 */
-		return address4_private(read_address4(bytes + 2));
-	return (bytes[0] == 0xfe && bytes[1] >= 0x80) || /* fe80::/10, and fec0::/10 of old */
-	       (bytes[0] & 0xfe) == 0xfc || bytes[0] == 0xff || !memcmp(bytes, local_nat64, sizeof(local_nat64));
+		return address4_ground(read_address4(bytes + 2));
+	if ((bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) || !memcmp(bytes, metadata, sizeof(metadata)))
+		return URL_LINK;
+	return (bytes[0] == 0xfe && bytes[1] >= 0xc0) || /* fec0::/10 of old */
+			       (bytes[0] & 0xfe) == 0xfc || bytes[0] == 0xff ||
+			       !memcmp(bytes, local_nat64, sizeof(local_nat64))
+		       ? URL_PRIVATE
+		       : URL_PUBLIC;
 }
 
 static bool ends_with(const char *text, const char *end)
@@ -208,7 +219,7 @@ static bool ends_in_number(const char *host)
 	return *label && strspn(label, "0123456789") == strlen(label);
 }
 
-static bool name_private(const char *name)
+static bool name_local(const char *name)
 {
 	static const char *const local_names[] = {"localhost", "localhost.localdomain", "ip6-localhost",
 						  "ip6-loopback"};
@@ -219,8 +230,8 @@ static bool name_private(const char *name)
 	return ends_with(name, ".localhost");
 }
 
-/* What cannot be read as a host counts as private: an answer of "public" lets it be dialled. */
-bool url_host_private(const char *host)
+/* An answer of "public" lets it be dialled: so what cannot be read is the opposite. */
+enum url_ground url_host_ground(const char *host)
 {
 	char name[256];
 	size_t len = strlen(host);
@@ -234,22 +245,22 @@ bool url_host_private(const char *host)
 	while (len && host[len - 1] == '.')
 		len--;
 	if (len == 0 || len >= sizeof(name))
-		return true;
+		return URL_LOCAL;
 	for (size_t i = 0; i < len; i++)
 		name[i] = to_lower(host[i]);
 	name[len] = '\0';
 
 	if (strchr(name, ':')) {
 		struct in6_addr address6;
-		return inet_pton(AF_INET6, name, &address6) != 1 || address6_private(address6.s6_addr);
+		return inet_pton(AF_INET6, name, &address6) == 1 ? address6_ground(address6.s6_addr) : URL_LOCAL;
 	}
-	if (!name_valid(name) || name_private(name))
-		return true;
+	if (!name_valid(name) || name_local(name))
+		return URL_LOCAL;
 	/* inet_aton takes the spellings that getaddrinfo takes: fewer than four parts, octal, hexadecimal. */
 	struct in_addr address4;
 	if (inet_aton(name, &address4))
-		return address4_private(ntohl(address4.s_addr));
-	return ends_in_number(name);
+		return address4_ground(ntohl(address4.s_addr));
+	return ends_in_number(name) ? URL_LOCAL : URL_PUBLIC;
 }
 
 /* RFC 3986, section 5.2.4, in place, up to the query. `path` starts with '/'. */

@@ -23,11 +23,18 @@ int url_parse(const char *text, struct url *url);
 bool url_same_origin(const struct url *a, const struct url *b); /* scheme, host and port */
 bool url_same_host(const struct url *a, const struct url *b);   /* host alone */
 
-/* True when the host is written as an address, or a name, that means this machine or a private network: loopback,
- * link-local (169.254.0.0/16 with the clouds' metadata service, fe80::/10), RFC 1918, RFC 4193, 100.64.0.0/10,
- * unspecified, multicast, IPv4-mapped IPv6 of these, `localhost`, `*.localhost`, and odd spellings that resolvers take
- * (decimal, octal, hex, short forms). */
-bool url_host_private(const char *host);
+/* How near to this machine an address lies. Who sends us on may send us as near as it is itself, and no nearer. */
+enum url_ground {
+	URL_PUBLIC,
+	URL_PRIVATE, /* RFC 1918, RFC 4193, 100.64.0.0/10, multicast, and what else leads to no public server */
+	URL_LINK,    /* 169.254.0.0/16, fe80::/10, and where the clouds' metadata services are otherwise */
+	URL_LOCAL,   /* loopback, unspecified, `localhost`, `*.localhost` */
+};
+
+/* Where a host lies that is written as an address, also IPv4 in IPv6, and in the odd spellings that resolvers take
+ * (decimal, octal, hex, short forms); of a name, URL_PUBLIC: its address is judged when there is one. What cannot be
+ * read as a host is URL_LOCAL. */
+enum url_ground url_host_ground(const char *host);
 
 /* Resolves `reference` (absolute, "//host/…", "/path", "path", "?query") against `base`, without its fragment. Caller
  * frees. NULL when the result is not a URL that url_parse() takes. */

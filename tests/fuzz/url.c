@@ -16,7 +16,7 @@ FUZZ_TEXT(text)
 	char *escaped = url_escape(text);
 
 	if (url_parse(text, &url) == 0)
-		url_host_private(url.host);
+		url_host_ground(url.host);
 	if (joined)
 		FUZZ_HOLDS(url_parse(joined, &url) == 0);
 	if (next)

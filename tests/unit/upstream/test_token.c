@@ -162,7 +162,7 @@ static struct {
 	struct tokens *tokens;
 	struct tokens_options options;
 	struct challenge challenge;
-	bool upstream_private;
+	enum url_ground ground;
 	struct token_waiter waiters[WAITERS];
 	size_t wanted;
 	const char *refused; /* what token_drop() is told */
@@ -201,7 +201,7 @@ static void begin(const char *upstream_url)
 
 	test.options = (struct tokens_options){
 		.upstream_name = "test", .upstream_url = upstream_url, .username = "u", .password = "p"};
-	test.upstream_private = true;
+	test.ground = URL_LOCAL;
 	test.challenge = (struct challenge){.scheme = CHALLENGE_BEARER, .service = "a b"};
 	assert_int_equal(loop_start(&test.loop, &err), 0);
 	loop_run(test.loop, begin_on_loop, NULL);
@@ -225,7 +225,7 @@ static void get_on_loop(void *arg)
 	(void)arg;
 	for (size_t i = 0; i < test.wanted; i++) {
 		test.waiters[i] = (struct token_waiter){.ready = ready};
-		token_get(test.tokens, &test.challenge, "repository:a/b:pull", test.upstream_private, test.login,
+		token_get(test.tokens, &test.challenge, "repository:a/b:pull", test.ground, test.login,
 			  &test.waiters[i]);
 	}
 }
@@ -372,7 +372,7 @@ static void token_services_of_hostile_challenges_are_not_asked(void **state)
 
 	(void)state;
 	begin("https://registry.example.com");
-	test.upstream_private = false;
+	test.ground = URL_PUBLIC;
 	for (size_t i = 0; i < sizeof(realms) / sizeof(realms[0]); i++) {
 		snprintf(test.challenge.realm, sizeof(test.challenge.realm), "%s", realms[i]);
 		test.told = 0;

@@ -223,7 +223,7 @@ static void url_knows_private_hosts(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(private_hosts) / sizeof(private_hosts[0]); i++) {
-		if (!url_host_private(private_hosts[i]))
+		if (url_host_ground(private_hosts[i]) == URL_PUBLIC)
 			fail_msg("%s was taken for public", private_hosts[i]);
 	}
 }
@@ -266,9 +266,53 @@ static void url_knows_public_hosts(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < sizeof(public_hosts) / sizeof(public_hosts[0]); i++) {
-		if (url_host_private(public_hosts[i]))
+		if (url_host_ground(public_hosts[i]) != URL_PUBLIC)
 			fail_msg("%s was taken for private", public_hosts[i]);
 	}
+}
+
+static void url_knows_how_near_a_host_is(void **state)
+{
+	static const struct {
+		const char *host;
+		enum url_ground ground;
+	} cases[] = {
+		{"10.1.2.3", URL_PRIVATE},
+		{"100.100.100.201", URL_PRIVATE},
+		{"192.0.0.1", URL_PRIVATE},
+		{"fd12:3456::1", URL_PRIVATE},
+		{"fec0::1", URL_PRIVATE},
+		{"ff02::1", URL_PRIVATE},
+		{"::ffff:10.0.0.1", URL_PRIVATE},
+		{"64:ff9b:1::1", URL_PRIVATE},
+		{"239.1.2.3", URL_PRIVATE},
+		{"169.254.169.254", URL_LINK},
+		{"2852039166", URL_LINK},
+		{"0xa9.254.43518", URL_LINK},
+		{"fe80::1%eth0", URL_LINK},
+		{"febf::1", URL_LINK},
+		{"fd00:ec2::254", URL_LINK},
+		{"100.100.100.200", URL_LINK},
+		{"192.0.0.192", URL_LINK},
+		{"168.63.129.16", URL_LINK},
+		{"::ffff:169.254.1.1", URL_LINK},
+		{"127.0.0.1", URL_LOCAL},
+		{"0.0.0.0", URL_LOCAL},
+		{"[::1]", URL_LOCAL},
+		{"::", URL_LOCAL},
+		{"a.localhost", URL_LOCAL},
+		{"::ffff:127.1.2.3", URL_LOCAL},
+		{"0x7f.1", URL_LOCAL},
+		{"1.2.3.4.5", URL_LOCAL},
+		{"registry.example", URL_PUBLIC},
+		{"168.63.129.17", URL_PUBLIC},
+		{"203.0.113.1", URL_PUBLIC},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (url_host_ground(cases[i].host) != cases[i].ground)
+			fail_msg("%s lies elsewhere: %d", cases[i].host, (int)url_host_ground(cases[i].host));
 }
 
 static void url_joins_references(void **state)
@@ -404,12 +448,12 @@ static void url_finds_the_next_link(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(url_takes_http_urls_apart), cmocka_unit_test(url_refuses_what_it_does_not_speak),
-		cmocka_unit_test(url_bounds_its_length),     cmocka_unit_test(url_compares_origins),
-		cmocka_unit_test(url_knows_private_hosts),   cmocka_unit_test(url_knows_public_hosts),
-		cmocka_unit_test(url_joins_references),      cmocka_unit_test(url_join_bounds_its_result),
-		cmocka_unit_test(url_escapes_query_values),  cmocka_unit_test(url_unescapes_what_was_escaped),
-		cmocka_unit_test(url_finds_the_next_link),
+		cmocka_unit_test(url_takes_http_urls_apart),      cmocka_unit_test(url_refuses_what_it_does_not_speak),
+		cmocka_unit_test(url_bounds_its_length),          cmocka_unit_test(url_compares_origins),
+		cmocka_unit_test(url_knows_private_hosts),        cmocka_unit_test(url_knows_public_hosts),
+		cmocka_unit_test(url_knows_how_near_a_host_is),   cmocka_unit_test(url_joins_references),
+		cmocka_unit_test(url_join_bounds_its_result),     cmocka_unit_test(url_escapes_query_values),
+		cmocka_unit_test(url_unescapes_what_was_escaped), cmocka_unit_test(url_finds_the_next_link),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
