@@ -117,8 +117,10 @@ void call_retry(struct registry_call *call, bool unreachable)
 
 	free(call->redirect_url);
 	call->redirect_url = NULL;
-	if (call->attempt_bytes >= PROGRESS_BYTES && !call_is_listing(call))
+	if (call->attempt_bytes >= PROGRESS_BYTES && !call_is_listing(call)) {
 		call->attempt = 0;
+		call->permit.borne_ms = 0;
+	}
 	call->attempt++;
 	/* An endpoint that cannot be reached is left at once where there is another. */
 	if ((unreachable || call->attempt > retries) && call_next_endpoint(call)) {
@@ -155,8 +157,8 @@ void call_retry_after(struct registry_call *call, uint64_t after_ms)
 {
 	bool bearable;
 
-	call->borne_ms += after_ms;
-	bearable = call->permit.priority == PACE_CLIENT ? call->borne_ms <= PACE_PATIENCE_MS
+	call->permit.borne_ms += after_ms;
+	bearable = call->permit.priority == PACE_CLIENT ? call->permit.borne_ms <= PACE_PATIENCE_MS
 							: after_ms <= PACE_GATE_MAX_MS;
 	call->retry_after_ms = after_ms;
 	if (bearable)
@@ -264,6 +266,7 @@ static void call_permit(struct registry_call *call)
 	call->permit.granted = on_permit;
 	call->permit.refused = on_refused;
 	call->permit.elsewhere = call->endpoint > 0;
+	call->permit.impatient = call->query.impatient;
 	pace_acquire(call->registry->pace, &call->permit);
 }
 

@@ -25,7 +25,7 @@ struct pace {
 	bool slow_start;
 	unsigned out;
 	uint64_t epoch;
-	uint64_t gate_until_ms;
+	uint64_t gate_from_ms, gate_until_ms; /* closed, the last time */
 	uint64_t budget_left, budget_reserve;
 	uint64_t budget_until_ms; /* what was said of the budget holds until then; 0: nothing was */
 
@@ -135,12 +135,36 @@ static struct pace_permit *first_client(const struct pace *pace, bool elsewhere)
 	return NULL;
 }
 
+/* For how long it has waited at the gate, this time. */
+static uint64_t at_gate_ms(const struct pace *pace, const struct pace_permit *permit)
+{
+	uint64_t from = permit->since_ms > pace->gate_from_ms ? permit->since_ms : pace->gate_from_ms;
+	uint64_t now = clock_ms(), until = now < pace->gate_until_ms ? now : pace->gate_until_ms;
+
+	return until > from ? until - from : 0;
+}
+
+/* The first of the clients that does not bear to wait until the gate opens. */
+static struct pace_permit *first_unwilling(const struct pace *pace)
+{
+	uint64_t left = gate_ms(pace);
+	struct pace_permit *permit;
+
+	if (left == 0)
+		return NULL;
+	DL_FOREACH (pace->waiting[PACE_CLIENT], permit)
+		if (!permit->elsewhere &&
+		    (permit->impatient || permit->borne_ms + at_gate_ms(pace, permit) + left > PACE_PATIENCE_MS))
+			return permit;
+	return NULL;
+}
+
 /* No client waits for a gate that stays closed. */
 static void refuse_clients(struct pace *pace)
 {
 	struct pace_permit *permit;
 
-	while (gate_ms(pace) > PACE_PATIENCE_MS && (permit = first_client(pace, false))) {
+	while ((permit = first_unwilling(pace))) {
 		DL_DELETE(pace->waiting[PACE_CLIENT], permit);
 		pace->waiting_count--;
 		permit->state = PACE_IDLE;
@@ -184,6 +208,7 @@ static void grant_waiting(struct pace *pace)
 		DL_DELETE(pace->waiting[permit->priority], permit);
 		pace->waiting_count--;
 		permit->state = PACE_HELD;
+		permit->borne_ms += permit->elsewhere ? 0 : at_gate_ms(pace, permit);
 		permit->answered = false;
 		permit->epoch = pace->epoch;
 		pace->out++;
@@ -200,6 +225,7 @@ void pace_acquire(struct pace *pace, struct pace_permit *permit)
 {
 	assert(permit->state == PACE_IDLE);
 	permit->state = PACE_WAITING;
+	permit->since_ms = clock_ms();
 	DL_APPEND(pace->waiting[permit->priority], permit);
 	pace->waiting_count++;
 	grant_waiting(pace);
@@ -229,6 +255,8 @@ void pace_raise(struct pace *pace, struct pace_permit *permit)
 		DL_APPEND(pace->waiting[PACE_CLIENT], permit);
 	}
 	permit->priority = PACE_CLIENT;
+	permit->since_ms = clock_ms(); /* who comes has not waited yet */
+	permit->borne_ms = 0;
 	grant_soon(pace);
 }
 
@@ -256,6 +284,8 @@ void pace_congested(struct pace *pace, struct pace_permit *permit, uint64_t retr
 	if (retry_after_ms > PACE_GATE_MAX_MS)
 		retry_after_ms = PACE_GATE_MAX_MS;
 	until = clock_ms() + retry_after_ms;
+	if (gate_ms(pace) == 0)
+		pace->gate_from_ms = clock_ms();
 	if (until > pace->gate_until_ms)
 		pace->gate_until_ms = until;
 	show(pace);

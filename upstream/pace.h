@@ -21,7 +21,7 @@
 
 #define PACE_WINDOW_START 2
 #define PACE_GATE_MAX_MS  60000 /* a longer Retry-After is the caller's to report, not ours to sit out */
-#define PACE_PATIENCE_MS  10000 /* clients do not wait longer at the gate: they are told when it opens */
+#define PACE_PATIENCE_MS  10000 /* clients do not wait longer at gates, in all: they are told when it opens */
 
 enum pace_priority { PACE_CLIENT, PACE_PREFETCH };
 
@@ -29,15 +29,19 @@ struct pace;
 
 struct pace_permit {
 	void (*granted)(struct pace_permit *permit);
-	/* Instead, to a client's: the gate stays closed for so long, more than PACE_PATIENCE_MS. It is idle again. */
+	/* Instead, to a client's: the gate stays closed for so long, which is more than it bears. It is idle again. */
 	void (*refused)(struct pace_permit *permit, uint64_t gate_ms);
 	enum pace_priority priority;
-	bool elsewhere; /* goes to a mirror: the gate is not its */
+	bool elsewhere;    /* goes to a mirror: the gate is not its */
+	bool impatient;    /* does not wait at a closed gate at all */
+	uint64_t borne_ms; /* for how long it has waited because a Retry-After said so: at the gate, which pace adds,
+			    * and by its caller's own doing */
 	/* pace's own */
 	struct pace_permit *prev, *next;
 	enum { PACE_IDLE, PACE_WAITING, PACE_HELD } state;
 	bool answered;
-	uint64_t epoch; /* which congestion event it began after */
+	uint64_t since_ms; /* waiting */
+	uint64_t epoch;    /* which congestion event it began after */
 };
 
 struct pace_options {

@@ -172,6 +172,8 @@ struct registry_stats {
 
 /* Any thread. */
 void registry_stats(struct registry *registry, struct registry_stats *stats);
+/* Whether it is left alone just now, because a Retry-After said so. Any thread. */
+bool registry_is_gated(const struct registry *registry);
 
 /* For labels: "manifest", "other"; "cut". Static storage. */
 const char *registry_kind_name(unsigned kind);

@@ -81,7 +81,6 @@ struct registry_call {
 	bool cancel_wanted;
 
 	size_t endpoint;
-	uint64_t borne_ms;  /* for how long it has waited because a Retry-After said so */
 	unsigned attempt;   /* failures in a row without progress, on this endpoint */
 	bool token_renewed; /* a 401 was answered by one new token, or by credentials read anew, already */
 	unsigned redirects;

@@ -117,3 +117,8 @@ void registry_stats(struct registry *registry, struct registry_stats *stats)
 	pthread_mutex_unlock(&counts->lock);
 	stats->pace = pace_state(registry->pace);
 }
+
+bool registry_is_gated(const struct registry *registry)
+{
+	return pace_state(registry->pace).gate_ms > 0;
+}

@@ -137,7 +137,9 @@ static void on_patience_ended(struct loop_timer *timer)
 {
 	struct ask *ask = (struct ask *)((char *)timer - offsetof(struct ask, timer));
 
-	health_note_silence(ask->upstream);
+	/* One that said when it wants to be asked again is not silent. */
+	if (!registry_is_gated(ask->upstream->registry))
+		health_note_silence(ask->upstream);
 	pthread_mutex_lock(&ask->pull->lock);
 	ask->overdue = true;
 	waiter_wake_all(&ask->waiters);

@@ -104,6 +104,20 @@ WIRE_TEST(held_tag_is_served_stale_while_the_upstream_says_nothing)
 	assert_true(scripted_wait_count(tag.upstream, NULL, NULL, 1, WIRE_WAIT_MS));
 }
 
+/* Nobody who can be served waits for it to want to be asked again, and nobody asks before. */
+WIRE_TEST(held_tag_is_served_stale_at_once_while_the_upstream_wants_to_be_left_alone)
+{
+	struct one_tag tag = one_tag_new(wire, ALWAYS_STALE);
+	one_tag_pull_first(&tag);
+	scripted_add_rule(tag.upstream, &(struct scripted_rule){.status = 429, .headers = "Retry-After: 9"});
+	for (unsigned i = 0; i < 3; i++) {
+		uint64_t began_ms = clock_ms();
+		expect_stale(&tag, "429");
+		assert_in_range(clock_ms() - began_ms, 0, HANG_MS - 1);
+	}
+	expect_count(tag.upstream, NULL, NULL, 1);
+}
+
 /* HEADs are free at Docker Hub, GETs are not: the tag moved, and its new manifest cannot be had. */
 WIRE_TEST(moved_tag_that_cannot_be_fetched_is_served_stale)
 {
@@ -272,6 +286,7 @@ int main(void)
 		WIRE_CASE(held_tag_is_served_stale_while_the_upstream_fails),
 		WIRE_CASE(held_tag_is_served_stale_while_the_upstream_limits),
 		WIRE_CASE(held_tag_is_served_stale_while_the_upstream_says_nothing),
+		WIRE_CASE(held_tag_is_served_stale_at_once_while_the_upstream_wants_to_be_left_alone),
 		WIRE_CASE(moved_tag_that_cannot_be_fetched_is_served_stale),
 		WIRE_CASE(limit_with_nothing_held_is_a_503_with_retry_after),
 		WIRE_CASE(forbidden_is_a_403),

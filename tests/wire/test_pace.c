@@ -163,6 +163,22 @@ WIRE_TEST(long_retry_after_is_passed_on)
 	expect_count(upstream, NULL, NULL, 1);
 }
 
+/* One that a client can wait for is waited for once: two would be more than it bears. Nothing else is asked of the
+ * registry meanwhile, such as whether it is there. */
+WIRE_TEST(retry_after_that_is_said_again_is_passed_on)
+{
+	struct scripted *upstream = upstream_speaking(wire, NULL, false);
+	struct larder *larder = larder_before(wire, upstream, NULL);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	scripted_add_rule(upstream, &(struct scripted_rule){.status = 429, .headers = "Retry-After: 6"});
+	assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/manifests/1"));
+	expect_error(&reply, 503, "TOOMANYREQUESTS");
+	expect_header(&reply, "Retry-After", "6");
+	expect_count(upstream, NULL, "*/manifests/1", 2);
+	expect_count(upstream, NULL, NULL, 2);
+}
+
 /* Rates and connections. */
 
 #define RATE        50
@@ -267,6 +283,7 @@ int main(void)
 		BOTH_CASES(retry_after_of_a_503_is_kept),
 		BOTH_CASES(retry_after_as_a_date_is_kept),
 		WIRE_CASE(long_retry_after_is_passed_on),
+		WIRE_CASE(retry_after_that_is_said_again_is_passed_on),
 		BOTH_CASES(rate_limit_is_kept_over_ten_threads),
 		BOTH_CASES(small_requests_share_few_connections),
 		WIRE_CASE(waiting_for_a_connection_in_use_is_no_timeout),

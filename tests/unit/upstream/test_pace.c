@@ -42,7 +42,7 @@ static void note_granted(struct pace_permit *permit)
 static void note_refused(struct pace_permit *permit, uint64_t gate_ms)
 {
 	assert_int_equal(permit->state, PACE_IDLE);
-	assert_in_range(gate_ms, PACE_PATIENCE_MS + 1, PACE_GATE_MAX_MS);
+	assert_in_range(gate_ms, 1, PACE_GATE_MAX_MS);
 	test.refused++;
 }
 
@@ -119,6 +119,23 @@ static void acquire_elsewhere(struct pace *pace, struct pace_permit *permit)
 {
 	permit->elsewhere = true;
 	pace_acquire(pace, permit);
+}
+
+static void acquire_impatient(struct pace *pace, struct pace_permit *permit)
+{
+	permit->impatient = true;
+	pace_acquire(pace, permit);
+}
+
+static void acquire_having_waited(struct pace *pace, struct pace_permit *permit)
+{
+	permit->borne_ms = PACE_PATIENCE_MS - 4000;
+	pace_acquire(pace, permit);
+}
+
+static void complain_for_8_s(struct pace *pace, struct pace_permit *permit)
+{
+	pace_congested(pace, permit, 8000);
 }
 
 static void complain(struct pace *pace, struct pace_permit *permit)
@@ -333,6 +350,37 @@ static void pace_tells_clients_of_a_gate_that_stays_closed(void **state)
 	end();
 }
 
+static void pace_counts_what_a_client_has_waited_already(void **state)
+{
+	(void)state;
+	begin(8, 0, 0);
+	run(pace_acquire, 0, 1);
+	run(complain_for_150_ms, 0, 1);
+	run(pace_release, 0, 1);
+	run(pace_acquire, 1, 1);
+	await_granted(2);
+	assert_in_range(test.permits[1].borne_ms, 1, 150);
+	run(complain_for_8_s, 1, 1);
+	run(pace_acquire, 2, 1);
+	assert_int_equal(test.refused, 0);
+	run(acquire_having_waited, 3, 1);
+	assert_int_equal(test.refused, 1);
+	assert_int_equal(test.state.waiting, 1);
+	end();
+}
+
+static void pace_lets_nobody_wait_who_has_something_to_fall_back_on(void **state)
+{
+	(void)state;
+	begin(8, 0, 0);
+	run(acquire_impatient, 0, 1);
+	assert_int_equal(test.seen, 1);
+	run(complain_for_8_s, 0, 1);
+	run(acquire_impatient, 1, 1);
+	assert_int_equal(test.refused, 1);
+	end();
+}
+
 static void pace_lets_pass_at_a_closed_gate_who_goes_elsewhere(void **state)
 {
 	(void)state;
@@ -530,6 +578,8 @@ int main(void)
 		cmocka_unit_test(pace_waits_for_as_long_as_it_was_asked_to),
 		cmocka_unit_test(pace_does_not_sit_out_an_hour),
 		cmocka_unit_test(pace_tells_clients_of_a_gate_that_stays_closed),
+		cmocka_unit_test(pace_counts_what_a_client_has_waited_already),
+		cmocka_unit_test(pace_lets_nobody_wait_who_has_something_to_fall_back_on),
 		cmocka_unit_test(pace_lets_pass_at_a_closed_gate_who_goes_elsewhere),
 		cmocka_unit_test(pace_keeps_a_rate_exactly),
 		cmocka_unit_test(pace_gives_a_long_budget_at_once_and_no_more),
