@@ -42,6 +42,35 @@ static bool try_other_authorization(struct registry_call *call)
 	return true;
 }
 
+/* What came does not continue what we have: the next attempt asks for all of it. */
+static void done_start_over(struct registry_call *call)
+{
+	call->start_over = false;
+	if (++call->starts_over > START_OVER_MAX) {
+		call_end(call, &call->last);
+		return;
+	}
+	call->offset = call->query.end > 0 ? call->query.offset : 0;
+	call->size = REGISTRY_LENGTH_UNKNOWN;
+	free(call->etag);
+	call->etag = NULL;
+	free(call->redirect_url);
+	call->redirect_url = NULL;
+	call_count_retry(call, REGISTRY_RETRY_CHANGED);
+	call_begin(call);
+}
+
+/* Servers that cannot do ranges say so in more ways than RFC 9110 has: a transfer that could only go on with one would
+ * never end. */
+static bool ask_for_whole(struct registry_call *call)
+{
+	if (!call->ranged || call->query.end > 0)
+		return false;
+	pace_release(call->registry->pace, &call->permit);
+	done_start_over(call);
+	return true;
+}
+
 static void done_unauthorized(struct registry_call *call, struct fetch *fetch)
 {
 	struct endpoint *endpoint = call_endpoint(call);
@@ -74,7 +103,7 @@ static void done_forbidden(struct registry_call *call)
 	if (call->authorization && call_endpoint(call)->challenge.scheme == CHALLENGE_BASIC &&
 	    try_other_authorization(call))
 		call_begin(call);
-	else if (!ask_by_get(call))
+	else if (!ask_by_get(call) && !ask_for_whole(call))
 		call_end(call, &call->last);
 }
 
@@ -119,24 +148,6 @@ static void done_overloaded(struct registry_call *call, struct fetch *fetch)
 	}
 	pace_release(call->registry->pace, &call->permit);
 	call_retry_after(call, after_ms);
-}
-
-/* What came does not continue what we have: the next attempt asks for all of it. */
-static void done_start_over(struct registry_call *call)
-{
-	call->start_over = false;
-	if (++call->starts_over > START_OVER_MAX) {
-		call_end(call, &call->last);
-		return;
-	}
-	call->offset = call->query.end > 0 ? call->query.offset : 0;
-	call->size = REGISTRY_LENGTH_UNKNOWN;
-	free(call->etag);
-	call->etag = NULL;
-	free(call->redirect_url);
-	call->redirect_url = NULL;
-	call_count_retry(call, REGISTRY_RETRY_CHANGED);
-	call_begin(call);
 }
 
 /* What registries that have no referrers API answer, besides 404. */
@@ -190,14 +201,10 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 		call_retry(call, false);
 	} else if (status == 403) {
 		done_forbidden(call);
-	} else if (status == 416 && call->ranged && call->query.end == 0) {
-		/* What we hold is longer than what there is now. */
-		err_set(&call->last, ERR_UPSTREAM, "%s has another version now: HTTP 416", call->registry->name);
-		pace_release(call->registry->pace, &call->permit);
-		done_start_over(call);
 	} else {
 		err_set(&call->last, ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name, status);
-		call_end(call, &call->last);
+		if (!ask_for_whole(call)) /* 416: what we hold may be longer than what there is now */
+			call_end(call, &call->last);
 	}
 }
 

@@ -22,6 +22,13 @@ static int refuse(struct registry_call *call, int code, const char *why)
 	return code;
 }
 
+/* A server that gets ranges wrong is asked for the whole, where that is of use. */
+static int refuse_part(struct registry_call *call, const char *why)
+{
+	call->start_over = call->query.end == 0;
+	return refuse(call, ERR_UPSTREAM, why);
+}
+
 /* Where the body begins and how long the whole is; negative when the answer does not fit what we have. */
 static int place_answer(struct registry_call *call, struct fetch *fetch, const struct fetch_head *head,
 			struct registry_answer *answer)
@@ -36,10 +43,10 @@ static int place_answer(struct registry_call *call, struct fetch *fetch, const s
 		return 0;
 	}
 	if (content_range_parse(fetch_header(fetch, "Content-Range"), &range))
-		return refuse(call, ERR_UPSTREAM, "a partial answer with a Content-Range that makes no sense");
+		return refuse_part(call, "a partial answer with a Content-Range that makes no sense");
 	if (range.start != call->asked_offset || (call->query.end > 0 && range.end >= call->query.end) ||
 	    (head->content_length != FETCH_LENGTH_UNKNOWN && head->content_length != range.end - range.start + 1))
-		return refuse(call, ERR_UPSTREAM, "a partial answer of another range than was asked for");
+		return refuse_part(call, "a partial answer of another range than was asked for");
 	answer->offset = range.start;
 	answer->size = range.total;
 	if ((call->size != REGISTRY_LENGTH_UNKNOWN && range.total != REGISTRY_LENGTH_UNKNOWN &&

@@ -15,7 +15,7 @@
 #define HTTP_ADDRESS_MAX        128
 #define HTTP_CONNECTION_MEMORY  (20 << 10) /* per connection: request line, headers, reply headers */
 #define HTTP_REQUEST_TIMEOUT_MS 60000
-#define HTTP_UNREAD_MAX         (1 << 20)  /* of a request's body where nobody ever asks for one */
+#define HTTP_UNREAD_MAX         (16 << 20) /* of a request's body where nobody ever asks for one */
 #define HTTP_LOOK_MS            1000       /* how often a thread looks for clients that are too slow */
 #define HTTP_DRAIN_LOOK_MS      50         /* how often a draining thread looks for clients that have left */
 #define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */

@@ -3,6 +3,7 @@
 #include "server/pull/ask.h"
 #include "server/pull/flight.h"
 #include "server/pull/missing.h"
+#include "server/pull/sizes.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -13,10 +14,11 @@
 #include <unistd.h>
 
 enum blob_state {
-	BLOB_LOOK,    /* what is held or flies?                   -> READY, PROBE, FLIGHT, FAILED */
-	BLOB_PROBE,   /* the upstream is asked for its head       -> LOOK (it belongs here), READY (HEAD), FAILED */
-	BLOB_FLIGHT,  /* waits for the flight to tell the size    -> READY, FAILED; ahead: to be over -> FETCHED, FAILED
-		       */
+	BLOB_LOOK,   /* what is held or flies?                   -> READY, PROBE, FLIGHT, FAILED */
+	BLOB_PROBE,  /* the upstream is asked for its head       -> LOOK (it belongs here), READY (HEAD), FLIGHT (a HEAD
+			that told no length), FAILED */
+	BLOB_FLIGHT, /* waits for the flight to tell the size    -> READY, FAILED; ahead: to be over -> FETCHED, FAILED
+		      */
 	BLOB_FETCHED, /* ahead: waits until it is published       -> READY, FAILED */
 	BLOB_READY,
 	BLOB_FAILED,
@@ -246,9 +248,9 @@ static enum blob_state probe(struct pull_blob *blob, struct waiter *waiter)
 		blob->status.outcome = held ? PULL_HIT : PULL_PASSED;
 		if (held)
 			blob->size = size;
-		return blob->size == REGISTRY_LENGTH_UNKNOWN
-			       ? fail(blob, ERR_UPSTREAM, "the upstream does not tell the blob's length")
-			       : BLOB_READY;
+		if (blob->size != REGISTRY_LENGTH_UNKNOWN || sizes_find(blob->pull->sizes, &blob->digest, &blob->size))
+			return BLOB_READY;
+		blob->head = false; /* only its bytes tell how long it is */
 	}
 	/* The link is being written: what is held or flies may be had from here on. */
 	ask_release(blob->ask, NULL);

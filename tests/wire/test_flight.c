@@ -297,6 +297,27 @@ WIRE_TEST(blob_of_unknown_length_is_served)
 	expect_count(blob.upstream, NULL, BLOBS, 1);
 }
 
+/* As a GET would say it: from the manifest, or else from the blob itself, which is then held. */
+WIRE_TEST(head_that_upstream_answers_without_a_length_tells_it)
+{
+	struct one_blob blob = one_blob_new(wire, 2 * MIB);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_image image;
+	scripted_add_image(blob.upstream, "team/app", "latest", NULL, &image);
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .no_length = true});
+	assert_true(ask(blob.larder, NULL, NULL, &reply, "/v2/team/app/manifests/latest"));
+	assert_true(ask(blob.larder, "HEAD", NULL, &reply, "/v2/team/app/blobs/%s", image.layer[0]));
+	assert_int_equal(reply.status, 200);
+	expect_header(&reply, "Content-Length", "1048576");
+	expect_count(blob.upstream, "GET", BLOBS, 0);
+	assert_true(ask(blob.larder, "HEAD", NULL, &reply, "%s", blob.target));
+	assert_int_equal(reply.status, 200);
+	expect_header(&reply, "Content-Length", "2097152");
+	assert_true(ask(blob.larder, NULL, NULL, &reply, "%s", blob.target));
+	expect_content(&reply, blob.digest);
+	expect_count(blob.upstream, "GET", BLOBS, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -312,6 +333,7 @@ int main(void)
 		WIRE_CASE(missing_blob_is_a_404_and_remembered_for_missing_ttl),
 		WIRE_CASE(empty_blob_is_served),
 		WIRE_CASE(blob_of_unknown_length_is_served),
+		WIRE_CASE(head_that_upstream_answers_without_a_length_tells_it),
 	};
 	return cmocka_run_group_tests_name("flight", tests, NULL, NULL);
 }

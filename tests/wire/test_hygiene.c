@@ -182,13 +182,14 @@ WIRE_TEST(body_that_nobody_asked_for_is_read_up_to_a_bound)
 {
 	struct scripted *upstream = wire_upstream(wire, NULL);
 	struct larder *larder = wire_larder_for(wire, upstream, "registry.test");
-	_cleanup_free_ char *body = mem_alloc(4 * MIB);
-	struct client_request request = {.port = larder_port(larder), .target = "/v2/", .body = body, .body_len = MIB};
+	_cleanup_free_ char *body = mem_alloc(32 * MIB);
+	struct client_request request = {
+		.port = larder_port(larder), .target = "/v2/", .body = body, .body_len = 16 * MIB};
 	_cleanup_(client_reply_dispose) struct client_reply small = {0}, large = {0};
 
 	assert_true(client_fetch(&request, &small));
 	assert_int_equal(small.status, 200);
-	request.body_len = 4 * MIB;
+	request.body_len = 32 * MIB;
 	assert_false(client_fetch(&request, &large));
 	expect_ping(larder);
 }

@@ -267,6 +267,45 @@ BOTH_TEST(unsatisfiable_resume_with_a_broken_body_starts_over)
 		&(struct scripted_rule){.path = BLOBS, .from = 2, .count = 1, .status = 416, .length_lie = 10});
 }
 
+/* A part that can be had by no range is no reason never to have the whole again. */
+WIRE_TEST(server_that_fails_at_ranges_is_asked_for_the_whole)
+{
+	static const struct scripted_rule ways[] = {
+		{.status = 400},
+		{.status = 403},
+		{.status = 416},
+		{.status = 501},
+		{.headers = "Content-Range: "},
+		{.headers = "Content-Range: bytes 0-16777215/16777216"},
+	};
+
+	struct scripted *upstream = upstream_speaking(wire, NULL, false);
+	struct larder *larder = larder_before(wire, upstream, "retries: 0");
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+		struct scripted_rule way = ways[i];
+		char digest[SCRIPTED_DIGEST_MAX];
+
+		way.path = BLOBS;
+		way.with_header = "Range";
+		scripted_clear_log(upstream);
+		scripted_remove_rule(upstream, 0);
+		scripted_add_blob(upstream, "team/app", 10 + i, SIZE, digest);
+		scripted_add_rule(upstream,
+				  &(struct scripted_rule){
+					  .path = BLOBS, .count = 1, .cut = SCRIPTED_CUT_FIN, .cut_at = SIZE / 2});
+		scripted_add_rule(upstream, &way);
+		ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", digest);
+		assert_false(reply.complete);
+		assert_true(ask(larder, NULL, NULL, &reply, "/v2/team/app/blobs/%s", digest));
+		expect_content(&reply, digest);
+		expect_count(upstream, "GET", BLOBS, 3);
+		expect_asked(upstream, 1, "Range", "bytes=");
+		expect_asked(upstream, 2, "Range", NULL);
+	}
+}
+
 /* Elsewhere. */
 
 /* The registry goes away in the middle, and a mirror has the rest. */
@@ -366,6 +405,7 @@ int main(void)
 		BOTH_CASES(another_length_at_a_resume_starts_over),
 		BOTH_CASES(unsatisfiable_resume_starts_over),
 		BOTH_CASES(unsatisfiable_resume_with_a_broken_body_starts_over),
+		WIRE_CASE(server_that_fails_at_ranges_is_asked_for_the_whole),
 		BOTH_CASES(mirror_takes_over_in_the_middle),
 		BOTH_CASES(expired_redirect_is_asked_for_anew),
 		BOTH_CASES(transfer_goes_on_after_a_restart),
