@@ -73,6 +73,13 @@ int admin_run_gc(void *arg, struct job *job, const json_t *request, struct err *
 
 /* Verifying. */
 
+/* Beside what is read. */
+static void note_fetched(struct work_on *on, uint64_t size)
+{
+	job_add(on->job, JOB_BYTES_TOTAL, (int64_t)size);
+	job_add(on->job, JOB_BYTES_FETCHED, (int64_t)size);
+}
+
 static void note_damaged(void *arg, const struct verify_item *item)
 {
 	struct work_on *on = arg;
@@ -81,12 +88,12 @@ static void note_damaged(void *arg, const struct verify_item *item)
 	int code = on->heal ? pull_heal(on->admin->pull, &item->digest, &err) : 0;
 	bool healed = on->heal && code == 0;
 
-	err_set(&why, item->code, "%s%s%s", item->why, code ? "; not healed: " : "", err.text);
+	err_set(&why, item->code, "%s%s%s", item->why, code ? "; not healed: " : "", code ? err.text : "");
 	digest_format(&item->digest, digest);
-	job_add(on->job, JOB_LAYERS_FAILED, 1);
+	job_add(on->job, healed ? JOB_LAYERS_DONE : JOB_LAYERS_FAILED, 1);
 	on->healed += healed;
 	if (healed)
-		job_add(on->job, JOB_BYTES_FETCHED, (int64_t)item->size);
+		note_fetched(on, item->size);
 	else
 		job_fail(on->job, digest, &why);
 	if (json_array_size(on->items) < ITEMS_MAX)
@@ -110,7 +117,7 @@ static bool heal_lost(void *arg, const struct digest *digest)
 		job_fail(on->job, text, &err);
 	} else if (store_find_blob(on->admin->store, digest, &size, &err) == 0) {
 		on->healed++;
-		job_add(on->job, JOB_BYTES_FETCHED, (int64_t)size);
+		note_fetched(on, size);
 	}
 	if (json_array_size(on->items) < ITEMS_MAX)
 		json_array_append_new(on->items, json_pack("{s:s, s:o, s:s, s:b}", "digest", text, "size", number(size),
@@ -144,15 +151,16 @@ int admin_run_verify(void *arg, struct job *job, const json_t *request, struct e
 	struct verify_options options = {.each = note_damaged, .go_on = show_and_go_on, .arg = &on};
 	struct index_totals totals = {0};
 	struct err ignored;
-	int code;
+	int code = 0;
 
+	if (on.heal)
+		code = verify_list_lost(admin->store, heal_lost, &on, err);
 	index_get_totals(store_index(admin->store), &totals, &ignored);
 	job_add(job, JOB_LAYERS_TOTAL, (int64_t)totals.blobs);
 	job_add(job, JOB_BYTES_TOTAL, (int64_t)totals.bytes);
-	code = verify_run(admin->store, &options, &on.found, err);
+	if (code == 0)
+		code = verify_run(admin->store, &options, &on.found, err);
 	show_verified(&on);
-	if (code == 0 && on.heal)
-		code = verify_list_lost(admin->store, heal_lost, &on, err);
 	job_set_result(job, json_pack("{s:b, s:o, s:o, s:o, s:o, s:o}", "heal", on.heal, "blobs",
 				      number(on.found.blobs), "bytes", number(on.found.bytes), "damaged",
 				      number(on.found.damaged), "healed", number(on.healed), "items", on.items));

@@ -97,8 +97,9 @@ static int fetch_manifest(const struct place *place, const struct digest *digest
 	while ((code = pull_manifest_poll(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
 		sleep_on(sleeper);
 	/* It is written down behind the answer. */
-	while (!code && (code = pull_manifest_poll_kept(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
-		sleep_on(sleeper);
+	if (!code)
+		while ((code = pull_manifest_poll_kept(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
+			sleep_on(sleeper);
 	pull_manifest_close(manifest);
 	return code;
 }

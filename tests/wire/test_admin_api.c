@@ -363,6 +363,14 @@ static void damage(struct wire *wire, const char *digest)
 	close(fd);
 }
 
+/* What the job says of the first damaged blob. */
+static const char *healed_why(const json_t *job)
+{
+	json_t *items = json_object_get(json_object_get(job, "result"), "items");
+
+	return json_string_value(json_object_get(json_array_get(items, 0), "why"));
+}
+
 WIRE_TEST(cleaning_up_and_verifying_are_jobs)
 {
 	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
@@ -383,11 +391,31 @@ WIRE_TEST(cleaning_up_and_verifying_are_jobs)
 	job = job_run(bed.larder, "/api/v1/verify", "{\"heal\": true}", "done");
 	assert_int_equal(json_number_at(job, "result.damaged"), 1);
 	assert_int_equal(json_number_at(job, "result.healed"), 1);
+	assert_int_equal(json_number_at(job, "layers.done"), json_number_at(job, "layers.total"));
+	assert_int_equal(json_number_at(job, "layers.failed"), 0);
+	assert_int_equal(json_number_at(job, "bytes.fetched") + json_number_at(job, "bytes.held"),
+			 json_number_at(job, "bytes.total"));
+	assert_string_equal(healed_why(job), "its content does not match its digest");
 	json_decref(job);
 	expect_count(bed.upstream, "GET", "*/blobs/*", 1);
 	job = ask_api(&bed, "GET", "/api/v1/check", "/api/v1/check?ref=team/app:1", NULL, 200);
 	assert_true(json_is_true(json_object_get(job, "complete")));
 	json_decref(job);
+}
+
+WIRE_TEST(blob_that_cannot_be_healed_is_named_once)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	json_t *job;
+
+	damage(wire, bed.image.layer[0]);
+	scripted_add_rule(bed.upstream, &(struct scripted_rule){.status = 400});
+	for (int i = 0; i < 2; i++) {
+		job = job_run(bed.larder, "/api/v1/verify", "{\"heal\": true}", "failed");
+		assert_int_equal(json_array_size(json_object_get(job, "errors")), 1);
+		assert_int_equal(json_number_at(job, "result.healed"), 0);
+		json_decref(job);
+	}
 }
 
 WIRE_TEST(what_was_set_aside_before_is_healed_too)
@@ -447,6 +475,7 @@ int main(void)
 		WIRE_CASE(check_names_what_is_missing_and_forgetting_makes_it_so),
 		WIRE_CASE(pins_are_made_shown_and_taken_away),
 		WIRE_CASE(cleaning_up_and_verifying_are_jobs),
+		WIRE_CASE(blob_that_cannot_be_healed_is_named_once),
 		WIRE_CASE(what_was_set_aside_before_is_healed_too),
 		WIRE_CASE(an_image_s_own_manifest_that_was_set_aside_before_is_healed_too),
 	};
