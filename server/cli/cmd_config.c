@@ -54,11 +54,14 @@ int cmd_config(const struct command_line *line)
 		return command_usage_error("config", "--json goes with check and show");
 	if (command_has(line, "markdown") && !keys)
 		return command_usage_error("config", "--markdown goes with keys");
+	if (line->arguments[1] && (keys || command_has(line, "config")))
+		return command_usage_error("config", "%s", keys ? "keys takes no file" : "name one file");
 	if (keys) {
 		config_print_keys(stdout, command_has(line, "markdown"));
 		return EXIT_DONE;
 	}
-	const char *path = command_value(line, "config") ? command_value(line, "config") : config_default_path();
+	const char *given = line->arguments[1] ? line->arguments[1] : command_value(line, "config");
+	const char *path = given ? given : config_default_path();
 	_cleanup_(free_config) struct config *config = load(path, check ? config_inspect : NULL, check && json);
 	if (!config)
 		return EXIT_CONFIG;

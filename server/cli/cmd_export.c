@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* `larder export -o PATH REF…`: images as one archive or directory. */
 #include "base/buf.h"
-#include "base/ref.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/units.h"
@@ -267,16 +266,6 @@ static int stream(const struct admin_session *session, const struct command_line
 
 /* Fetching. */
 
-static bool is_plain(const struct command_line *line)
-{
-	struct ref ref;
-
-	for (int i = 0; i < line->argument_count; i++)
-		if (ref_parse(line->arguments[i], &ref, NULL))
-			return false;
-	return true;
-}
-
 static json_t *texts_of(const char *const *texts, size_t count)
 {
 	json_t *list = json_array();
@@ -338,7 +327,7 @@ static int export_with(const struct admin_session *session, const struct command
 		       struct exchange *exchange)
 {
 	const char *store = show_text(json_object_get(about, "store"), "path");
-	bool fetches = !command_has(line, "held-only") && !show_is(about, "offline") && is_plain(line);
+	bool fetches = !command_has(line, "held-only") && !show_is(about, "offline");
 	uint64_t began_ms = clock_ms();
 	json_t *job = NULL;
 	int status = bundle_sink_open(&exchange->sink) ? say(line, &exchange->sink.err) : EXIT_DONE;

@@ -2,38 +2,19 @@
 /* `larder pin`, `unpin` and `pins`: named sets of references that eviction leaves alone. */
 #include "base/buf.h"
 #include "base/cleanup.h"
-#include "base/ref.h"
 #include "server/cli/admin_session.h"
 #include "server/cli/command.h"
 #include "server/cli/show.h"
 
 #include <stdio.h>
-#include <string.h>
 
-/* A name is part of a path, so it is looked at here. */
-static int check_name(const struct command_line *line)
-{
-	char plain[SHOW_TEXT_MAX];
-
-	if (ref_tag_valid(line->arguments[0], strlen(line->arguments[0])))
-		return EXIT_DONE;
-	return command_usage_error(line->command->name,
-				   "'%s' is no name of a pin; it has letters, digits, dots, hyphens and underscores",
-				   show_plain(line->arguments[0], plain));
-}
-
-/* The references behind the name. NULL when one is no text, which is said. */
+/* The references behind the name. */
 static json_t *make_body(const struct command_line *line)
 {
 	json_t *references = json_array();
 
-	for (int i = 1; i < line->argument_count; i++) {
-		if (json_array_append_new(references, json_string(line->arguments[i])) == 0)
-			continue;
-		command_usage_error(line->command->name, "an argument is no UTF-8 text");
-		json_decref(references);
-		return NULL;
-	}
+	for (int i = 1; i < line->argument_count; i++)
+		json_array_append_new(references, json_string(line->arguments[i]));
 	return json_pack("{s:o, s:b}", "references", references, "add", true);
 }
 
@@ -59,11 +40,8 @@ static int change(const struct command_line *line, const char *method, const jso
 
 int cmd_pin(const struct command_line *line)
 {
-	int status = check_name(line);
-	json_t *body = status == EXIT_DONE ? make_body(line) : NULL;
-
-	if (status == EXIT_DONE)
-		status = body ? change(line, "PUT", body) : EXIT_USAGE;
+	json_t *body = make_body(line);
+	int status = change(line, "PUT", body);
 
 	json_decref(body);
 	return status;
@@ -71,11 +49,8 @@ int cmd_pin(const struct command_line *line)
 
 int cmd_unpin(const struct command_line *line)
 {
-	int status = check_name(line);
-	json_t *body = status == EXIT_DONE ? make_body(line) : NULL;
-
-	if (status == EXIT_DONE)
-		status = body ? change(line, "DELETE", line->argument_count > 1 ? body : NULL) : EXIT_USAGE;
+	json_t *body = make_body(line);
+	int status = change(line, "DELETE", line->argument_count > 1 ? body : NULL);
 
 	json_decref(body);
 	return status;

@@ -120,6 +120,8 @@ static int parse_options(struct command_line *line, int argc, char **argv)
 			return refuse_option(argv, result);
 		line->given = mem_realloc(line->given, (line->given_count + 1) * sizeof(*line->given));
 		line->given[line->given_count++] = (struct command_given){option, optarg};
+		if (command_check_option(line->command, option, option->argument ? optarg : NULL) != EXIT_DONE)
+			return EXIT_USAGE;
 	}
 	return EXIT_DONE;
 }
@@ -134,7 +136,7 @@ static int check_arguments(const struct command_line *line)
 		return command_usage_error(command->name, "unexpected argument '%s'",
 					   text_show(line->arguments[command->arguments_max], shown));
 	if (!command->actions || line->argument_count == 0)
-		return EXIT_DONE;
+		return command_check_arguments(command, line->arguments, line->argument_count);
 	for (const struct command_action *action = command->actions; action->name; action++)
 		if (!strcmp(action->name, line->arguments[0]))
 			return EXIT_DONE;

@@ -28,7 +28,8 @@ extern const struct exit_meaning exit_meanings[]; /* ended by one without meanin
 struct command_option {
 	const char *name;     /* behind "--"; NULL ends a table */
 	char letter;          /* behind "-"; 0: none */
-	const char *argument; /* NULL: it takes none. FILE and DIR are completed as such, "a|b" are the choices */
+	const char *argument; /* NULL: it takes none. FILE and DIR are completed as such, "a|b" are the choices; what
+			       * others say is in command_values.c */
 	const char *help;
 };
 
@@ -59,6 +60,7 @@ struct command {
 	const struct command_action *actions; /* NULL: the arguments are free */
 	struct command_section sections[COMMAND_SECTIONS_MAX + 1];
 	int (*run)(const struct command_line *line); /* returns an exit status */
+	bool patterns;                               /* its REF may mean several images (server/prefetch/spec.h) */
 	bool hidden;                                 /* from help and completion */
 	bool bounded;                                /* with --store, the configured limits of the store hold */
 	bool makes_store;                            /* with --store, where there is none */
@@ -91,6 +93,11 @@ const char **command_values(const struct command_line *line, const char *option,
 /* A number from `min` to `max`; `*number` is left alone when the option was not given. EXIT_USAGE when it is none,
  * which is then said. */
 int command_number(const struct command_line *line, const char *option, unsigned min, unsigned max, unsigned *number);
+
+/* Whether the value of an option (NULL: it has none), or the arguments, are what the table's words for them say.
+ * EXIT_USAGE when one is not, which is then said. */
+int command_check_option(const struct command *command, const struct command_option *option, const char *value);
+int command_check_arguments(const struct command *command, char *const *arguments, int count);
 
 /* Prints one line that says what is wrong with the arguments, then where help is. `command` is NULL before a command is
  * known. Returns EXIT_USAGE. */

@@ -138,7 +138,7 @@ static const struct command_option export_options[] = {
 };
 
 static const struct command_option import_options[] = {
-	{"as", 0, "NAME",
+	{"as", 0, "REPOSITORY[:TAG]",
 	 "the repository, and maybe tag, of images: of those that do not say it, and in place of what they say"},
 	{"verify-key", 0, "FILE", "refuse what this Ed25519 key (PEM) has not signed"},
 	{NULL},
@@ -150,20 +150,23 @@ static const struct command_option receipt_options[] = {
 };
 
 static const struct command_option files_options[] = {
-	{"platform", 0, "OS/ARCH", "of an image for several platforms; else this machine's, or one that is held"},
+	{"platform", 0, "OS/ARCH[/VARIANT]",
+	 "of an image for several platforms; else this machine's, or one that is held"},
 	{"long", 'l', NULL, "print mode, owner, size and time too"},
 	{"recursive", 'r', NULL, "print all that is below, too"},
 	{NULL},
 };
 
 static const struct command_option find_options[] = {
-	{"platform", 0, "OS/ARCH", "of an image for several platforms; else this machine's, or one that is held"},
+	{"platform", 0, "OS/ARCH[/VARIANT]",
+	 "of an image for several platforms; else this machine's, or one that is held"},
 	{"long", 'l', NULL, "print mode, owner, size and time too"},
 	{NULL},
 };
 
 static const struct command_option platform_options[] = {
-	{"platform", 0, "OS/ARCH", "of an image for several platforms; else this machine's, or one that is held"},
+	{"platform", 0, "OS/ARCH[/VARIANT]",
+	 "of an image for several platforms; else this machine's, or one that is held"},
 	{NULL},
 };
 
@@ -194,6 +197,7 @@ const struct command command_table[] = {
 			       "on without it: see larder jobs.",
 		.sections = {{"Options", prefetch_options}, ASKING},
 		.run = cmd_prefetch,
+		.patterns = true,
 	},
 	{
 		.name = "ls",
@@ -408,12 +412,12 @@ const struct command command_table[] = {
 	},
 	{
 		.name = "config",
-		.arguments = "check|show|keys",
+		.arguments = "check|show|keys [FILE]",
 		.arguments_min = 1,
-		.arguments_max = 1,
+		.arguments_max = 2,
 		.wants = "say what to do: check, show or keys",
 		.summary = "validates or prints the configuration",
-		.description = "Validates or prints the configuration that serve would run with.",
+		.description = "Validates or prints the configuration that serve would run with, or would with FILE.",
 		.actions = config_actions,
 		.sections = {{"Options", config_options}},
 		.run = cmd_config,

@@ -23,6 +23,7 @@ set(CLI_SOURCES
   cli/cmd_status.c
   cli/cmd_store.c
   cli/command.c
+  cli/command_values.c
   cli/commands.c
   cli/completion.c
   cli/config.c

@@ -28,6 +28,39 @@ wrong_usage_is_2() {
   expect_exit 2 '.' "$LARDER" config frobnicate
 }
 
+wrong_values() {
+  local bad_ref="'Upper/case': the repository's name is malformed" bad_platform="--platform 'amd64': a platform is written"
+  local line words
+  for line in 'check REF' 'check a REF' 'explain REF' 'export -o none REF' 'files REF' 'cat REF x' 'find REF x' \
+    'diff a REF' 'pin name a REF' 'unpin name REF' 'rm REF' 'prefetch REF' 'doctor --image REF'; do
+    read -ra words <<<"${line/REF/Upper/case}"
+    expect_exit 2 "$bad_ref" "$LARDER" "${words[@]}"
+  done
+  for line in 'check a' 'export -o none a' 'files a' 'cat a x' 'find a x' 'diff a b' 'prefetch a'; do
+    read -ra words <<<"$line --platform amd64"
+    expect_exit 2 "$bad_platform" "$LARDER" "${words[@]}"
+  done
+  expect_exit 2 "'sha256:12': the digest is malformed" "$LARDER" rm sha256:12
+  expect_exit 2 "'alpine:3\\.\\*': the tag is malformed" "$LARDER" export -o "$T/none" 'alpine:3.*'
+  expect_exit 2 "semver" "$LARDER" prefetch 'alpine:*?semver=nonsense'
+  expect_exit 2 "--format 'zip': write oci\\|docker-archive" "$LARDER" export --format zip -o "$T/none" alpine
+  expect_exit 2 "--as 'A:b': " "$LARDER" import --as A:b "$T/none"
+  expect_exit 2 "--pin 'a b': a pin's name has" "$LARDER" prefetch --pin 'a b' alpine
+  expect_exit 2 "'a/b': a pin's name has" "$LARDER" unpin a/b
+  expect_exit 2 "--log-level 'loud': write error\\|warn" "$LARDER" serve --log-level loud
+  expect_exit 2 "max_size: 'lots'" "$LARDER" serve --max-size lots
+  expect_exit 2 '--pulled-since takes' "$LARDER" ls --pulled-since yesterday
+}
+
+a_wrong_value_is_2_before_a_larder_is_asked() {
+  # Nobody listens there: who asked all the same would end with 4.
+  local LARDER_ADMIN=unix:$T/nobody.sock
+  export LARDER_ADMIN
+  wrong_values
+  expect_exit 4 'no larder answers' "$LARDER" check --platform linux/arm/v7 alpine quay.io/a/b:1
+  expect_exit 4 'no larder answers' "$LARDER" prefetch 'ghcr.io/a/b:1.*?semver=>=1.2' 'quay://org/x*:latest'
+}
+
 help_and_version_are_0() {
   expect_exit 0 'serve' "$LARDER" --help
   expect_exit 0 '--listen' "$LARDER" serve --help
@@ -47,13 +80,16 @@ a_wrong_configuration_is_3_and_names_the_place() {
   printf 'listen: [ 127.0.0.1:0\nstore: }\n' >"$T/broken.yaml"
   expect_exit 3 "broken.yaml:2:[0-9]+: " "$LARDER" config check -c "$T/broken.yaml"
   expect_exit 3 "missing.yaml" "$LARDER" serve -c "$T/missing.yaml"
+  expect_exit 3 "size.yaml:2:13: .*max_size" "$LARDER" config check "$T/size.yaml"
+  expect_exit 2 'name one file' "$LARDER" config check -c "$T/size.yaml" "$T/size.yaml"
+  expect_exit 2 'keys takes no file' "$LARDER" config keys "$T/size.yaml"
 }
 
 the_shipped_configuration_is_right() {
   expect_exit 0 '' "$LARDER" config check -c "$E2E_SOURCE/deploy/larder.yaml"
   expect_exit 0 'registry-1.docker.io' "$LARDER" config show -c "$E2E_SOURCE/deploy/larder.yaml"
   "$LARDER" config show -c "$E2E_SOURCE/deploy/larder.yaml" >"$T/shown.yaml"
-  expect_exit 0 '' "$LARDER" config check -c "$T/shown.yaml"
+  expect_exit 0 '' "$LARDER" config check "$T/shown.yaml"
 }
 
 secrets_are_not_shown() {
@@ -149,7 +185,7 @@ sigterm_lets_a_running_answer_end() {
   stop again
 }
 
-for check in wrong_usage_is_2 help_and_version_are_0 the_documentation_is_what_help_says \
+for check in wrong_usage_is_2 a_wrong_value_is_2_before_a_larder_is_asked help_and_version_are_0 the_documentation_is_what_help_says \
   a_wrong_configuration_is_3_and_names_the_place the_shipped_configuration_is_right secrets_are_not_shown a_port_in_use_is_1 a_store_that_is_held_is_5 \
   a_store_without_permission_is_1 a_store_behind_a_symbolic_link_is_opened a_signal_ends_an_idle_larder_with_0 \
   sigterm_lets_a_running_answer_end; do

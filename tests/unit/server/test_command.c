@@ -18,6 +18,8 @@
 static const struct command_option first_options[] = {
 	{"platform", 'p', "OS/ARCH", "one or more"},
 	{"dry-run", 'n', NULL, "a flag"},
+	{"only", 0, "OS/ARCH[/VARIANT]", "a platform"},
+	{"as", 0, "text|json", "a choice"},
 	{NULL},
 };
 static const struct command_option second_options[] = {
@@ -39,7 +41,7 @@ static int run(const struct command_line *line)
 
 static const struct command table = {
 	.name = "test",
-	.arguments = "REF…",
+	.arguments = "WORD…",
 	.arguments_min = 1,
 	.arguments_max = COMMAND_ANY_NUMBER,
 	.wants = "name a reference",
@@ -140,6 +142,30 @@ static void wrong_usage_never_runs_the_command(void **state)
 	assert_non_null(seen);
 }
 
+static const struct command naming = {
+	.name = "naming",
+	.arguments = "NAME REF [REF…]",
+	.arguments_max = COMMAND_ANY_NUMBER,
+	.sections = {{"First", first_options}},
+	.run = run,
+};
+
+static void wrong_value_never_runs_the_command(void **state)
+{
+	(void)state;
+	assert_int_equal(PARSE(&table, NULL, "a", "--only", "amd64"), EXIT_USAGE);
+	assert_int_equal(PARSE(&table, NULL, "a", "--only="), EXIT_USAGE);
+	assert_int_equal(PARSE(&table, NULL, "a", "--as", "tex"), EXIT_USAGE);
+	assert_int_equal(PARSE(&table, NULL, "a", "--as", "text|json"), EXIT_USAGE);
+	assert_int_equal(PARSE(&naming, NULL, "a b"), EXIT_USAGE);
+	assert_int_equal(PARSE(&naming, NULL, "A", "B"), EXIT_USAGE);
+	assert_int_equal(PARSE(&naming, NULL, "A", "b", "c", "D"), EXIT_USAGE);
+	assert_null(seen);
+	assert_int_equal(PARSE(&naming, NULL, "A", "b", "c", "quay.io/d/e:F", "--only", "linux/arm/v7", "--as", "json"),
+			 EXIT_SOME_FAILED);
+	assert_non_null(seen);
+}
+
 static void number_that_is_none_is_refused(void **state)
 {
 	static const char *const wrong[] = {"", "0", "65", "-1", "+1", " 1", "1x", "99999999999999999999", "0x8"};
@@ -177,6 +203,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(options_and_arguments_come_in_any_order),
 		cmocka_unit_test(wrong_usage_never_runs_the_command),
+		cmocka_unit_test(wrong_value_never_runs_the_command),
 		cmocka_unit_test(number_that_is_none_is_refused),
 		cmocka_unit_test(every_command_s_table_is_sound),
 	};

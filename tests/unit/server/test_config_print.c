@@ -265,7 +265,11 @@ static void exit_statuses_are_those_of_the_contract(void **state)
 	assert_int_equal(RUN("/dev/full", "show", "-c", good), EXIT_SOME_FAILED);
 	assert_int_equal(RUN(output, "show", "-c"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "show", "--no-such-option"), EXIT_USAGE);
-	assert_int_equal(RUN(output, "show", "more"), EXIT_USAGE);
+	assert_int_equal(RUN(output, "check", good), EXIT_DONE);
+	assert_int_equal(RUN(output, "show", bad), EXIT_CONFIG);
+	assert_int_equal(RUN(output, "show", good, "more"), EXIT_USAGE);
+	assert_int_equal(RUN(output, "show", "-c", good, good), EXIT_USAGE);
+	assert_int_equal(RUN(output, "keys", good), EXIT_USAGE);
 	assert_int_equal(RUN(output, "keys", "--json"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "show", "--markdown"), EXIT_USAGE);
 	assert_int_equal(RUN(output, "shew"), EXIT_USAGE);
