@@ -227,6 +227,7 @@ static void open_and_ask(struct flight *flight)
 	if (left_over && ingest_hash_behind(flight->ingest, &err))
 		log_warn("cannot read back a partial: %s", err.text);
 	flight_leave_ingest(flight);
+	flight_go_on(flight); /* one that is not held whole goes no further than its hash */
 }
 
 static void open_job(struct work_job *job)
