@@ -44,12 +44,14 @@ int flight_write(struct flight *flight, uint64_t offset, const void *data, size_
 
 	if (code != ERR_AGAIN)
 		return code;
+	/* Under the lock: a reader who comes meanwhile either holds the window at the beginning, or finds that gone. */
 	pthread_mutex_lock(&flight->lock);
 	last = last_reader(flight);
+	if (last != UINT64_MAX)
+		ingest_forget(flight->ingest, last);
 	pthread_mutex_unlock(&flight->lock);
 	if (last == UINT64_MAX)
 		return err_set(err, ERR_NO_SPACE, "the store cannot keep it, and nobody reads it");
-	ingest_forget(flight->ingest, last);
 	code = ingest_write(flight->ingest, offset, data, len, err);
 	if (code == ERR_AGAIN) {
 		pthread_mutex_lock(&flight->lock);
