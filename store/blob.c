@@ -220,14 +220,17 @@ static int take_place(struct store *store, const char *from, const char *to, con
 				 : code;
 }
 
-int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
+int store_sync_file(struct store *store, const char *name, int fd, struct err *err)
+{
+	return fchmod(fd, 0444) < 0 || fsync(fd) < 0 ? file_error(store, errno, "sync", name, err) : 0;
+}
+
+int store_publish_file(struct store *store, const char *from, const struct digest *digest, uint64_t size,
 		       struct err *err)
 {
 	char to[STORE_PATH_MAX], directory[STORE_PATH_MAX];
 	int code;
 
-	if (fchmod(fd, 0444) < 0 || fsync(fd) < 0)
-		return file_error(store, errno, "sync", from, err);
 	/* What eviction is taking away would be forgotten again. */
 	room_await_removal(store, digest);
 	make_mark(store, digest);
@@ -271,7 +274,9 @@ static int put_blob(struct store *store, const struct digest *digest, const void
 	if (store_write_all(fd, data, len) < 0)
 		code = file_error(store, errno, "write", path, err);
 	else
-		code = store_publish_file(store, path, fd, digest, len, err);
+		code = store_sync_file(store, path, fd, err);
+	if (!code)
+		code = store_publish_file(store, path, digest, len, err);
 	if (code) {
 		unlinkat(store->root_fd, path, 0);
 		return code;

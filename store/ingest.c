@@ -344,9 +344,14 @@ int ingest_publish(struct ingest *ingest, struct err *err)
 		return 0;
 	if (ingest->spilled)
 		return err_set(err, ERR_NO_SPACE, "the blob was passed on without being kept");
+	if (ingest->lost)
+		return err_set(err, ERR_IO, "the disk lost bytes of the blob");
 	if (!ingest->renamed) {
 		store_partial_path(&ingest->digest, "", path);
-		code = store_publish_file(ingest->store, path, ingest->fd, &ingest->digest, ingest->size, err);
+		code = store_sync_file(ingest->store, path, ingest->fd, err);
+		ingest->lost = code != 0;
+		if (!code)
+			code = store_publish_file(ingest->store, path, &ingest->digest, ingest->size, err);
 		if (code) {
 			store_note_unwritable(ingest->store, err ? err->text : "a blob cannot be published");
 			return code;

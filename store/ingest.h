@@ -135,6 +135,7 @@ int ingest_verify(struct ingest *ingest, struct err *err);
 
 /*
  * fsync, rename, index. Blocks. Needs a successful ingest_verify(). "Already there" is success. After a failure
- * the partial is kept and the call may be repeated.
+ * the partial is kept and the call may be repeated; but one that could not be synced is removed at the end, and never
+ * gone on from: its bytes may be in memory alone.
  */
 int ingest_publish(struct ingest *ingest, struct err *err);

@@ -189,10 +189,15 @@ static int take_up(struct ingest *ingest, struct err *err)
 /* The descriptor, or a negative code; *disk_failed tells whether the disk is why. */
 static int open_partial(struct ingest *ingest, bool *disk_failed, struct err *err)
 {
+	const int flags = O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW;
+	int root = ingest->store->root_fd, fd;
 	char path[STORE_PATH_MAX];
-	int fd = openat(ingest->store->root_fd, store_partial_path(&ingest->digest, "", path),
-			O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
 
+	store_partial_path(&ingest->digest, "", path);
+	fd = openat(root, path, flags, 0640);
+	/* It was about to be published, and is read-only already. */
+	if (fd < 0 && errno == EACCES && fchmodat(root, path, 0640, 0) == 0)
+		fd = openat(root, path, flags, 0640);
 	*disk_failed = fd < 0 && ingest_is_disk_error(errno);
 	if (fd < 0)
 		return err_set_errno(err, ERR_IO, errno, "cannot open %s/%s", ingest->store->path, path);
@@ -335,7 +340,7 @@ void ingest_close(struct ingest *ingest)
 		return;
 	assert(!ingest->hashing);
 	if (ingest->state < INGEST_PUBLISHED && !ingest->renamed && !ingest->aside) {
-		if (ingest_disk_ranges(ingest)->count > 0) {
+		if (ingest_disk_ranges(ingest)->count > 0 && !ingest->lost) {
 			ingest_write_journal(ingest);
 			left = ingest_disk_ranges(ingest)->bytes;
 		} else {

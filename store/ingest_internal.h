@@ -43,6 +43,7 @@ struct ingest {
 	int memory_fd;             /* a memfd with bytes at their offsets, as in the partial; -1: none */
 	uint64_t memory_reserved;  /* of INGEST_SPILL_MAX */
 	struct ranges disk_ranges; /* spilled: which are in the partial; the others are in memory */
+	bool lost;                 /* the partial could not be synced: what is on disk of it is not known */
 	bool renamed;              /* the partial has its blob's name, or one was there already */
 
 	pthread_mutex_t journal_mutex; /* taken before `mutex`: keeps range files from overtaking one another */

@@ -122,7 +122,9 @@ int stage_publish(struct stage *stage, struct err *err)
 		fd = openat(store->root_fd, stage->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		if (fd < 0)
 			return stage_error(stage, "open", err);
-		code = store_publish_file(store, stage->path, fd, &stage->digest, stage->size, err);
+		code = store_sync_file(store, stage->path, fd, err);
+		if (!code)
+			code = store_publish_file(store, stage->path, &stage->digest, stage->size, err);
 		if (code)
 			return code;
 		stage->published = true;

@@ -40,12 +40,16 @@ const char *store_partial_path(const struct digest *digest, const char *suffix, 
 
 int store_sync_directory(struct store *store, const char *path, struct err *err);
 
+/* Makes a file durable, and read-only. After a failure its bytes are not to be published any more: the kernel tells of
+ * a write that it lost once, and a second sync would say that all is well. */
+int store_sync_file(struct store *store, const char *name, int fd, struct err *err);
+
 /*
- * Makes the file `from`, open as `fd`, durable and read-only, and renames it to its place as the digest's blob; the
- * index is not told. When a blob of this size is there already, `from` is removed; one of another size is quarantined
- * first. May be repeated after a failure.
+ * Renames the file `from`, which was synced, to its place as the digest's blob; the index is not told. When a blob of
+ * this size is there already, `from` is removed; one of another size is quarantined first. May be repeated after a
+ * failure.
  */
-int store_publish_file(struct store *store, const char *from, int fd, const struct digest *digest, uint64_t size,
+int store_publish_file(struct store *store, const char *from, const struct digest *digest, uint64_t size,
 		       struct err *err);
 
 /* Tells the index of a published blob, and waits. Between the two a mark in partial/ stands for it, so that one that a

@@ -2,6 +2,20 @@
 /* What is left of an ingest when it or larder ends, and how the next one goes on from it. */
 #include "tests/unit/store/content.h"
 
+#include <linux/capability.h>
+#include <sys/syscall.h>
+
+static bool sync_fails;
+
+/* In place of the C library's. */
+int fsync(int fd)
+{
+	if (!sync_fails)
+		return (int)syscall(SYS_fsync, fd);
+	errno = EIO;
+	return -1;
+}
+
 static void ingest_goes_on_after_reopening(void **state)
 {
 	struct scratch *scratch = *state;
@@ -97,6 +111,65 @@ static void ingest_verified_but_not_published_is_complete_after_a_kill(void **st
 	ingest_close(ingest);
 }
 
+/* As larder runs: not even root's files may be opened against their mode. */
+static bool forgo_capabilities(void)
+{
+	struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+	struct __user_cap_data_struct none[2] = {{0}};
+
+	return syscall(SYS_capset, &header, none) == 0;
+}
+
+static void publish_without_capabilities(struct scratch *scratch)
+{
+	struct digest digest = scratch_digest(content, SIZE);
+	struct ingest *ingest;
+
+	if (!forgo_capabilities() || scratch_open(scratch) || ingest_open(scratch->store, &digest, &ingest, NULL) ||
+	    ingest_hash_behind(ingest, NULL) || ingest_verify(ingest, NULL) || ingest_publish(ingest, NULL))
+		_exit(1);
+	ingest_close(ingest);
+	scratch_close(scratch);
+}
+
+static void ingest_goes_on_from_what_was_made_read_only_before_a_kill(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest digest = scratch_digest(content, SIZE);
+	char *partial = scratch_partial_path(scratch, &digest, "");
+
+	assert_true(WIFSIGNALED(scratch_in_child(scratch, verify_and_die)));
+	assert_int_equal(chmod(partial, 0444), 0);
+	assert_int_equal(scratch_in_child(scratch, publish_without_capabilities), 0);
+	assert_int_equal(scratch_open(scratch), 0);
+	assert_content_of(scratch, &digest);
+	free(partial);
+}
+
+/* The kernel tells of a write that it lost once: the next sync would say that all is well. */
+static void ingest_that_could_not_be_synced_is_not_gone_on_from(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest digest = scratch_digest(content, SIZE);
+	struct ingest *ingest = open_ingest(scratch, &digest);
+	uint8_t byte;
+
+	assert_int_equal(ingest_set_size(ingest, SIZE, NULL), 0);
+	write_part(ingest, 0, SIZE);
+	assert_int_equal(ingest_verify(ingest, NULL), 0);
+	sync_fails = true;
+	assert_int_equal(ingest_publish(ingest, NULL), ERR_IO);
+	sync_fails = false;
+	assert_int_equal(ingest_publish(ingest, NULL), ERR_IO);
+	/* Those who read it have it to its end. */
+	assert_int_equal(ingest_read(ingest, SIZE - 1, &byte, 1), 1);
+	ingest_close(ingest);
+	assert_int_equal(scratch_count_files(scratch, "partial"), 0);
+	ingest = open_ingest(scratch, &digest);
+	assert_int_equal(ingest_present_bytes(ingest), 0);
+	ingest_close(ingest);
+}
+
 static void ingest_starts_over_without_a_good_range_file(void **state)
 {
 	struct scratch *scratch = *state;
@@ -182,6 +255,8 @@ int main(void)
 		scratch_test(ingest_goes_on_after_reopening),
 		scratch_test(ingest_goes_on_after_a_kill),
 		scratch_test(ingest_verified_but_not_published_is_complete_after_a_kill),
+		scratch_test(ingest_goes_on_from_what_was_made_read_only_before_a_kill),
+		scratch_test(ingest_that_could_not_be_synced_is_not_gone_on_from),
 		scratch_test(ingest_starts_over_without_a_good_range_file),
 		scratch_test(ingest_cuts_ranges_that_the_file_does_not_have),
 		scratch_test(ingest_never_publishes_bytes_that_changed_on_disk),
