@@ -305,17 +305,42 @@ static void ask_start(struct ask *ask, const struct ask_request *request)
 }
 
 /* Whether an answer may not be given any more to who comes after it. */
-static bool is_old(const struct ask *ask)
+static bool is_old(const struct ask *ask, const struct ask_request *request)
 {
 	uint64_t age_ms = clock_ms() - ask->answered_ms;
+	struct digest digest;
 	int64_t freshness_s;
 
-	if (ask->whether || (ask->wanted.algorithm && ask->kind != REGISTRY_REFERRERS))
+	if (ask->whether || (ask->kind != REGISTRY_REFERRERS && digest_parse(request->reference, &digest) == 0))
 		return false;
 	if (ask->kind != REGISTRY_MANIFEST)
 		return age_ms >= ask->upstream->options.tag_ttl_ms;
 	freshness_s = pull_tag_freshness_s(ask->upstream, ask->reference);
 	return freshness_s != PULL_FRESH_FOREVER_S && age_ms >= (uint64_t)freshness_s * 1000;
+}
+
+/* What else in the table has the answer: a GET of the same, for a HEAD, and whatever turned out to be the manifest
+ * whose digest is asked for. pull->lock is held. */
+static struct ask *find_kin(struct pull *pull, const struct ask_request *request)
+{
+	struct ask_request get = *request;
+	_cleanup_free_ char *key = NULL;
+	struct ask *ask = NULL, *next;
+	struct digest wanted;
+
+	if (request->kind != REGISTRY_MANIFEST || request->whether)
+		return NULL;
+	get.head = false;
+	key = ask_key(&get);
+	HASH_FIND_STR(pull->asks, key, ask);
+	if (ask || digest_parse(request->reference, &wanted))
+		return ask;
+	HASH_ITER (hh, pull->asks, ask, next)
+		if (ask->state == ASK_ANSWERED && ask->kind == REGISTRY_MANIFEST && !ask->head && !ask->whether &&
+		    ask->upstream == request->upstream && strcmp(ask->repository, request->repository) == 0 &&
+		    digest_equal(&ask->result.digest, &wanted))
+			return ask;
+	return NULL;
 }
 
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum ask_had *had)
@@ -327,9 +352,11 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum 
 
 	pthread_mutex_lock(&pull->lock);
 	HASH_FIND_STR(pull->asks, key, ask);
+	if (!ask)
+		ask = find_kin(pull, request);
 	*had = ASK_BEGUN;
 	if (ask) {
-		*had = ask->state == ASK_RUNNING ? ASK_JOINED : is_old(ask) ? ASK_OLD : ASK_LATE;
+		*had = ask->state == ASK_RUNNING ? ASK_JOINED : is_old(ask, request) ? ASK_OLD : ASK_LATE;
 		ask->refs++;
 		if (ask->priority == PACE_PREFETCH && request->priority == PACE_CLIENT)
 			ask_raise(ask);
@@ -355,6 +382,11 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum 
 	}
 	pthread_mutex_unlock(&pull->lock);
 	return ask;
+}
+
+bool ask_is_head(const struct ask *ask)
+{
+	return ask->head;
 }
 
 enum pull_outcome ask_outcome(enum ask_had had)

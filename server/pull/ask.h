@@ -50,9 +50,11 @@ enum ask_had {
 	ASK_OLD,    /* likewise, and the answer is not fresh any more: only ask_outlast() is of use */
 };
 
-/* Joins the ask for the same, or starts it: `had` tells. Release it. NULL: one may just have ended, so look into the
- * store again. */
+/* Joins the ask for the same, or one that brings as much and more (a manifest's GET, for its HEAD), or starts it: `had`
+ * tells. Release it. NULL: one may just have ended, so look into the store again. */
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum ask_had *had);
+/* Its result has no body. */
+bool ask_is_head(const struct ask *ask);
 /* What an answer is that was had so. */
 enum pull_outcome ask_outcome(enum ask_had had);
 /* True: what an ASK_OLD had learnt is written; it was released, and *ask is NULL: look into the store again. False: the

@@ -111,7 +111,7 @@ static bool ask(struct pull_manifest *manifest, const char *reference, bool head
 	if (!opened)
 		return false;
 	ask_release(manifest->ask, NULL);
-	manifest->ask_is_head = head;
+	manifest->ask_is_head = ask_is_head(opened);
 	manifest->ask = opened;
 	return true;
 }

@@ -145,6 +145,30 @@ WIRE_TEST(cold_head_is_answered_by_a_head)
 	expect_count(tag.upstream, "GET", NULL, 0);
 }
 
+/* An answer is written down behind itself: whoever comes at once, in whatever way, has it all the same. */
+WIRE_TEST(what_has_just_come_is_not_asked_for_again)
+{
+	struct one_tag tag = one_tag_new(wire, ALWAYS_FRESH);
+	for (unsigned i = 1; i <= 50; i++) {
+		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+		_cleanup_free_ char *name = mem_printf("n%u", i);
+		struct scripted_image image;
+		scripted_add_image(tag.upstream, "team/app", name,
+				   &(struct scripted_image_options){.layer_size = 1000, .seed = 100 + i}, &image);
+		ask(tag.larder, NULL, ACCEPT_BOTH, &reply, "/v2/team/app/manifests/%s", name);
+		expect_content(&reply, image.manifest);
+		ask(tag.larder, "HEAD", ACCEPT_BOTH, &reply, "/v2/team/app/manifests/%s", name);
+		expect_header(&reply, "Cache-Status", "larder; hit");
+		expect_header(&reply, "Docker-Content-Digest", image.manifest);
+		ask(tag.larder, NULL, NULL, &reply, "/v2/team/app/manifests/%s", image.manifest);
+		expect_content(&reply, image.manifest);
+		expect_header(&reply, "Cache-Status", "larder; hit");
+		ask(tag.larder, "HEAD", ACCEPT_BOTH, &reply, "/v2/team/app/manifests/%s", image.manifest);
+		assert_int_equal(reply.status, 200);
+		expect_count(tag.upstream, NULL, NULL, i);
+	}
+}
+
 /* As containerd pulls: HEAD of the tag, then GET by digest; the tag is known from then on, whoever is gone. */
 WIRE_TEST(head_and_get_by_digest_are_enough_to_hold_a_tag)
 {
@@ -288,6 +312,7 @@ int main(void)
 		WIRE_CASE(herd_at_a_stale_tag_costs_one_head),
 		WIRE_CASE(herd_at_a_cold_tag_costs_one_get),
 		WIRE_CASE(cold_head_is_answered_by_a_head),
+		WIRE_CASE(what_has_just_come_is_not_asked_for_again),
 		WIRE_CASE(head_and_get_by_digest_are_enough_to_hold_a_tag),
 		WIRE_CASE(odd_spacing_is_kept),
 		WIRE_CASE(unknown_media_type_is_kept),
