@@ -125,17 +125,16 @@ static int turn_page(struct referrers_list *list, const char *next, struct err *
 
 static int take_answer(struct referrers_list *list, struct ask_result *result, struct err *err)
 {
-	int code;
+	int code = add_manifests(list, result, err);
 
 	/* Some answer any path with a page for people. */
-	if (!list->from_tag && list->answers == 0 && !is_type(result->media_type, REFERRERS_TYPE))
+	if (code && !list->from_tag && list->answers == 0 && !is_type(result->media_type, REFERRERS_TYPE))
 		return ask_for_tag(list);
 	list->answers++;
 	list->bytes += result->body.len;
 	if (list->bytes > PULL_MANIFEST_MAX)
 		return err_set(err, ERR_LIMIT, "the upstream's list of referrers is longer than %zu bytes",
 			       PULL_MANIFEST_MAX);
-	code = add_manifests(list, result, err);
 	if (code || list->from_tag || !result->next)
 		return code;
 	return turn_page(list, result->next, err);

@@ -201,6 +201,23 @@ WIRE_TEST(referrers_api_may_be_missing_in_many_ways)
 	expect_count(one.upstream, "GET", BY_TAG, 5);
 }
 
+WIRE_TEST(list_under_another_type_is_a_list)
+{
+	struct referred one = referred_new(wire, NEVER_FRESH, NULL);
+	_cleanup_free_ char *sbom = descriptor(one.sbom, SBOM);
+	_cleanup_free_ char *body =
+		mem_printf("{\"schemaVersion\":2,\"mediaType\":\"" SCRIPTED_TYPE_INDEX "\",\"manifests\":[%s]}", sbom);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	scripted_add_rule(one.upstream, &(struct scripted_rule){.path = REFERRERS,
+								.status = 200,
+								.body = body,
+								.headers = "Content-Type: application/json"});
+	get(&one, &reply);
+	expect_index(&reply, sbom, NULL);
+	expect_header(&reply, "Content-Type", SCRIPTED_TYPE_INDEX);
+	expect_count(one.upstream, "GET", BY_TAG, 0);
+}
+
 static void expect_failure(const struct referred *one, const struct scripted_rule *rule, int status, const char *code)
 {
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
@@ -351,6 +368,7 @@ int main(void)
 		WIRE_CASE(herd_causes_one_question),
 		WIRE_CASE(referrers_without_an_api_are_what_the_tag_says),
 		WIRE_CASE(referrers_api_may_be_missing_in_many_ways),
+		WIRE_CASE(list_under_another_type_is_a_list),
 		WIRE_CASE(failure_is_never_an_empty_list),
 		WIRE_CASE(referrers_are_what_was_told_last_while_the_upstream_is_down),
 		WIRE_CASE(referrers_are_what_is_held_offline),
