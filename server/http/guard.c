@@ -198,6 +198,7 @@ void http_connections_look(struct http_server_thread *thread)
 	if (now - thread->looked_ms < HTTP_LOOK_MS)
 		return;
 	thread->looked_ms = now;
+	http_linger_look(thread, false);
 	limits = http_limits_now(thread->server);
 	DL_FOREACH (thread->open, connection) {
 		if (connection->cut)

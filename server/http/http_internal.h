@@ -15,7 +15,7 @@
 #define HTTP_ADDRESS_MAX        128
 #define HTTP_CONNECTION_MEMORY  (20 << 10) /* per connection: request line, headers, reply headers */
 #define HTTP_REQUEST_TIMEOUT_MS 60000
-#define HTTP_UNREAD_MAX         (16 << 20) /* of a request's body where nobody ever asks for one */
+#define HTTP_UNREAD_MAX         (16 << 20) /* of a request's body where nobody ever asks for one: so much is read */
 #define HTTP_LOOK_MS            1000       /* how often a thread looks for clients that are too slow */
 #define HTTP_DRAIN_LOOK_MS      50         /* how often a draining thread looks for clients that have left */
 #define HTTP_BUSY_TURNS         8          /* of a serving thread, between two looks for new connections */
@@ -60,6 +60,7 @@ struct http_connection {
 	bool asked;              /* the head of a request was read, and its reply is not yet sent */
 	bool paused;             /* atomic: the client waits for us */
 	bool cut;                /* it was shut down, and is about to end */
+	bool unread;             /* it was answered before the request's body, which may still come */
 	uint64_t waits_since_ms; /* while nothing is asked: since when */
 	uint64_t pace_since_ms;  /* since when its pace is measured; 0: it is not … */
 	uint64_t pace_bytes;     /* … and what had moved by then */
@@ -140,9 +141,10 @@ struct http_server_thread {
 	bool library_due; /* the library has something to do */
 	struct exchange *senders;
 	struct http_connection *open;
-	uint64_t looked_ms;           /* when it last looked for slow clients */
-	struct http_accepted *adding; /* that the library has not announced yet */
-	char *plain;                  /* HTTP_TLS_READ, on their way to be encrypted; NULL before the first */
+	struct http_linger *lingering; /* those that are closed, but for what still comes */
+	uint64_t looked_ms;            /* when it last looked for slow clients */
+	struct http_accepted *adding;  /* that the library has not announced yet */
+	char *plain;                   /* HTTP_TLS_READ, on their way to be encrypted; NULL before the first */
 };
 
 struct http_listener {
@@ -187,6 +189,13 @@ void http_connection_free(struct http_server_thread *thread, struct http_connect
 void http_connections_look(struct http_server_thread *thread);
 
 void http_thread_wake(struct http_server_thread *thread);
+
+/* linger.c. From here on the socket is read and what comes is thrown away; the descriptor stays the caller's. */
+void http_linger_begin(struct http_server_thread *thread, int socket);
+/* What epoll said. False: it is about something else. */
+bool http_linger_event(struct http_server_thread *thread, const void *what);
+/* Ends those whose time is over, or all. */
+void http_linger_look(struct http_server_thread *thread, bool all);
 
 /* Bytes from `position` of the body on that its file did not give: said before the connection is cut for it. */
 static inline void exchange_tell_unread(const struct exchange *exchange, uint64_t position, uint64_t len)

@@ -78,10 +78,11 @@ static void add_headers(struct MHD_Response *response, const struct http_header 
 }
 
 /* Whether the connection ends behind this reply. Where a chunked body ends is what programs disagree about: nothing
- * behind it is read as a request. */
+ * behind it is read as a request, nor behind a body that was not waited for. */
 static bool must_close(const struct exchange *exchange)
 {
-	return exchange->chunked || __atomic_load_n(&exchange->thread->phase, __ATOMIC_RELAXED) != HTTP_RUNNING;
+	return exchange->chunked || exchange->own->unread ||
+	       __atomic_load_n(&exchange->thread->phase, __ATOMIC_RELAXED) != HTTP_RUNNING;
 }
 
 void http_reply(struct http_request *request, int status, const struct http_header *headers, size_t header_count,

@@ -156,6 +156,26 @@ static void exchange_begin(struct exchange *exchange, const char *method)
 	__atomic_add_fetch(&exchange->thread->requests, 1, __ATOMIC_RELAXED);
 }
 
+/* Nobody asks for such a body, and it is too long to be read for politeness: the answer does not wait for it. That the
+ * library knows of these methods alone. */
+static bool is_unwanted(const struct exchange *exchange, const char *method)
+{
+	const char *length = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Content-Length");
+
+	return !exchange->thread->server->options.handler.begin &&
+	       (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0) &&
+	       (exchange->chunked || (length && strtoull(length, NULL, 10) > HTTP_UNREAD_MAX));
+}
+
+static void handle(struct exchange *exchange)
+{
+	const struct http_handler *handler = &exchange->thread->server->options.handler;
+
+	log_set_request(exchange->request.id);
+	handler->handle(handler->arg, &exchange->request);
+	log_set_request(NULL);
+}
+
 /* The head was read. */
 static enum MHD_Result on_head(struct exchange *exchange, const char *method, const char *version)
 {
@@ -167,6 +187,7 @@ static enum MHD_Result on_head(struct exchange *exchange, const char *method, co
 	exchange->announced = true;
 	exchange->own->asked = true;
 	exchange->own->pace_since_ms = 0;
+	exchange->own->unread = wrong != NULL;
 	if (wrong)
 		return refuse(exchange, wrong);
 	/* Replying now would make the library close the connection behind the reply: mostly one waits until the
@@ -176,6 +197,11 @@ static enum MHD_Result on_head(struct exchange *exchange, const char *method, co
 		log_set_request(exchange->request.id);
 		exchange->upload = handler->begin(handler->arg, &exchange->request);
 		log_set_request(NULL);
+		exchange->own->unread = exchange->replied;
+	} else if (is_unwanted(exchange, method)) {
+		exchange_begin(exchange, method);
+		exchange->own->unread = true;
+		handle(exchange);
 	}
 	return MHD_YES;
 }
@@ -226,10 +252,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection, 
 		exchange_begin(exchange, method);
 	exchange->request.body = exchange->collected.data ? exchange->collected.data : "";
 	exchange->request.body_len = exchange->collected.len;
-	log_set_request(exchange->request.id);
 	if (!exchange->replied)
-		handler->handle(handler->arg, &exchange->request);
-	log_set_request(NULL);
+		handle(exchange);
 	return MHD_YES;
 }
 
@@ -331,7 +355,10 @@ static void on_connection(void *arg, struct MHD_Connection *connection, void **s
 			http_tls_input_begin(&own->input, own->session, own->fd);
 		}
 	} else if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
-		http_connection_free(thread, *state);
+		own = *state;
+		if (own->unread && !own->cut)
+			http_linger_begin(thread, own->fd);
+		http_connection_free(thread, own);
 		__atomic_sub_fetch(&thread->connections, 1, __ATOMIC_RELAXED);
 	}
 }
@@ -378,7 +405,7 @@ static int wait_ms(struct http_server_thread *thread)
 	MHD_UNSIGNED_LONG_LONG timeout;
 
 	if (MHD_get_timeout(thread->daemon, &timeout) != MHD_YES || timeout > HTTP_LOOK_MS)
-		return thread->open ? HTTP_LOOK_MS : -1;
+		return thread->open || thread->lingering ? HTTP_LOOK_MS : -1;
 	return (int)timeout;
 }
 
@@ -396,7 +423,8 @@ static void thread_wait(struct http_server_thread *thread, int timeout_ms)
 		if (events[i].data.ptr == thread->daemon) {
 			thread->library_due = true;
 		} else if (events[i].data.ptr != thread) {
-			http_send_event(events[i].data.ptr, events[i].events);
+			if (!http_linger_event(thread, events[i].data.ptr))
+				http_send_event(events[i].data.ptr, events[i].events);
 		} else if (read(thread->wake_fd, &counter, sizeof(counter)) > 0) {
 			__atomic_store_n(&thread->alive, true, __ATOMIC_RELAXED);
 			if (__atomic_exchange_n(&thread->library_called, false, __ATOMIC_ACQUIRE))
@@ -450,6 +478,7 @@ static void *thread_main(void *arg)
 	http_send_woken(thread);
 	http_send_give_up(thread);
 	MHD_stop_daemon(thread->daemon);
+	http_linger_look(thread, true);
 	return NULL;
 }
 

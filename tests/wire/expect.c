@@ -85,6 +85,14 @@ void expect_count(struct scripted *upstream, const char *method, const char *pat
 			 pattern ? pattern : "", count);
 }
 
+void expect_ping(const struct larder *larder)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(larder_get(larder, "/v2/", &reply));
+	assert_int_equal(reply.status, 200);
+}
+
 unsigned expect_hit_soon(const struct larder *larder, const char *target)
 {
 	uint64_t deadline_ms = clock_ms() + WIRE_WAIT_MS;

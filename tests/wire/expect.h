@@ -26,6 +26,8 @@ void expect_error(const struct client_reply *reply, int status, const char *code
 void expect_content(const struct client_reply *reply, const char *digest);
 /* How many requests the upstream saw. */
 void expect_count(struct scripted *upstream, const char *method, const char *pattern, unsigned count);
+/* That it answers. */
+void expect_ping(const struct larder *larder);
 /* Asks by HEAD until the answer comes from the store, as what was fetched is written behind the answer. Returns how
  * often it asked. */
 unsigned expect_hit_soon(const struct larder *larder, const char *target);

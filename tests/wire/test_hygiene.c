@@ -79,14 +79,6 @@ static unsigned count_of(const struct buf *text, const char *part)
 	return count;
 }
 
-static void expect_ping(const struct larder *larder)
-{
-	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
-
-	assert_true(larder_get(larder, "/v2/", &reply));
-	assert_int_equal(reply.status, 200);
-}
-
 struct malformed {
 	const char *what, *bytes;
 	size_t len;
