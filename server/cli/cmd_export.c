@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "server/bundle/file_copy.h"
+#include "server/bundle/receipt.h"
 #include "server/cli/admin_session.h"
 #include "server/cli/bundle_local.h"
 #include "server/cli/bundle_sink.h"
@@ -53,6 +54,17 @@ static bool ends_in(const char *path, const char *end)
 	size_t len = strlen(path), end_len = strlen(end);
 
 	return len >= end_len && strcmp(path + len - end_len, end) == 0;
+}
+
+/* Who names it so does not mean a directory. */
+static bool is_packed(const char *path)
+{
+	static const char *const ends[] = {".gz", ".tgz", ".zst", ".xz", ".bz2", ".zip"};
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (ends_in(path, ends[i]))
+			return true;
+	return false;
 }
 
 static void add_parameter(struct buf *target, const char *name, const char *value)
@@ -159,19 +171,32 @@ static int open_receipt(const char *path)
 	return S_ISREG(found.st_mode) ? take_fd(fd) : keep(fd);
 }
 
-/* The receipt of the far side, when there is one. */
-static int attach_receipt(const struct command_line *line, struct admin_request *request, int *fd)
+/* The receipt of the far side, when there is one: looked at before anything is fetched for it. */
+static int take_receipt(const struct command_line *line, int *fd)
 {
 	const char *path = command_value(line, "have");
-	struct stat found;
-	struct err err;
+	struct receipt *receipt = NULL;
+	struct err err = {0};
 
 	if (!path)
 		return EXIT_DONE;
+	*fd = open_receipt(path);
 	if (*fd < 0)
-		*fd = open_receipt(path);
-	if (*fd < 0 || lseek(*fd, 0, SEEK_SET) < 0 || fstat(*fd, &found) < 0) {
 		err_set_errno(&err, ERR_IO, errno, "cannot open the receipt %s", path);
+	else if (receipt_open(*fd, &receipt, &err) == 0)
+		receipt_free(receipt);
+	return err.code ? say(line, &err) : EXIT_DONE;
+}
+
+static int attach_receipt(const struct command_line *line, struct admin_request *request, int fd)
+{
+	struct stat found;
+	struct err err;
+
+	if (fd < 0)
+		return EXIT_DONE;
+	if (lseek(fd, 0, SEEK_SET) < 0 || fstat(fd, &found) < 0) {
+		err_set_errno(&err, ERR_IO, errno, "cannot read the receipt");
 		return say(line, &err);
 	}
 	request->method = "POST";
@@ -222,7 +247,7 @@ static int ask(const struct admin_session *session, const struct command_line *l
 	make_target(line, exchange->job, &target);
 	buf_append_text(&target, blobs ? "" : "&blobs=0");
 	request.target = target.data;
-	status = attach_receipt(line, &request, &exchange->receipt);
+	status = attach_receipt(line, &request, exchange->receipt);
 	if (exchange->receipt >= 0)
 		request.give = give_receipt;
 	return status == EXIT_DONE ? admin_session_stream(session, &request) : status;
@@ -351,12 +376,14 @@ static int export_to(const struct command_line *line, const char *path, const ch
 	const char *format = command_value(line, "format");
 	bool tar = is_stdout(path) || file_is_stream(path) || ends_in(path, ".tar") ||
 		   (format && strcmp(format, "docker-archive") == 0);
-	_cleanup_(admin_session_close) struct admin_session session;
+	_cleanup_(admin_session_close) struct admin_session session = {0};
 	struct exchange exchange = {.sink = {.path = path, .key = key, .fd = -1}, .receipt = -1};
 	json_t *about = NULL;
-	int status = admin_session_open(&session, line);
+	int status = take_receipt(line, &exchange.receipt);
 
 	exchange.sink.directory = !tar || is_directory(path);
+	if (status == EXIT_DONE)
+		status = admin_session_open(&session, line);
 	if (status == EXIT_DONE)
 		status = admin_session_ask(&session, "GET", "/api/v1/status", NULL, &about);
 	if (status == EXIT_DONE)
@@ -382,6 +409,9 @@ int cmd_export(const struct command_line *line)
 		return command_usage_error(line->command->name, "say where to, with -o PATH");
 	if (is_stdout(path) && isatty(STDOUT_FILENO))
 		return command_usage_error(line->command->name, "an archive is nothing for a terminal");
+	if (is_packed(path) && !is_directory(path) && !file_is_stream(path))
+		return command_usage_error(line->command->name,
+					   "an archive is not packed: name it .tar, or write to - and pack that");
 	if (key_path && !(key = text_file_read(key_path, &err)))
 		return say(line, &err);
 	status = export_to(line, path, key);

@@ -374,6 +374,11 @@ WIRE_TEST(an_export_that_is_asked_for_wrongly_is_wrong_usage)
 
 	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, "--format", "zip", "registry.test/team/app:1");
 	RUN(&sides, sides.near, 2, "export", "-o", sides.bundle, "Not/a:reference!");
+	RUN(&sides, sides.near, 2, "export", "-o", "site.tar.gz", "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "an archive is not packed"));
+	RUN(&sides, sides.near, 1, "export", "--have", "/dev/null", "-o", sides.bundle, "registry.test/team/app:1");
+	assert_non_null(strstr(sides.said, "this is no receipt"));
+	expect_count(sides.upstream, NULL, NULL, 0);
 	assert_int_equal(access(sides.bundle, F_OK), -1);
 }
 
