@@ -84,6 +84,9 @@ void reply_common_headers(struct visit *visit)
 		return;
 	visit->has_common_headers = true;
 	reply_header(visit, "Docker-Distribution-API-Version", "registry/2.0");
+	/* A browser is to make nothing of what registries hold: they choose the bytes, and of a manifest the type. */
+	reply_header(visit, "X-Content-Type-Options", "nosniff");
+	reply_header(visit, "Content-Security-Policy", "default-src 'none'; sandbox");
 	if (visit->route.ns[0])
 		reply_header(visit, "OCI-Namespace", "%s",
 			     visit->route.ns); /* distribution-spec, "Registry Proxying" */

@@ -68,6 +68,7 @@ void expect_error(const struct client_reply *reply, int status, const char *code
 		fail_msg("not the error %s: %s", code, reply->body);
 	expect_header(reply, "Content-Type", "application/json");
 	expect_header(reply, "Docker-Distribution-API-Version", "registry/2.0");
+	expect_header(reply, "X-Content-Type-Options", "nosniff");
 }
 
 void expect_content(const struct client_reply *reply, const char *digest)

@@ -327,6 +327,24 @@ BOTH_TEST(body_that_drips)
 	lie_about_blob(wire, h2, true, &(struct scripted_rule){.rate = 1});
 }
 
+/* A type is passed on as it is; what a browser makes of it is another matter. */
+BOTH_TEST(manifest_that_calls_itself_a_page)
+{
+	static const char page[] = "{\"schemaVersion\":2,\"x\":\"<script>alert(1)</script>\"}";
+	struct liar liar = liar_new(wire, h2, false);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	char digest[SCRIPTED_DIGEST_MAX];
+
+	scripted_add_manifest(liar.upstream, "team/app", "page", "text/html", page, strlen(page), digest);
+	for (int i = 0; i < 3; i++) {
+		ask(liar.larder, NULL, NULL, &reply, "/v2/team/app/manifests/page");
+		expect_content(&reply, digest);
+		expect_header(&reply, "Content-Type", "text/html");
+		expect_header(&reply, "X-Content-Type-Options", "nosniff");
+		expect_header_with(&reply, "Content-Security-Policy", "sandbox");
+	}
+}
+
 /* Nor may a header drip. */
 WIRE_TEST(answer_that_never_begins)
 {
@@ -359,6 +377,7 @@ int main(void)
 		BOTH_CASES(manifest_without_end),
 		BOTH_CASES(listing_without_end),
 		BOTH_CASES(body_that_drips),
+		BOTH_CASES(manifest_that_calls_itself_a_page),
 		WIRE_CASE(answer_that_never_begins),
 	};
 	return cmocka_run_group_tests_name("lies", tests, NULL, NULL);

@@ -194,8 +194,13 @@ static void expect_same_header(const struct client_reply *a, const struct client
 /* Cold and stored, with and without the body, all say the same. */
 static void run_headers(struct wire *wire, bool manifest)
 {
-	static const char *const names[] = {"Content-Type", "Content-Length", "Docker-Content-Digest", "ETag",
-					    "Docker-Distribution-API-Version"};
+	static const char *const names[] = {"Content-Type",
+					    "Content-Length",
+					    "Docker-Content-Digest",
+					    "ETag",
+					    "Docker-Distribution-API-Version",
+					    "X-Content-Type-Options",
+					    "Content-Security-Policy"};
 	struct bed bed = bed_new(wire, NULL);
 	struct client_reply replies[4] = {0};
 	const char *digest = manifest ? bed.images[HUB].manifest : bed.images[HUB].layer[0];
