@@ -38,10 +38,16 @@ static char *path_prefix(const char *upstream, const char *repository, const cha
 	return mem_printf("/v2/%s/%s/%s", upstream, repository, thing);
 }
 
+static char *path_before(const char *upstream, const char *repository, const char *thing)
+{
+	return mem_printf("/%s/v2/%s/%s", upstream, repository, thing);
+}
+
 const struct doctor_way doctor_ways[] = {
 	{"docker, BuildKit", "/v2/REPOSITORY", true, path_plain},
 	{"containerd", "/v2/REPOSITORY?ns=UPSTREAM", false, path_ns},
 	{"podman, skopeo, CRI-O, helm", "/v2/UPSTREAM/REPOSITORY", false, path_prefix},
+	{"containerd, by a host with a path", "/UPSTREAM/v2/REPOSITORY", false, path_before},
 	{NULL},
 };
 
@@ -64,42 +70,39 @@ static int judge(const struct registry_reply *reply, const char *path, struct er
 	}
 }
 
-static int check_digest(const struct registry_reply *reply, const char *wanted, const char *path, struct err *err)
-{
-	struct digest right, found;
-
-	if (digest_parse(wanted, &right))
-		return err_set(err, ERR_DIGEST, "%s: came without a digest", path);
-	digest_of(right.algorithm, reply->body.data, reply->body.len, &found);
-	if (!digest_equal(&right, &found))
-		return err_set(err, ERR_DIGEST, "%s: the bytes are not those of %s", path, wanted);
-	return 0;
-}
-
-/* Gets a thing; `digest` NULL: it must be what the answer says it is. The caller disposes of the body. */
-static int get(const struct doctor *doctor, const char *kind, const char *reference, const char *digest,
-	       struct registry_reply *reply, struct err *err)
+/* Gets a thing. `path` is for messages, and the caller frees it; of an answer of 200 it disposes of the body. */
+static int get(const struct doctor *doctor, const char *kind, const char *reference, struct hasher *hasher,
+	       struct registry_reply *reply, char **path, struct err *err)
 {
 	_cleanup_free_ char *thing = mem_printf("%s/%s", kind, reference);
-	_cleanup_free_ char *path = doctor->way->path(doctor->upstream, doctor->repository, thing);
-	_cleanup_free_ char *url =
-		mem_printf("%s://%s%s", doctor->place->tls ? "https" : "http", doctor->place->address, path);
-	const struct registry_question question = {
-		.url = url, .accept = ACCEPT, .ca = doctor->place->ca, .credentials = doctor->place->credentials};
+	_cleanup_free_ char *url = NULL;
+	struct registry_question question = {
+		.accept = ACCEPT, .ca = doctor->place->ca, .credentials = doctor->place->credentials, .hasher = hasher};
 	struct err why = {0};
-	int code = registry_client_get(&question, reply, &why);
+	int code;
 
+	*path = doctor->way->path(doctor->upstream, doctor->repository, thing);
+	url = mem_printf("%s://%s%s", doctor->place->tls ? "https" : "http", doctor->place->address, *path);
+	question.url = url;
+	code = registry_client_get(&question, reply, &why);
 	if (code)
 		return err_set(err, code, "%s: %s", url, why.text);
 	doctor->finding->requests++;
 	doctor->finding->hits += strncmp(reply->cache_status, "larder; hit", 11) == 0;
-	doctor->finding->bytes += reply->body.len;
-	code = judge(reply, path, err);
-	if (code == 0)
-		code = check_digest(reply, digest ? digest : reply->digest, path, err);
+	doctor->finding->bytes += reply->bytes;
+	code = judge(reply, *path, err);
 	if (code)
 		buf_dispose(&reply->body);
 	return code;
+}
+
+static int compare(const struct digest *right, const struct digest *found, const char *path, struct err *err)
+{
+	char text[DIGEST_TEXT_MAX];
+
+	if (digest_equal(right, found))
+		return 0;
+	return err_set(err, ERR_DIGEST, "%s: the bytes are not those of %s", path, digest_format(right, text));
 }
 
 static json_t *read_json(struct registry_reply *reply, struct err *err)
@@ -155,22 +158,48 @@ static const char *smallest(const json_t *layers)
 
 static int get_blob(const struct doctor *doctor, const char *digest, struct err *err)
 {
+	_cleanup_free_ char *path = NULL;
 	struct registry_reply reply;
-	int code = digest ? get(doctor, "blobs", digest, digest, &reply, err) : 0;
+	struct digest right, found;
+	struct hasher *hasher;
+	int code;
 
-	if (digest && code == 0)
-		buf_dispose(&reply.body);
-	return code;
+	if (!digest)
+		return 0;
+	if (digest_parse(digest, &right))
+		return err_set(err, ERR_UPSTREAM, "the manifest names a blob by what is no digest");
+	hasher = hasher_new(right.algorithm);
+	code = get(doctor, "blobs", digest, hasher, &reply, &path, err);
+	if (code) {
+		hasher_free(hasher);
+		return code;
+	}
+	buf_dispose(&reply.body);
+	hasher_finish(hasher, &found);
+	return compare(&right, &found, path, err);
 }
 
+/* `digest` NULL: it must be what the answer says it is. */
 static int get_manifest(const struct doctor *doctor, const char *reference, const char *digest, json_t **manifest,
 			struct err *err)
 {
+	_cleanup_free_ char *path = NULL;
 	struct registry_reply reply;
-	int code = get(doctor, "manifests", reference, digest, &reply, err);
+	struct digest right, found;
+	int code = get(doctor, "manifests", reference, NULL, &reply, &path, err);
 
 	if (code)
 		return code;
+	if (digest_parse(digest ? digest : reply.digest, &right)) {
+		code = err_set(err, ERR_DIGEST, "%s: came without a digest", path);
+	} else {
+		digest_of(right.algorithm, reply.body.data, reply.body.len, &found);
+		code = compare(&right, &found, path, err);
+	}
+	if (code) {
+		buf_dispose(&reply.body);
+		return code;
+	}
 	*manifest = read_json(&reply, err);
 	return *manifest ? 0 : ERR_UPSTREAM;
 }

@@ -2,6 +2,7 @@
 #include "server/cli/registry_client.h"
 
 #include "base/cleanup.h"
+#include "base/digest.h"
 
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -11,9 +12,24 @@
 #define CONNECT_S 10L
 #define WAIT_S    60L /* without a byte */
 
+struct transfer {
+	const struct registry_question *question;
+	struct registry_reply *reply;
+};
+
 static size_t on_body(char *data, size_t size, size_t count, void *arg)
 {
-	return buf_append(arg, data, size * count) ? 0 : size * count;
+	const struct transfer *transfer = arg;
+	struct registry_reply *reply = transfer->reply;
+	size_t len = size * count;
+
+	reply->bytes += len;
+	if (!transfer->question->hasher)
+		return buf_append(&reply->body, data, len) ? 0 : len;
+	hasher_update(transfer->question->hasher, data, len);
+	if (reply->body.len + len <= REGISTRY_CLIENT_KEPT)
+		buf_append(&reply->body, data, len);
+	return len;
 }
 
 /* "Name: value\r\n" into `value`, when it is this header. */
@@ -42,8 +58,10 @@ static size_t on_header(char *data, size_t size, size_t count, void *arg)
 	return size * count;
 }
 
-static void set_options(CURL *curl, const struct registry_question *question, struct registry_reply *reply)
+static void set_options(CURL *curl, struct transfer *transfer)
 {
+	const struct registry_question *question = transfer->question;
+
 	curl_easy_setopt(curl, CURLOPT_URL, question->url);
 	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "larder-doctor/" LARDER_VERSION);
@@ -59,20 +77,21 @@ static void set_options(CURL *curl, const struct registry_question *question, st
 		curl_easy_setopt(curl, CURLOPT_USERPWD, question->credentials);
 	}
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &reply->body);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
 	curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
-	curl_easy_setopt(curl, CURLOPT_HEADERDATA, reply);
+	curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer->reply);
 }
 
 int registry_client_get(const struct registry_question *question, struct registry_reply *reply, struct err *err)
 {
 	CURL *curl = curl_easy_init();
+	struct transfer transfer = {question, reply};
 	struct curl_slist *headers = NULL;
 	CURLcode code;
 	long status = 0;
 
 	*reply = (struct registry_reply){.body = {.max = REGISTRY_CLIENT_BODY_MAX}};
-	set_options(curl, question, reply);
+	set_options(curl, &transfer);
 	if (question->accept) {
 		_cleanup_free_ char *line = mem_printf("Accept: %s", question->accept);
 

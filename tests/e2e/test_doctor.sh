@@ -46,6 +46,14 @@ if command -v containerd >/dev/null && [ "$(id -u)" = 0 ]; then
   start_containerd
   ctr_cli images pull --snapshotter "$(snapshotter)" --hosts-dir "$T/hosts" "docker.io/$REPOSITORY:multi" >"$T/pull.out" 2>&1 ||
     fail "containerd does not pull: $(cat "$T/pull.out")"
+  # By a path too, which containerd puts in front of v2.
+  containerd_remove "docker.io/$REPOSITORY:multi"
+  mkdir -p "$T/by-path/docker.io"
+  printf 'server = "http://127.0.0.1:1"\n\n[host."http://%s/docker.io"]\n  capabilities = ["pull", "resolve"]\n' "$LARDER_AT" \
+    >"$T/by-path/docker.io/hosts.toml"
+  ctr_cli images pull --snapshotter "$(snapshotter)" --hosts-dir "$T/by-path" "docker.io/$REPOSITORY:multi" >"$T/pull.out" 2>&1 ||
+    fail "containerd does not pull by a path: $(cat "$T/pull.out")"
+  grep -q "path=/docker.io/v2/$REPOSITORY/" "$T/larder.log" || fail "containerd did not ask by a path"
   stop containerd
 fi
 # A BuildKit daemon is not packaged: its file is at least the TOML that it says it is.
@@ -69,7 +77,7 @@ doctor -c "$T/empty.yaml" --tls --ca /ca.pem docker | grep -q "install -D -m 644
 
 say "its test passes"
 doctor --test --image "docker.io/$REPOSITORY:multi" >"$T/tested"
-[ "$(grep -c '^ok ' "$T/tested")" = 3 ] || fail "not all ways are ok: $(cat "$T/tested")"
+[ "$(grep -c '^ok ' "$T/tested")" = 4 ] || fail "not all ways are ok: $(cat "$T/tested")"
 doctor --test --image "docker.io/$REPOSITORY@$MANIFEST" --json | jq -e 'all(.tests[]; .ok and .hits > 0)' >/dev/null
 
 say "and fails, with what to do, where something is wrong"

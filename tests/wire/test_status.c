@@ -242,6 +242,36 @@ WIRE_TEST(explain_bears_what_strangers_write)
 	assert_non_null(strstr(reply.body, "\"rule\":1"));
 }
 
+/* Larger than what is kept of an answer. */
+WIRE_TEST(doctor_pulls_in_every_way_an_image_of_one_large_layer)
+{
+	_cleanup_(bed_dispose) struct bed bed = bed_new(wire);
+	_cleanup_free_ char *at = mem_printf("127.0.0.1:%u", larder_port(bed.larder));
+	_cleanup_free_ char *text =
+		mem_printf("default_upstream: registry.test\nupstreams: { registry.test: { url: \"%s\" } }\n",
+			   scripted_url(bed.upstream, 0));
+	_cleanup_free_ char *config = wire_write_file(wire, "doctor.yaml", text);
+	_cleanup_free_ char *said = NULL, *wrong = NULL;
+	const char *given[] = {"doctor", "-c", config, "--at", at, "--test", "--image", "registry.test/large/app:1",
+			       NULL};
+	struct scripted_image large;
+	unsigned ways = 0;
+
+	scripted_add_image(bed.upstream, "large/app", "1",
+			   &(struct scripted_image_options){.layers = 1, .layer_size = 80 * MIB}, &large);
+	assert_int_equal(wire_run(wire, given, &said), 0);
+	for (const char *line = said; (line = strstr(line, "ok  ")); line++)
+		ways++;
+	assert_int_equal(ways, 4);
+	/* And it is hashed: what larder cuts off for its digest does not pass. */
+	given[7] = "registry.test/other/app:1";
+	scripted_add_image(bed.upstream, "other/app", "1",
+			   &(struct scripted_image_options){.layers = 1, .layer_size = 80 * MIB, .seed = 2}, &large);
+	scripted_add_rule(bed.upstream, &(struct scripted_rule){.path = "*/blobs/*", .flip = true, .flip_at = 5});
+	assert_int_equal(wire_run(wire, given, &wrong), 1);
+	assert_non_null(strstr(wrong, "failed  "));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -253,6 +283,7 @@ int main(void)
 		WIRE_CASE(explain_walks_an_index_by_platform),
 		WIRE_CASE(explain_bears_what_strangers_write),
 		WIRE_CASE(command_says_when_no_larder_answers_or_it_wants_a_token),
+		WIRE_CASE(doctor_pulls_in_every_way_an_image_of_one_large_layer),
 	};
 	return cmocka_run_group_tests_name("status", tests, NULL, NULL);
 }
