@@ -2,7 +2,8 @@
 # The Kubernetes manifests and the compose file, as far as they can be judged without a cluster: that each key is one that there
 # is (deployment_keys.py), what each kind must have, that names and ports lead where they should, and that nothing has more
 # rights or fewer bounds than larder needs. The configuration inside is larder's to check ($2 is the build tree), and what the
-# nodes' container does is done in a folder. Without python3-yaml it says so and skips.
+# nodes' container does is done in a folder. Then all is judged again with each key misspelt in turn, each bound taken away, and
+# each document and file gone: what is not noticed is not examined. Without python3-yaml it says so and skips.
 import os
 import subprocess
 import sys
@@ -18,6 +19,13 @@ from deployment_keys import COMPOSE, KUBERNETES, spoilt, strange
 
 source, build = sys.argv[1], sys.argv[2]
 wrong = []
+
+# What other tests examine.
+ELSEWHERE = {"deploy/larder.yaml": "tests/e2e/test_cli.sh", "deploy/prometheus/alerts.yaml": "tests/e2e/test_watch.sh"}
+LARDER, NODES, COMPOSED = "deploy/kubernetes/larder.yaml", "deploy/kubernetes/nodes.yaml", "deploy/docker/compose.yaml"
+# Without any of these, wherever it stands, something has more rights than it needs.
+BOUNDS = {"allowPrivilegeEscalation", "readOnlyRootFilesystem", "capabilities", "drop", "runAsNonRoot", "runAsUser",
+          "automountServiceAccountToken", "seccompProfile", "resources", "limits", "read_only", "cap_drop", "security_opt"}
 
 
 def expect(holds, where, what):
@@ -53,6 +61,10 @@ def check_container(where, pod, container):
     expect(context.get("allowPrivilegeEscalation") is False, where, "allowPrivilegeEscalation is not false")
     expect(context.get("readOnlyRootFilesystem") is True, where, "the root file system is writable")
     expect(at(context, "capabilities.drop") == ["ALL"], where, "capabilities are not all dropped")
+    either = {**pod.get("securityContext", {}), **context}
+    expect(at(either, "seccompProfile.type") == "RuntimeDefault", where, "no seccomp profile")
+    expect(container in pod.get("initContainers", []) or (either.get("runAsNonRoot") is True and either.get("runAsUser")),
+           where, "may run as root")
     volumes = {volume["name"] for volume in pod.get("volumes", [])} | pod.get("claims", set())
     for mount in container.get("volumeMounts", []):
         expect(mount["name"] in volumes, where, f"no volume {mount['name']}")
@@ -67,6 +79,8 @@ def check_workload(where, document):
     template = document["spec"]["template"]
     pod = dict(template["spec"])
     pod["claims"] = {claim["metadata"]["name"] for claim in document["spec"].get("volumeClaimTemplates", [])}
+    for claim in document["spec"].get("volumeClaimTemplates", []):
+        expect(at(claim, "spec.resources.requests.storage"), where, f"claims no size of {claim['metadata']['name']}")
     labels = at(template, "metadata.labels", {})
     for key, value in document["spec"]["selector"]["matchLabels"].items():
         expect(labels.get(key) == value, where, f"its pods do not carry {key}")
@@ -81,9 +95,6 @@ def check_workload(where, document):
 
 def check_larder(where, pod, config):
     container = pod["containers"][0]
-    context = pod.get("securityContext", {})
-    expect(context.get("runAsNonRoot") is True and context.get("runAsUser"), where, "larder may run as root")
-    expect(at(context, "seccompProfile.type") == "RuntimeDefault", where, "no seccomp profile")
     for probe, path in (("readinessProbe", "/readyz"), ("livenessProbe", "/healthz")):
         expect(at(container, f"{probe}.httpGet.path") == path, where, f"{probe} is not {path}")
     expect(pod.get("terminationGracePeriodSeconds", 30) > 30, where, "ends before larder's own 25 s of grace and their rest")
@@ -95,8 +106,10 @@ def check_larder(where, pod, config):
         expect(any(path == mount or path.startswith(mount + "/") for mount in mounts), where, f"{path} is on no volume")
 
 
-def check_config(where, text):
+def check_config(where, text, run):
     config = yaml.safe_load(text)
+    if not run:
+        return
     with tempfile.TemporaryDirectory() as folder:
         # Files that are not on this machine.
         token = os.path.join(folder, "token")
@@ -108,7 +121,6 @@ def check_config(where, text):
         done = subprocess.run([os.path.join(build, "larder"), "config", "check", "-c", path], capture_output=True, text=True,
                               check=False)
         expect(done.returncode == 0, where, f"larder refuses it: {done.stdout}{done.stderr}")
-    return config
 
 
 def check_service(where, document, pods):
@@ -125,19 +137,8 @@ def check_keys(where, value, allowed):
         wrong.append(f"{where}: {text}")
 
 
-def check_that_slips_are_noticed(where, value, allowed):
-    """Every key that is not one's own to choose, misspelt, must be found."""
-    noticed = sum(1 for other in spoilt(value) if strange(other, allowed))
-    expect(noticed >= 10, where, f"only {noticed} of its keys may not be misspelt")
-
-
-def read(name):
-    with open(os.path.join(source, name), encoding="utf-8") as file:
-        return [document for document in yaml.safe_load_all(file) if document]
-
-
-def check_kubernetes(name):
-    documents, pods, namespaces = read(name), [], set()
+def check_kubernetes(name, documents, run):
+    pods, namespaces = [], set()
     for document in documents:
         where = f"{name}: {document.get('kind')} {at(document, 'metadata.name')}"
         version, fields = KINDS.get(document.get("kind"), (None, []))
@@ -155,27 +156,25 @@ def check_kubernetes(name):
             expect(at(document, "metadata.namespace") in namespaces, where, "is in a namespace that is not made before")
         if document["kind"] in ("StatefulSet", "DaemonSet"):
             pods.append(check_workload(where, document))
-            check_that_slips_are_noticed(where, document, KUBERNETES[document["kind"]])
     for document in documents:
         where = f"{name}: {document['kind']} {at(document, 'metadata.name')}"
         if document["kind"] == "Service":
             check_service(where, document, pods)
         elif document["kind"] == "ConfigMap" and "larder.yaml" in document["data"]:
-            config = check_config(where, document["data"]["larder.yaml"])
-            check_larder(where, pods[0][2], config)
-    return documents
+            check_config(where, document["data"]["larder.yaml"], run)
 
 
-def check_compose(name):
-    document = read(name)[0]
+def check_compose(name, documents):
+    document = documents[0]
     check_keys(name, document, COMPOSE)
-    check_that_slips_are_noticed(name, document, COMPOSE)
     for service, settings in document["services"].items():
         where = f"{name}: {service}"
         expect(settings.get("read_only") is True, where, "the root file system is writable")
         expect(settings.get("cap_drop") == ["ALL"], where, "capabilities are not all dropped")
         expect("no-new-privileges:true" in settings.get("security_opt", []), where, "may gain privileges")
         expect(settings.get("build") or pinned(settings["image"]), where, "the image has no fixed tag")
+        for volume in settings["volumes"]:
+            expect(volume.split(":")[0] in document["volumes"], where, f"no volume {volume}")
         listen = settings["command"][settings["command"].index("--listen") + 1].rsplit(":", 1)[-1]
         for port in settings["ports"]:
             expect(port.rsplit(":", 1)[-1] == listen, where, f"publishes {port}, and larder listens at {listen}")
@@ -206,13 +205,83 @@ def check_nodes(documents):
                 expect(file.read() == data["hosts.toml"], "nodes.yaml", "its command writes another hosts.toml")
 
 
-larder = check_kubernetes("deploy/kubernetes/larder.yaml")
-nodes = check_kubernetes("deploy/kubernetes/nodes.yaml")
-node_ports = [port.get("nodePort") for document in larder if document["kind"] == "Service"
-              for port in document["spec"]["ports"]]
-hosts = [document["data"]["hosts.toml"] for document in nodes if document["kind"] == "ConfigMap"][0]
-expect(any(port and f":{port}" in hosts for port in node_ports), "nodes.yaml", "hosts.toml names another port than the service")
-check_nodes(nodes)
-check_compose("deploy/docker/compose.yaml")
-print("\n".join(wrong))
-sys.exit(1 if wrong else 0)
+def of_kind(documents, kind):
+    return [document for document in documents if document["kind"] == kind]
+
+
+def judge(files, run=True):
+    """What is wrong with the files: a list of texts. `run`: programs too."""
+    wrong.clear()
+    for name, documents in files.items():
+        if name.startswith("deploy/kubernetes/"):
+            check_kubernetes(name, documents, run)
+        elif name.startswith("deploy/docker/"):
+            check_compose(name, documents)
+        else:
+            expect(False, name, "is examined by nobody")
+    expect(COMPOSED in files, COMPOSED, "is not there")
+    larder, nodes = files[LARDER], files[NODES]
+    pod = of_kind(larder, "StatefulSet")[0]["spec"]["template"]["spec"]
+    check_larder(LARDER, pod, yaml.safe_load(of_kind(larder, "ConfigMap")[0]["data"]["larder.yaml"]))
+    served = [port for document in of_kind(larder, "Service") for port in document["spec"]["ports"]]
+    for port in pod["containers"][0]["ports"]:
+        expect(port["name"] in [each["targetPort"] for each in served], LARDER, f"no service leads to {port['name']}")
+    hosts = of_kind(nodes, "ConfigMap")[0]["data"]["hosts.toml"]
+    expect(any(f":{port['nodePort']}" in hosts for port in served if "nodePort" in port), NODES, "hosts.toml names another port than the service")
+    expect(len(of_kind(nodes, "DaemonSet")) == 1, NODES, "there is not one DaemonSet")
+    if run:
+        check_nodes(nodes)
+    return list(wrong)
+
+
+def notices(files):
+    try:
+        return bool(judge(files, run=False))
+    except (KeyError, IndexError, TypeError, AttributeError, StopIteration):
+        return True
+
+
+def is_ones_own(name, path):
+    """A key that may have any name."""
+    return name == COMPOSED and len(path) == 2 and path[0] == "services"
+
+
+def unnoticed(files):
+    """What could be spoilt without anybody noticing: a list of texts."""
+    found = []
+    for name, documents in files.items():
+        if not notices({other: each for other, each in files.items() if other != name}):
+            found.append(f"{name} may be missing")
+        for i, document in enumerate(documents):
+            rest = documents[:i], documents[i + 1:]
+            if not notices({**files, name: rest[0] + rest[1]}):
+                found.append(f"{name}: document {i + 1} may be missing")
+            for path, misspelt, without in spoilt(document):
+                place = f"{name}: document {i + 1}: {'.'.join(map(str, path))}"
+                if not is_ones_own(name, path) and not notices({**files, name: [*rest[0], misspelt, *rest[1]]}):
+                    found.append(f"{place} may be misspelt")
+                if path[-1] in BOUNDS and not notices({**files, name: [*rest[0], without, *rest[1]]}):
+                    found.append(f"{place} may be missing")
+    return found
+
+
+def read_all():
+    """The documents of every YAML file below deploy/ that is not examined elsewhere, by the file's name."""
+    files = {}
+    for top, _, names in os.walk(os.path.join(source, "deploy")):
+        for name in names:
+            path = os.path.relpath(os.path.join(top, name), source)
+            if name.endswith((".yaml", ".yml")) and path not in ELSEWHERE:
+                with open(os.path.join(source, path), encoding="utf-8") as file:
+                    files[path] = [document for document in yaml.safe_load_all(file) if document]
+    return files
+
+
+everything = read_all()
+complaints = judge(everything) or unnoticed(everything)
+for path, test in ELSEWHERE.items():
+    with open(os.path.join(source, test), encoding="utf-8") as file:
+        if path not in file.read():
+            complaints.append(f"{path} is not examined by {test}")
+print("\n".join(complaints))
+sys.exit(1 if complaints else 0)

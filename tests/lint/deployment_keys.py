@@ -72,14 +72,15 @@ def strange(value, allowed, path=""):
     return []
 
 
-def spoilt(value):
-    """`value` again and again, each time with one of its keys misspelt."""
+def spoilt(value, path=()):
+    """The path of each key in `value`, with two copies: one where it is misspelt, one without it."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield {f"{name}x" if name == key else name: each for name, each in value.items()}
-            for other in spoilt(inner):
-                yield {**value, key: other}
+            yield ((*path, key), {f"{name}x" if name == key else name: each for name, each in value.items()},
+                   {name: each for name, each in value.items() if name != key})
+            for place, misspelt, without in spoilt(inner, (*path, key)):
+                yield place, {**value, key: misspelt}, {**value, key: without}
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            for other in spoilt(item):
-                yield value[:i] + [other] + value[i + 1:]
+            for place, misspelt, without in spoilt(item, (*path, i)):
+                yield place, value[:i] + [misspelt] + value[i + 1:], value[:i] + [without] + value[i + 1:]
