@@ -361,17 +361,23 @@ static void set_connection_options(CURL *easy, const struct fetch_pool *pool)
 	set_proxy_options(easy, pool);
 }
 
+/* Whether it may share a connection with others that run. HTTP/2 is spoken over TLS alone. */
+static bool may_multiplex(const struct fetch_request *request)
+{
+	return !request->http1 && !request->own_connection && strncasecmp(request->url, "https:", 6) == 0;
+}
+
 static void set_request_options(CURL *easy, struct fetch *fetch, const struct fetch_request *request)
 {
-	bool http1 = request->http1 || request->own_connection;
 
 	curl_easy_setopt(easy, CURLOPT_URL, request->url);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "larder/" LARDER_VERSION);
 	curl_easy_setopt(easy, CURLOPT_NOBODY, request->head ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION,
-			 http1 ? (long)CURL_HTTP_VERSION_1_1 : (long)CURL_HTTP_VERSION_2TLS);
-	/* Wait for a connection that is being opened rather than open a second: it may turn out to multiplex. */
-	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, http1 ? 0L : 1L);
+			 may_multiplex(request) ? (long)CURL_HTTP_VERSION_2TLS : (long)CURL_HTTP_VERSION_1_1);
+	/* Wait for a connection that is being opened rather than open a second: it may turn out to multiplex. Of one
+	 * without TLS the library would not know before its first answer came, however long that takes. */
+	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, may_multiplex(request) ? 1L : 0L);
 	curl_easy_setopt(easy, CURLOPT_HTTP09_ALLOWED, 0L);
 	if (fetch->pool->client_cert && !request->no_client_cert) {
 		curl_easy_setopt(easy, CURLOPT_SSLCERT, fetch->pool->client_cert);
@@ -421,7 +427,7 @@ struct fetch *fetch_start(struct fetch_pool *pool, const struct fetch_request *r
 	set_request_options(fetch->easy, fetch, request);
 	DL_APPEND(pool->running, fetch);
 	loop_timer_set(pool->loop, &fetch->idle_timer, pool->options.idle_timeout_ms);
-	if (!request->http1 && !request->own_connection && strncasecmp(request->url, "https:", 6) == 0) {
+	if (may_multiplex(request)) {
 		fetch->nudge_timer.run = on_nudge_timer;
 		fetch->nudge_ms = NUDGE_MIN_MS;
 		loop_timer_set(pool->loop, &fetch->nudge_timer, NUDGE_MIN_MS);

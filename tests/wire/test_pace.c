@@ -259,6 +259,35 @@ BOTH_TEST(small_requests_share_few_connections)
 	expect_count(upstream, "GET", BLOBS, 200);
 }
 
+/* Whatever is spoken: nobody waits for another's answer, not even for the first that a registry ever gives. */
+BOTH_TEST(held_up_answer_holds_up_no_other)
+{
+	struct scripted *upstream = upstream_speaking(wire, NULL, h2);
+	struct larder *larder = larder_before(wire, upstream, NULL);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0}, late = {0};
+	char slow[SCRIPTED_DIGEST_MAX], quick[SCRIPTED_DIGEST_MAX];
+	_cleanup_free_ char *slow_target = NULL, *quick_target = NULL, *pattern = NULL;
+	struct beside *beside;
+	int hold;
+
+	scripted_add_blob(upstream, "team/app", 1, KIB, slow);
+	scripted_add_blob(upstream, "team/app", 2, KIB, quick);
+	slow_target = blob_target("team/app", slow);
+	quick_target = blob_target("team/app", quick);
+	pattern = mem_printf("*%s", slow);
+	hold = scripted_add_rule(upstream, &(struct scripted_rule){.path = pattern, .hold = true});
+	beside = beside_start(larder, slow_target);
+	assert_true(scripted_wait_count(upstream, "GET", pattern, 1, WIRE_WAIT_MS));
+	ask(larder, NULL, NULL, &reply, "%s", quick_target);
+	expect_content(&reply, quick);
+	/* Not only once idle_timeout, of 30 s, has ended the other. */
+	if (reply.total_ms > WIRE_WAIT_MS)
+		fail_msg("took %.0f ms", reply.total_ms);
+	scripted_release(upstream, hold);
+	beside_join(beside, &late);
+	expect_content(&late, slow);
+}
+
 /* A request that has to wait for a connection longer than connect_timeout has not failed to connect. */
 WIRE_TEST(waiting_for_a_connection_in_use_is_no_timeout)
 {
@@ -286,6 +315,7 @@ int main(void)
 		WIRE_CASE(retry_after_that_is_said_again_is_passed_on),
 		BOTH_CASES(rate_limit_is_kept_over_ten_threads),
 		BOTH_CASES(small_requests_share_few_connections),
+		BOTH_CASES(held_up_answer_holds_up_no_other),
 		WIRE_CASE(waiting_for_a_connection_in_use_is_no_timeout),
 	};
 	return cmocka_run_group_tests_name("pace", tests, NULL, NULL);
