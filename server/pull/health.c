@@ -15,7 +15,7 @@ static void probe_later(struct pull_upstream *upstream)
 {
 	struct health *health = &upstream->health;
 
-	if (health->probing || health->timer.heap_slot)
+	if (health->stopped || health->probing || health->timer.heap_slot)
 		return;
 	health->timer.run = on_probe_timer;
 	loop_timer_set(upstream->pull->loop, &health->timer, health->wait_ms);
@@ -91,6 +91,7 @@ static void stop_on_loop(void *arg)
 {
 	struct pull_upstream *upstream = arg;
 
+	upstream->health.stopped = true; /* a probe that is out would ask for the next */
 	loop_timer_clear(upstream->pull->loop, &upstream->health.timer);
 }
 

@@ -22,6 +22,7 @@ struct health {
 	bool ailing; /* atomic */
 	/* The loop's thread alone: */
 	bool probing;            /* a probe is out */
+	bool stopped;            /* none is sent any more */
 	struct loop_timer timer; /* the next one */
 	uint64_t wait_ms;
 };
@@ -31,5 +32,5 @@ bool health_is_ailing(const struct pull_upstream *upstream);
 /* The loop's thread. */
 void health_note_silence(struct pull_upstream *upstream);
 void health_note_answer(struct pull_upstream *upstream);
-/* At the end, after the registry was closed: nothing is probed any more. Any thread but the loop's. */
+/* At the end, or when others took its place: nothing is probed any more. Any thread but the loop's. */
 void health_stop(struct pull_upstream *upstream);

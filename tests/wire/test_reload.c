@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* SIGHUP: what changes while larder runs, and what a wrong configuration must not change. */
-#include "tests/wire/expect.h"
+#include "tests/wire/speaking.h"
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -229,6 +229,28 @@ static size_t times_reloaded(struct larder *larder)
 	return times;
 }
 
+/* Its probe is out when another takes its place, and fails then. */
+WIRE_TEST(upstream_that_was_replaced_while_it_did_not_answer_is_not_probed_any_more)
+{
+	struct reloaded reloaded = reloaded_new(wire, "", "");
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct beside *waits;
+	int hold = scripted_add_rule(reloaded.upstream, &(struct scripted_rule){.path = "*/manifests/1", .hold = true});
+
+	scripted_add_rule(reloaded.upstream, &(struct scripted_rule){.path = "/v2/",
+								     .delay_ms = 1500,
+								     .cut = SCRIPTED_CUT_FIN,
+								     .cut_at = SCRIPTED_BEFORE_HEAD});
+	waits = beside_start(reloaded.larder, "/v2/team/app/manifests/1");
+	assert_true(scripted_wait_count(reloaded.upstream, "GET", "/v2/", 1, WIRE_WAIT_MS));
+	configure(&reloaded, ", missing_ttl: 1s", "");
+	hang_up(&reloaded, "1 of 8 upstreams are new or changed");
+	assert_false(scripted_wait_count(reloaded.upstream, "GET", "/v2/", 2, 4000));
+	scripted_release(reloaded.upstream, hold);
+	beside_join(waits, &reply);
+	assert_int_equal(reply.status, 200);
+}
+
 /* The larder has another configuration from here on, not for the first time perhaps. */
 static void reconfigure(const struct reloaded *reloaded, const char *rest)
 {
@@ -397,6 +419,7 @@ int main(void)
 		WIRE_CASE(a_right_certificate_beside_wrong_users_is_not_taken),
 		WIRE_CASE(whatever_is_wrong_in_a_configuration_leaves_all_as_it_was),
 		WIRE_CASE(what_needs_a_restart_is_named),
+		WIRE_CASE(upstream_that_was_replaced_while_it_did_not_answer_is_not_probed_any_more),
 		WIRE_CASE(how_many_connections_there_may_be_changes_and_none_ends_by_it),
 		WIRE_CASE(connection_that_idles_is_cut_by_the_time_that_holds_now),
 		WIRE_CASE(client_that_takes_nothing_is_cut_by_the_rate_that_holds_now),
