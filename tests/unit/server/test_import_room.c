@@ -4,6 +4,8 @@
 
 #include "store/evict.h"
 
+#include <assert.h>
+
 #define LARGE_BYTES ((size_t)3 << 20)   /* of three blobs of the archive … */
 #define TOO_SMALL   ((uint64_t)8 << 20) /* … where a store may hold so much, or … */
 #define LARGE       ((uint64_t)64 << 20)
@@ -28,9 +30,13 @@ static void make_bundle(struct bed *bed, struct tarball *tarball)
 /* Takes out its first file, in which it speaks of itself: a layout as any tool writes it. */
 static void make_foreign(struct tarball *tarball)
 {
-	size_t size = strtoul(tarball->data.data + 124, NULL, 8), first = TAR_BLOCK + size + tar_padding(size);
+	char *data = tarball->data.data;
+	size_t size, first;
 
-	memmove(tarball->data.data, tarball->data.data + first, tarball->data.len - first);
+	assert(data);
+	size = strtoul(data + 124, NULL, 8);
+	first = TAR_BLOCK + size + tar_padding(size);
+	memmove(data, data + first, tarball->data.len - first);
 	tarball->data.len -= first;
 }
 
