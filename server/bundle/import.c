@@ -168,9 +168,8 @@ static int take_other(struct import *import, struct import_file *file, struct er
 
 	if (file->link || import->self || import->texts[TEXT_LAYOUT].came)
 		return 0;
-	code = import_want_room(import, file->size, err);
-	if (code == 0)
-		code = stage_open(import->store, DIGEST_SHA256, file->size, &file->stage, err);
+	/* What is staged has its room reserved: none of it goes for what follows. */
+	code = stage_open(import->store, DIGEST_SHA256, file->size, &file->stage, err);
 	if (code == 0)
 		code = read_through(import, file->stage, NULL, err);
 	if (code == 0)

@@ -7,8 +7,8 @@
  *
  * What should not be trusted (a wrong digest, a path that leads out, a signature that is not the key's) is refused, and
  * then everything that came with it is removed again; so it is with what the store has no room for. An archive must
- * fit whole, beside nothing else: of a bundle that is known before its first blob, of others as they come, and nothing
- * cached goes for one that does not.
+ * fit whole, beside nothing else. Of a bundle that is known before its first blob, and nothing cached goes for one that
+ * does not; others are believed as far as they came.
  */
 #pragma once
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Archives that are larger than the store may be: nothing that was cached goes for them, and nothing of them stays. */
+/* Archives that are larger than the store may be: nothing of them stays, and nothing that was cached goes for a bundle.
+ */
 #include "tests/unit/server/bundle_bed.h"
 
 #include "store/evict.h"
@@ -83,10 +84,38 @@ static void an_archive_that_turns_out_to_be_too_large_leaves_nothing(void **stat
 	expect_too_large(*state, &tarball, 5);
 }
 
+/* Its layers wait, each with its room, until manifest.json says what they are: that is not counted twice. */
+static void an_archive_of_docker_may_fill_most_of_the_store(void **state)
+{
+	static const char *const layers[] = {"a/layer.tar", "b/layer.tar", "c/layer.tar"};
+	struct evict_options limits = {.max_size = 3 * LARGE_BYTES + TOO_SMALL / 2};
+	_cleanup_(tarball_end) struct tarball tarball = {0};
+	_cleanup_free_ char *layer = mem_alloc(LARGE_BYTES + 1);
+	struct scratch *there = &((struct bed *)*state)->there;
+	struct import_report report;
+
+	for (unsigned i = 0; i < 3; i++) {
+		memset(layer, 'a' + (int)i, LARGE_BYTES);
+		tarball_add(&tarball, layers[i], layer);
+	}
+	tarball_add(&tarball, "c.json", "{}");
+	tarball_add(&tarball, "manifest.json",
+		    "[{\"Config\":\"c.json\",\"RepoTags\":[\"alpine:3\"],"
+		    "\"Layers\":[\"a/layer.tar\",\"b/layer.tar\",\"c/layer.tar\"]}]");
+	tarball_pad(&tarball, TAR_END);
+	assert_int_equal(evict_start(there->store, &limits, &there->err), 0);
+	if (bed_import(there, &tarball, NULL, &report))
+		fail_msg("%s", there->err.text);
+	assert_int_equal(report.image_count, 1);
+	assert_int_equal(report.missing_count, 0);
+	import_report_dispose(&report);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		bed_test(a_bundle_that_is_too_large_is_refused_before_its_first_blob),
+		bed_test(an_archive_of_docker_may_fill_most_of_the_store),
 		bed_test(an_archive_that_turns_out_to_be_too_large_leaves_nothing),
 	};
 
