@@ -15,14 +15,17 @@
 #define FLIGHT_UNKNOWN_SIZE_MAX                                                                                        \
 	((uint64_t)4 << 30) /* of a blob of which neither manifest nor upstream tells the length */
 
-/* The server sends the whole from its start: what we hold of another version must not be mixed with it. */
+/* The server sends the whole from its start. Another length is another thing than what we hold of it, and must not be
+ * mixed with it. Another ETag may be: but clients that had some of it are better served by going on, as it is the
+ * digest that decides, and servers side by side have their own ETags for the same. */
 static int check_version(struct flight *flight, const struct registry_answer *answer, struct err *err)
 {
 	char etag[INGEST_ETAG_MAX + 1];
 	uint64_t size = ingest_size(flight->ingest);
 	bool other_size =
 		size != INGEST_SIZE_UNKNOWN && answer->size != REGISTRY_LENGTH_UNKNOWN && size != answer->size;
-	int code;
+	bool other_etag;
+	int code = 0;
 
 	ingest_etag(flight->ingest, etag);
 	if (answer->offset > 0) {
@@ -30,12 +33,13 @@ static int check_version(struct flight *flight, const struct registry_answer *an
 			return err_set(err, ERR_AGAIN, "the upstream names another size than before");
 		return 0;
 	}
-	if (!other_size && (!answer->etag || !etag[0] || strcmp(etag, answer->etag) == 0))
-		return 0;
+	other_etag = answer->etag && etag[0] && strcmp(etag, answer->etag) != 0;
 	pthread_mutex_lock(&flight->lock);
-	code = ingest_discard(flight->ingest, err);
-	flight->version++;
-	waiter_wake_all(&flight->waiters);
+	if (other_size || (other_etag && flight->state != FLIGHT_FLYING)) {
+		code = ingest_discard(flight->ingest, err);
+		flight->version++;
+		waiter_wake_all(&flight->waiters);
+	}
 	pthread_mutex_unlock(&flight->lock);
 	return code;
 }

@@ -232,6 +232,21 @@ BOTH_TEST(another_version_at_a_resume_is_not_mixed_in)
 	resume_at_another_version(wire, h2, &(struct scripted_rule){.path = BLOBS, .etag = "\"new\""});
 }
 
+/* As from servers side by side: the same file, and its own ETag at each. */
+BOTH_TEST(another_etag_of_the_same_bytes_costs_no_client_its_answer)
+{
+	_cleanup_(cut_blob_dispose) struct cut_blob blob = cut_blob_new(wire, h2, NULL);
+
+	scripted_add_rule(
+		blob.upstream,
+		&(struct scripted_rule){
+			.path = BLOBS, .count = 1, .etag = "\"one\"", .cut = SCRIPTED_CUT_FIN, .cut_at = SIZE / 2});
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .etag = "\"other\""});
+	fetch(&blob);
+	expect_count(blob.upstream, "GET", BLOBS, 2);
+	expect_asked(blob.upstream, 1, "If-Range", "\"one\"");
+}
+
 BOTH_TEST(another_etag_at_a_resume_starts_over)
 {
 	/* The server does not look at If-Range. */
@@ -401,6 +416,7 @@ int main(void)
 		WIRE_CASE(attempts_without_progress_end),
 		BOTH_CASES(whole_answer_to_a_resume_is_taken),
 		BOTH_CASES(another_version_at_a_resume_is_not_mixed_in),
+		BOTH_CASES(another_etag_of_the_same_bytes_costs_no_client_its_answer),
 		BOTH_CASES(another_etag_at_a_resume_starts_over),
 		BOTH_CASES(another_length_at_a_resume_starts_over),
 		BOTH_CASES(unsatisfiable_resume_starts_over),
