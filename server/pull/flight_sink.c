@@ -56,9 +56,12 @@ static int check_size(struct flight *flight, const struct registry_answer *answe
 				       answer->size);
 		return 0;
 	}
-	if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size != told)
+	if (answer->size != REGISTRY_LENGTH_UNKNOWN && answer->size != told) {
+		/* Or the manifest is the lie, and another repository's: the next who asks is not refused for it. */
+		sizes_dispute(flight->pull->sizes, &flight->digest);
 		return err_set(err, ERR_UPSTREAM, "the upstream says %" PRIu64 " bytes, and the manifest %" PRIu64,
 			       answer->size, told);
+	}
 	return ingest_set_size(flight->ingest, told, err);
 }
 

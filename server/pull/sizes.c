@@ -11,6 +11,7 @@
 struct known_size {
 	struct digest digest;
 	uint64_t size;
+	bool disputed;
 	UT_hash_handle hh;
 };
 
@@ -63,9 +64,10 @@ static void take_part(void *arg, const struct manifest_part *part)
 			drop(sizes, sizes->known);
 		known = mem_alloc(sizeof(*known));
 		known->digest = part->digest;
+		known->size = part->size;
 		HASH_ADD(hh, sizes->known, digest, sizeof(known->digest), known);
 	}
-	known->size = part->size;
+	known->disputed |= known->size != part->size;
 	pthread_mutex_unlock(&sizes->lock);
 }
 
@@ -79,11 +81,24 @@ void sizes_learn(struct sizes *sizes, const void *manifest, size_t len)
 bool sizes_find(struct sizes *sizes, const struct digest *digest, uint64_t *size)
 {
 	struct known_size *known;
+	bool found;
+
+	pthread_mutex_lock(&sizes->lock);
+	HASH_FIND(hh, sizes->known, digest, sizeof(*digest), known);
+	found = known && !known->disputed;
+	if (found)
+		*size = known->size;
+	pthread_mutex_unlock(&sizes->lock);
+	return found;
+}
+
+void sizes_dispute(struct sizes *sizes, const struct digest *digest)
+{
+	struct known_size *known;
 
 	pthread_mutex_lock(&sizes->lock);
 	HASH_FIND(hh, sizes->known, digest, sizeof(*digest), known);
 	if (known)
-		*size = known->size;
+		known->disputed = true;
 	pthread_mutex_unlock(&sizes->lock);
-	return known != NULL;
 }

@@ -23,5 +23,9 @@ void sizes_free(struct sizes *sizes);
  * ignored. */
 void sizes_learn(struct sizes *sizes, const void *manifest, size_t len);
 
-/* False when no manifest spoke of it. */
+/* False when no manifest spoke of it, or not all said the same: anybody who may push somewhere can write a manifest
+ * that names another's blob. */
 bool sizes_find(struct sizes *sizes, const struct digest *digest, uint64_t *size);
+
+/* The upstream says another size: what manifests say of this digest counts no more. */
+void sizes_dispute(struct sizes *sizes, const struct digest *digest);

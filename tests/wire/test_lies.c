@@ -112,6 +112,41 @@ BOTH_TEST(length_unlike_the_manifests)
 	lie_about_blob(wire, h2, true, &(struct scripted_rule){.length_lie = 10});
 }
 
+/* Whoever may push to some repository can write a manifest that names the blobs of another with sizes of their own. */
+static void name_with_another_size(const struct liar *liar)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *manifest = mem_printf(
+		"{\"schemaVersion\":2,\"layers\":[{\"digest\":\"%s\",\"size\":%llu}]}", liar->digest, SIZE + 10ULL);
+
+	scripted_add_manifest(liar->upstream, "evil/app", "1", SCRIPTED_TYPE_MANIFEST, manifest, strlen(manifest),
+			      NULL);
+	assert_true(ask(liar->larder, NULL, NULL, &reply, "/v2/evil/app/manifests/1"));
+	assert_int_equal(reply.status, 200);
+}
+
+WIRE_TEST(size_that_another_repository_lies_about_does_not_count_against_the_right_one)
+{
+	struct liar liar = liar_new(wire, false, true);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	name_with_another_size(&liar);
+	get(&liar, &reply);
+	expect_content(&reply, liar.digest);
+}
+
+WIRE_TEST(size_that_another_repository_lies_about_alone_costs_one_attempt)
+{
+	struct liar liar = liar_new(wire, false, false);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0}, again = {0};
+
+	name_with_another_size(&liar);
+	get(&liar, &reply);
+	expect_error(&reply, 502, "UNKNOWN");
+	get(&liar, &again);
+	expect_content(&again, liar.digest);
+}
+
 BOTH_TEST(length_of_an_exabyte)
 {
 	lie_about_blob(wire, h2, true, &(struct scripted_rule){.length_lie = INT64_C(1) << 60});
@@ -357,6 +392,8 @@ int main(void)
 		BOTH_CASES(length_that_is_too_long),
 		BOTH_CASES(length_that_is_too_short),
 		BOTH_CASES(length_unlike_the_manifests),
+		WIRE_CASE(size_that_another_repository_lies_about_does_not_count_against_the_right_one),
+		WIRE_CASE(size_that_another_repository_lies_about_alone_costs_one_attempt),
 		BOTH_CASES(length_of_an_exabyte),
 		BOTH_CASES(length_of_an_exabyte_that_no_manifest_told),
 		BOTH_CASES(no_length_at_all_is_no_lie),
