@@ -42,12 +42,17 @@ char *mem_strdup(const char *text)
 	return text ? mem_strndup(text, strlen(text)) : NULL;
 }
 
+char *mem_copy(const void *data, size_t len)
+{
+	char *copy = mem_alloc(len + 1);
+	if (len)
+		memcpy(copy, data, len);
+	return copy;
+}
+
 char *mem_strndup(const char *text, size_t len)
 {
-	len = strnlen(text, len);
-	char *copy = mem_alloc(len + 1);
-	memcpy(copy, text, len);
-	return copy;
+	return mem_copy(text, strnlen(text, len));
 }
 
 char *mem_printf(const char *format, ...)

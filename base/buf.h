@@ -39,6 +39,7 @@ void buf_dispose(struct buf *buf);
  * without memory serves nobody. The store survives such an end as it survives kill -9. Never return NULL. */
 void *mem_alloc(size_t size); /* zeroed */
 void *mem_realloc(void *memory, size_t size);
-char *mem_strdup(const char *text); /* NULL gives NULL */
-char *mem_strndup(const char *text, size_t len);
+char *mem_strdup(const char *text);              /* NULL gives NULL */
+char *mem_strndup(const char *text, size_t len); /* up to its NUL, if that comes first */
+char *mem_copy(const void *data, size_t len);    /* all of it, and a NUL behind it */
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -247,7 +247,7 @@ void visit_take_body(struct admin_visit *visit)
 
 	pthread_mutex_lock(&flow->lock);
 	if (!flow->all_there && visit->route && admin_route_takes_json(visit->route)) {
-		visit->body = mem_strndup(flow->request->body, flow->request->body_len);
+		visit->body = mem_copy(flow->request->body, flow->request->body_len);
 		visit->body_len = flow->request->body_len;
 		visit->body_too_large = flow->request->body_too_large;
 	}

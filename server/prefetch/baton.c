@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/prefetch/baton.h"
 
-#include <time.h>
+#include "base/clock.h"
 
 void baton_init(struct baton *baton)
 {
@@ -31,15 +31,8 @@ void baton_wake(struct baton *baton)
 
 void baton_wait(struct baton *baton, uint64_t ms)
 {
-	struct timespec until;
+	struct timespec until = clock_after_ms(ms);
 
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += (time_t)(ms / 1000);
-	until.tv_nsec += (long)(ms % 1000) * 1000000L;
-	if (until.tv_nsec >= 1000000000L) {
-		until.tv_sec++;
-		until.tv_nsec -= 1000000000L;
-	}
 	pthread_mutex_lock(&baton->lock);
 	while (!baton->due && pthread_cond_timedwait(&baton->woken, &baton->lock, &until) == 0)
 		;

@@ -124,7 +124,7 @@ static int read_image(struct parts *parts, const struct wanted *wanted, const js
 	int code = 0;
 
 	if (waits) {
-		part.manifest = mem_strndup(data, len);
+		part.manifest = mem_copy(data, len);
 		part.manifest_len = len;
 	}
 	if (json_is_object(config))

@@ -71,7 +71,7 @@ void page_cache_put(struct page_cache *cache, const char *key, const void *data,
 	if (bytes > PAGE_CACHE_BYTES_MAX)
 		return;
 	entry = mem_alloc(sizeof(*entry));
-	entry->page.data = mem_strndup(data, len);
+	entry->page.data = mem_copy(data, len);
 	entry->page.len = len;
 	entry->page.next = mem_strdup(next);
 	entry->page.fetched_ms = clock_ms();

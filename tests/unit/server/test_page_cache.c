@@ -34,6 +34,10 @@ static void page_cache_gives_back_what_was_put(void **state)
 	assert_null(page->next);
 	page_release(page);
 	page_release(NULL);
+	page_cache_put(cache, "c", "x\0y", 3, NULL);
+	page = page_cache_find(cache, "c");
+	assert_memory_equal(page->data, "x\0y", 4); /* what is a string ends as one */
+	page_release(page);
 	page_cache_free(cache);
 	page_cache_free(NULL);
 }
