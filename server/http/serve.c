@@ -156,14 +156,14 @@ static void exchange_begin(struct exchange *exchange, const char *method)
 	__atomic_add_fetch(&exchange->thread->requests, 1, __ATOMIC_RELAXED);
 }
 
-/* Nobody asks for such a body, and it is too long to be read for politeness: the answer does not wait for it. That the
- * library knows of these methods alone. */
+/* Nobody asks for the body of an upload, and it is too long to be read for politeness: the answer does not wait for it.
+ */
 static bool is_unwanted(const struct exchange *exchange, const char *method)
 {
 	const char *length = MHD_lookup_connection_value(exchange->connection, MHD_HEADER_KIND, "Content-Length");
 
-	return !exchange->thread->server->options.handler.begin &&
-	       (strcmp(method, "PUT") == 0 || strcmp(method, "POST") == 0) &&
+	return !exchange->thread->server->options.handler.begin && strcmp(method, "GET") != 0 &&
+	       strcmp(method, "HEAD") != 0 &&
 	       (exchange->chunked || (length && strtoull(length, NULL, 10) > HTTP_UNREAD_MAX));
 }
 

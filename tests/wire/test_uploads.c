@@ -19,16 +19,28 @@
 #define BORNE_MOST   (256 * MIB) /* with all that is in buffers */
 #define CLOSED_MS    30000
 
+/* Of requests, none of which is one here. */
+static char *make_body(void)
+{
+	static const char smuggled[] = "GET /v2/team/app/manifests/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+	char *body = mem_alloc(LARGE);
+
+	for (size_t at = 0; at + sizeof(smuggled) <= LARGE; at += sizeof(smuggled) - 1)
+		memcpy(body + at, smuggled, sizeof(smuggled) - 1);
+	return body;
+}
+
 WIRE_TEST(large_upload_is_refused_with_an_answer)
 {
-	static const char *const methods[] = {"PUT", "POST"};
-	struct larder *larder = wire_larder_for(wire, wire_upstream(wire, NULL), "registry.test");
-	_cleanup_free_ char *body = mem_alloc(LARGE);
+	static const char *const methods[] = {"PUT", "POST", "PATCH", "DELETE"};
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	struct larder *larder = wire_larder_for(wire, upstream, "registry.test");
+	_cleanup_free_ char *body = make_body();
 
-	for (unsigned i = 0; i < 6; i++) {
+	for (unsigned i = 0; i < 8; i++) {
 		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 		struct client_request request = {.port = larder_port(larder),
-						 .method = methods[i % 2],
+						 .method = methods[i % 4],
 						 .target = TARGET,
 						 .body = body,
 						 .body_len = LARGE};
@@ -40,6 +52,7 @@ WIRE_TEST(large_upload_is_refused_with_an_answer)
 		expect_header(&reply, "Connection", "close");
 	}
 	expect_ping(larder);
+	expect_count(upstream, NULL, NULL, 0);
 }
 
 /* Where such an upload has begun, and its head was sent. */
