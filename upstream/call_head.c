@@ -13,7 +13,13 @@ static bool strong_etag(const char *etag)
 {
 	size_t len = etag ? strlen(etag) : 0;
 
-	return len >= 2 && len <= 255 && etag[0] == '"' && etag[len - 1] == '"';
+	if (len < 2 || len > 255 || etag[0] != '"' || etag[len - 1] != '"')
+		return false;
+	/* RFC 9110, section 8.8.3: it is sent back, perhaps to another server. */
+	for (size_t i = 1; i < len - 1; i++)
+		if ((unsigned char)etag[i] <= ' ' || etag[i] == '"' || etag[i] == 0x7f)
+			return false;
+	return true;
 }
 
 static int refuse(struct registry_call *call, int code, const char *why)

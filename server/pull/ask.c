@@ -100,6 +100,17 @@ static char *next_address(const struct registry_answer *answer)
 	return next;
 }
 
+/* "" for what no type is: of another length than any, or with control characters. */
+static const char *type_of(const struct registry_answer *answer)
+{
+	const char *type = answer->content_type ? answer->content_type : "";
+	size_t len = 0;
+
+	while ((unsigned char)type[len] >= ' ' && type[len] != 0x7f)
+		len++;
+	return type[len] || len > PULL_MEDIA_TYPE_MAX ? "" : type;
+}
+
 static int on_answer(void *arg, const struct registry_answer *answer)
 {
 	struct ask *ask = arg;
@@ -108,8 +119,7 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 	if (answer->offset == 0)
 		buf_clear(&result->body); /* the first answer, or one that starts over */
 	result->size = answer->size;
-	snprintf(result->media_type, sizeof(result->media_type), "%s",
-		 answer->content_type ? answer->content_type : "");
+	snprintf(result->media_type, sizeof(result->media_type), "%s", type_of(answer));
 	memset(&result->digest, 0, sizeof(result->digest));
 	if (answer->content_digest)
 		digest_parse(answer->content_digest, &result->digest);

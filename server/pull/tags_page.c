@@ -2,6 +2,7 @@
 #include "server/pull/tags_page.h"
 
 #include "base/cleanup.h"
+#include "base/ref.h"
 #include "upstream/url.h"
 
 #include <stdlib.h>
@@ -29,7 +30,8 @@ static int compare(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Its names in order, for the caller to free; the strings are the list's. */
+/* Its tags in order, for the caller to free; the strings are the list's. What is no tag nobody can pull, and the page
+ * after it would begin at a name of any length. */
 static const char **sort_names(const json_t *list, size_t *count, bool *has_last, const char *last)
 {
 	const char **names = mem_alloc((json_array_size(list) + 1) * sizeof(*names));
@@ -42,7 +44,7 @@ static const char **sort_names(const json_t *list, size_t *count, bool *has_last
 	{
 		const char *name = json_string_value(item);
 
-		if (!name)
+		if (!name || !ref_tag_valid(name, json_string_length(item)))
 			continue;
 		*has_last = *has_last || strcmp(name, last) == 0;
 		names[(*count)++] = name;

@@ -155,6 +155,26 @@ static void expect_known_pages(const struct listing *listing)
 	expect_list(&reply, "", NULL);
 }
 
+/* The next page would begin at a name that no header has room for. */
+WIRE_TEST(names_that_are_no_tags_are_in_no_page_that_is_cut)
+{
+	struct listing listing = listing_new(wire, NEVER_FRESH, NULL);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *endless = mem_alloc(200001);
+	_cleanup_free_ char *body = NULL;
+
+	memset(endless, 'a', 200000);
+	body = mem_printf("{\"name\":\"team/app\",\"tags\":[\"t1\",\"../x\",\"t2\",\"%s\",\"a\\r\\nb\",\"t3\"]}",
+			  endless);
+	scripted_add_rule(listing.upstream, &(struct scripted_rule){.path = ANY, .status = 200, .body = body});
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=1");
+	expect_list(&reply, "\"t1\"", "</v2/team/app/tags/list?n=1&last=t1>; rel=\"next\"");
+	ask(listing.larder, NULL, NULL, &reply, TAGS "?n=2&last=t1");
+	expect_list(&reply, "\"t2\",\"t3\"", NULL);
+	ask(listing.larder, NULL, NULL, &reply, TAGS);
+	assert_string_equal(reply.body, body);
+}
+
 WIRE_TEST(tags_are_made_from_what_is_held_when_nothing_else_is_known)
 {
 	struct listing listing = listing_new(wire, FRESH, NULL);
@@ -376,6 +396,7 @@ int main(void)
 		WIRE_CASE(tags_come_page_by_page_from_an_upstream_without_pages),
 		WIRE_CASE(tags_links_that_lead_elsewhere_are_not_followed),
 		WIRE_CASE(tags_of_nonsense_are_no_tags),
+		WIRE_CASE(names_that_are_no_tags_are_in_no_page_that_is_cut),
 		WIRE_CASE(catalog_lists_what_is_held),
 		WIRE_CASE(catalog_comes_page_by_page),
 		WIRE_CASE(catalog_of_one_upstream),

@@ -362,6 +362,30 @@ BOTH_TEST(body_that_drips)
 	lie_about_blob(wire, h2, true, &(struct scripted_rule){.rate = 1});
 }
 
+/* Control characters, or more than any type has: none is passed on, and the manifest is served all the same. */
+BOTH_TEST(type_that_is_none)
+{
+	static const char manifest[] = "{\"schemaVersion\":2,\"x\":1}";
+	struct liar liar = liar_new(wire, h2, false);
+	_cleanup_free_ char *endless = mem_alloc(301);
+	const char *const types[] = {"text/\001html", "text/html\rX-Injected: 1", memset(endless, 'a', 300)};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	char digest[SCRIPTED_DIGEST_MAX];
+
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		_cleanup_free_ char *tag = mem_printf("odd-%zu", i);
+
+		scripted_add_manifest(liar.upstream, "team/app", tag, types[i], manifest, strlen(manifest), digest);
+		ask(liar.larder, NULL, NULL, &reply, "/v2/team/app/manifests/%s", tag);
+		/* HTTP/2 has no place for such characters. */
+		if (h2 && i < 2 && reply.status == 502)
+			continue;
+		expect_content(&reply, digest);
+		expect_header(&reply, "Content-Type", NULL);
+		expect_header(&reply, "X-Injected", NULL);
+	}
+}
+
 /* A type is passed on as it is; what a browser makes of it is another matter. */
 BOTH_TEST(manifest_that_calls_itself_a_page)
 {
@@ -414,6 +438,7 @@ int main(void)
 		BOTH_CASES(manifest_without_end),
 		BOTH_CASES(listing_without_end),
 		BOTH_CASES(body_that_drips),
+		BOTH_CASES(type_that_is_none),
 		BOTH_CASES(manifest_that_calls_itself_a_page),
 		WIRE_CASE(answer_that_never_begins),
 	};

@@ -258,6 +258,22 @@ BOTH_TEST(another_etag_at_a_resume_starts_over)
 							  .etag = "\"old\""});
 }
 
+/* It would be sent back in a request, perhaps to another server, which may take a bare CR for the end of a header. */
+WIRE_TEST(etag_with_control_characters_is_never_sent_back)
+{
+	_cleanup_(cut_blob_dispose) struct cut_blob blob = cut_blob_new(wire, false, "retries: 1");
+
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS,
+								 .count = 1,
+								 .etag = "\"a\rX-Smuggled: 1\"",
+								 .cut = SCRIPTED_CUT_FIN,
+								 .cut_at = 8 * MIB});
+	fetch(&blob);
+	expect_asked(blob.upstream, 1, "Range", "bytes=");
+	expect_asked(blob.upstream, 1, "If-Range", NULL);
+	expect_asked(blob.upstream, 1, "X-Smuggled", NULL);
+}
+
 BOTH_TEST(another_length_at_a_resume_starts_over)
 {
 	_cleanup_free_ char *range =
@@ -418,6 +434,7 @@ int main(void)
 		BOTH_CASES(another_version_at_a_resume_is_not_mixed_in),
 		BOTH_CASES(another_etag_of_the_same_bytes_costs_no_client_its_answer),
 		BOTH_CASES(another_etag_at_a_resume_starts_over),
+		WIRE_CASE(etag_with_control_characters_is_never_sent_back),
 		BOTH_CASES(another_length_at_a_resume_starts_over),
 		BOTH_CASES(unsatisfiable_resume_starts_over),
 		BOTH_CASES(unsatisfiable_resume_with_a_broken_body_starts_over),
