@@ -22,6 +22,7 @@ static void ask_free(struct ask *ask)
 	free(ask->repository);
 	client_login_release(ask->login);
 	free(ask->reference);
+	free(ask->tag);
 	buf_dispose(&ask->result.body);
 	free(ask->result.next);
 	free((char *)ask->page.last);
@@ -74,6 +75,9 @@ static void run_job(struct work_job *job)
 	bool last;
 	int code;
 
+	pthread_mutex_lock(&pull->lock);
+	ask->keeping = true;
+	pthread_mutex_unlock(&pull->lock);
 	code = ask->whether ? 0 : learn_keep(ask, &err);
 	pthread_mutex_lock(&pull->lock);
 	if (code)
@@ -279,6 +283,7 @@ static struct ask *ask_new(struct pull *pull, const struct ask_request *request,
 	ask->head = request->head;
 	ask->repository = mem_strdup(request->repository);
 	ask->reference = mem_strdup(request->reference);
+	ask->tag = mem_strdup(request->tag);
 	ask->accept_key = request->accept_key;
 	ask->result.body.max = request->kind == REGISTRY_TAGS ? PULL_TAGS_MAX : PULL_MANIFEST_MAX;
 	if (request->kind == REGISTRY_MANIFEST || request->kind == REGISTRY_BLOB || request->kind == REGISTRY_REFERRERS)
@@ -370,6 +375,8 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum 
 		ask->refs++;
 		if (ask->priority == PACE_PREFETCH && request->priority == PACE_CLIENT)
 			ask_raise(ask);
+		if (request->tag && !ask->tag && !ask->keeping)
+			ask->tag = mem_strdup(request->tag);
 		pthread_mutex_unlock(&pull->lock);
 		return ask;
 	}

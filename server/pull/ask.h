@@ -28,6 +28,7 @@ struct ask_request {
 	const struct pull_page *page; /* REGISTRY_TAGS: which one */
 	unsigned landings;            /* pull_landings() before the store was looked into */
 	struct client_login *login;   /* with whose credentials; NULL: larder's own */
+	const char *tag;              /* of a manifest by digest: what means it now, and does here once it is kept */
 	bool whether; /* the question is whether the login may: asked of the registry alone, and nothing is learnt */
 };
 

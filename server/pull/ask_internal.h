@@ -17,6 +17,7 @@ struct ask {
 	enum registry_kind kind;
 	bool head;
 	char *repository, *reference;
+	char *tag; /* as the request's, of the first who has one; under pull->lock until it is being kept */
 	struct client_login *login;
 	bool whether;
 	uint64_t accept_key;
@@ -31,8 +32,9 @@ struct ask {
 	struct err err;
 	struct work_job job; /* writes what was learnt */
 	uint64_t answered_ms;
-	bool left; /* the table already */
-	bool kept; /* what was learnt is written, or cannot be: then why not; under pull->lock */
+	bool left;    /* the table already */
+	bool keeping; /* what was learnt is being written; under pull->lock */
+	bool kept;    /* what was learnt is written, or cannot be: then why not; under pull->lock */
 	struct err keep_err;
 
 	struct loop_task arm;    /* sets the timer; posted before the call … */

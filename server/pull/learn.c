@@ -159,6 +159,7 @@ static int learn_manifest(struct ask *ask, struct err *err)
 	struct index_change changes[2] = {
 		{.kind = INDEX_PUT_LINK, .repository = repository, .digest = &result->digest}};
 	const char *data = result->body.data ? result->body.data : "";
+	const char *name = ask->wanted.algorithm ? ask->tag : ask->reference;
 	size_t count = 1;
 	int code;
 
@@ -174,12 +175,12 @@ static int learn_manifest(struct ask *ask, struct err *err)
 		return code;
 	}
 	memcpy(changes[0].link.media_type, result->media_type, sizeof(result->media_type));
-	if (ask->wanted.algorithm == 0) {
+	if (name) {
 		tag.checked = clock_wall_s();
 		tag.fetched = tag.checked;
 		memcpy(tag.media_type, result->media_type, sizeof(result->media_type));
 		changes[count++] = (struct index_change){
-			.kind = INDEX_PUT_TAG, .repository = repository, .tag = ask->reference, .tag_record = &tag};
+			.kind = INDEX_PUT_TAG, .repository = repository, .tag = name, .tag_record = &tag};
 	}
 	code = index_write(ask->pull->index, changes, count, err);
 	if (code)

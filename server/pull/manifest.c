@@ -99,6 +99,8 @@ static struct ask_request ask_about(const struct pull_manifest *manifest, const 
 		.priority = manifest->priority,
 		.landings = manifest->landings,
 		.login = manifest->login,
+		/* By its digest, for a tag that has moved to it. */
+		.tag = manifest->moved && !head ? manifest->reference : NULL,
 	};
 }
 
@@ -342,23 +344,6 @@ static bool fall_back(struct pull_manifest *manifest, const struct err *why)
 	return !digest_equal(&wanted, &manifest->digest);
 }
 
-/* What the tag has moved to is held now: from here on it means that, whoever asks next, also offline. */
-static void move_tag(const struct pull_manifest *manifest)
-{
-	struct index_tag tag = {.digest = manifest->digest,
-				.size = manifest->size,
-				.fetched = clock_wall_s(),
-				.checked = clock_wall_s(),
-				.accept = manifest->accept.key};
-	struct index_change change = {.kind = INDEX_PUT_TAG,
-				      .repository = {manifest->upstream->name, manifest->repository},
-				      .tag = manifest->reference,
-				      .tag_record = &tag};
-
-	memcpy(tag.media_type, manifest->media_type, sizeof(tag.media_type));
-	(void)index_write_later(manifest->pull->index, &change, 1);
-}
-
 static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *waiter)
 {
 	const struct ask_result *result;
@@ -386,8 +371,6 @@ static enum manifest_state fetch(struct pull_manifest *manifest, struct waiter *
 											      : MANIFEST_HELD;
 		}
 	}
-	if (manifest->moved && !manifest->ask_is_head)
-		move_tag(manifest);
 	return MANIFEST_READY;
 }
 

@@ -118,6 +118,31 @@ WIRE_TEST(held_tag_is_served_stale_at_once_while_the_upstream_wants_to_be_left_a
 	expect_count(tag.upstream, NULL, NULL, 1);
 }
 
+/* A store with room for what it has, and for little more. */
+#define LITTLE_ROOM                                                                                                    \
+	"default_upstream: up.test\n"                                                                                  \
+	"store: {max_size: 2MiB, min_free: 0}\n"                                                                       \
+	"upstreams: {up.test: {url: %s, retries: 0, tag_ttl: 0s}}\n"
+
+/* It was passed on. While the upstream is gone the tag means what is held of it. */
+WIRE_TEST(moved_tag_whose_manifest_could_not_be_kept_means_the_one_before)
+{
+	struct one_tag tag = one_tag_new(wire, LITTLE_ROOM);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *blanks = mem_alloc(3 * MIB + 1), *large = NULL;
+	char digest[SCRIPTED_DIGEST_MAX];
+
+	one_tag_pull_first(&tag);
+	memset(blanks, ' ', 3 * MIB);
+	large = mem_printf("{\"schemaVersion\":2,\"layers\":[]%s}", blanks);
+	scripted_add_manifest(tag.upstream, "team/app", "1.0", SCRIPTED_TYPE_MANIFEST, large, strlen(large), digest);
+	one_tag_get(&tag, &reply);
+	expect_content(&reply, digest);
+	one_tag_settle(&tag);
+	scripted_set_state(tag.upstream, 0, SCRIPTED_DOWN, true);
+	expect_stale(&tag, "up.test");
+}
+
 /* HEADs are free at Docker Hub, GETs are not: the tag moved, and its new manifest cannot be had. */
 WIRE_TEST(moved_tag_that_cannot_be_fetched_is_served_stale)
 {
@@ -287,6 +312,7 @@ int main(void)
 		WIRE_CASE(held_tag_is_served_stale_while_the_upstream_limits),
 		WIRE_CASE(held_tag_is_served_stale_while_the_upstream_says_nothing),
 		WIRE_CASE(held_tag_is_served_stale_at_once_while_the_upstream_wants_to_be_left_alone),
+		WIRE_CASE(moved_tag_whose_manifest_could_not_be_kept_means_the_one_before),
 		WIRE_CASE(moved_tag_that_cannot_be_fetched_is_served_stale),
 		WIRE_CASE(limit_with_nothing_held_is_a_503_with_retry_after),
 		WIRE_CASE(forbidden_is_a_403),
