@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/sleeper.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -11,58 +12,19 @@
 #include <string.h>
 #include <unistd.h>
 
-struct sleeper {
-	struct waiter waiter; /* first */
-	pthread_mutex_t lock;
-	pthread_cond_t wake;
-	bool paused;
-};
-
-static void sleeper_pause(struct waiter *waiter)
-{
-	struct sleeper *sleeper = (struct sleeper *)waiter;
-
-	pthread_mutex_lock(&sleeper->lock);
-	sleeper->paused = true;
-	pthread_mutex_unlock(&sleeper->lock);
-}
-
-static void sleeper_wake(struct waiter *waiter)
-{
-	struct sleeper *sleeper = (struct sleeper *)waiter;
-
-	pthread_mutex_lock(&sleeper->lock);
-	sleeper->paused = false;
-	pthread_cond_signal(&sleeper->wake);
-	pthread_mutex_unlock(&sleeper->lock);
-}
-
 static struct sleeper *sleeper_new(void)
 {
 	struct sleeper *sleeper = mem_alloc(sizeof(*sleeper));
 
-	sleeper->waiter.pause = sleeper_pause;
-	sleeper->waiter.wake = sleeper_wake;
-	pthread_mutex_init(&sleeper->lock, NULL);
-	pthread_cond_init(&sleeper->wake, NULL);
+	sleeper_init(sleeper);
 	return sleeper;
 }
 
-static void sleeper_wait(struct sleeper *sleeper)
-{
-	pthread_mutex_lock(&sleeper->lock);
-	while (sleeper->paused)
-		pthread_cond_wait(&sleeper->wake, &sleeper->lock);
-	pthread_mutex_unlock(&sleeper->lock);
-}
-
-/* The interest was closed: until then it may look at its waiter. */
 static void sleeper_free(struct sleeper *sleeper)
 {
 	if (!sleeper)
 		return;
-	pthread_cond_destroy(&sleeper->wake);
-	pthread_mutex_destroy(&sleeper->lock);
+	sleeper_dispose(sleeper);
 	free(sleeper);
 }
 

@@ -2,9 +2,9 @@
 #include "server/pull/heal.h"
 
 #include "base/buf.h"
+#include "base/sleeper.h"
 #include "server/pull/pull_internal.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 
 #define PLACES_MAX 16 /* repositories that are tried */
@@ -34,46 +34,6 @@ static bool take_link(void *arg, const struct index_name *name)
 	return places->count < PLACES_MAX;
 }
 
-/* A thread that waits for something to be had. */
-struct sleeper {
-	struct waiter waiter;
-	pthread_mutex_t mutex;
-	pthread_cond_t woken;
-	bool paused;
-};
-
-static struct sleeper *sleeper_of(struct waiter *waiter)
-{
-	return (struct sleeper *)((char *)waiter - offsetof(struct sleeper, waiter));
-}
-
-static void fall_asleep(struct waiter *waiter)
-{
-	struct sleeper *sleeper = sleeper_of(waiter);
-
-	pthread_mutex_lock(&sleeper->mutex);
-	sleeper->paused = true;
-	pthread_mutex_unlock(&sleeper->mutex);
-}
-
-static void wake(struct waiter *waiter)
-{
-	struct sleeper *sleeper = sleeper_of(waiter);
-
-	pthread_mutex_lock(&sleeper->mutex);
-	sleeper->paused = false;
-	pthread_cond_signal(&sleeper->woken);
-	pthread_mutex_unlock(&sleeper->mutex);
-}
-
-static void sleep_on(struct sleeper *sleeper)
-{
-	pthread_mutex_lock(&sleeper->mutex);
-	while (sleeper->paused)
-		pthread_cond_wait(&sleeper->woken, &sleeper->mutex);
-	pthread_mutex_unlock(&sleeper->mutex);
-}
-
 static int fetch_blob(const struct place *place, const struct digest *digest, struct sleeper *sleeper, struct err *err)
 {
 	struct pull_blob *blob =
@@ -81,7 +41,7 @@ static int fetch_blob(const struct place *place, const struct digest *digest, st
 	int code;
 
 	while ((code = pull_blob_poll(blob, &sleeper->waiter, err)) == ERR_AGAIN)
-		sleep_on(sleeper);
+		sleeper_wait(sleeper);
 	pull_blob_close(blob);
 	return code;
 }
@@ -95,11 +55,11 @@ static int fetch_manifest(const struct place *place, const struct digest *digest
 	int code;
 
 	while ((code = pull_manifest_poll(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
-		sleep_on(sleeper);
+		sleeper_wait(sleeper);
 	/* It is written down behind the answer. */
 	if (!code)
 		while ((code = pull_manifest_poll_kept(manifest, &sleeper->waiter, err)) == ERR_AGAIN)
-			sleep_on(sleeper);
+			sleeper_wait(sleeper);
 	pull_manifest_close(manifest);
 	return code;
 }
@@ -107,17 +67,15 @@ static int fetch_manifest(const struct place *place, const struct digest *digest
 static int fetch_from(const struct place *place, const struct digest *digest, struct err *err)
 {
 	struct index_repository repository = {place->upstream->name, place->repository};
-	struct sleeper sleeper = {.waiter = {.pause = fall_asleep, .wake = wake}};
+	struct sleeper sleeper;
 	struct index_link link = {0};
 	int code;
 
-	pthread_mutex_init(&sleeper.mutex, NULL);
-	pthread_cond_init(&sleeper.woken, NULL);
+	sleeper_init(&sleeper);
 	(void)index_get_link(place->upstream->pull->index, &repository, digest, &link, NULL);
 	code = link.media_type[0] ? fetch_manifest(place, digest, &sleeper, err)
 				  : fetch_blob(place, digest, &sleeper, err);
-	pthread_cond_destroy(&sleeper.woken);
-	pthread_mutex_destroy(&sleeper.mutex);
+	sleeper_dispose(&sleeper);
 	return code;
 }
 
