@@ -31,6 +31,7 @@ struct index;
 #define INDEX_MEDIA_TYPE_MAX 255
 #define INDEX_PIN_NAME_MAX   128
 #define INDEX_PLATFORMS_MAX  255
+#define INDEX_MEANINGS_MAX   32                 /* of a tag, each under another Accept */
 #define INDEX_MAP_BYTES      ((size_t)16 << 30) /* address space, not disk: the file grows as it is filled */
 
 struct index_repository {

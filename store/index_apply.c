@@ -6,6 +6,7 @@
 #include "store/schema.h"
 
 #include <assert.h>
+#include <string.h>
 
 static const uint8_t *op_key(const struct index_op *op)
 {
@@ -135,6 +136,43 @@ static int put_meaning(struct index *index, MDB_txn *txn, MDB_dbi dbi, char kind
 	return index_graph_put_name(index, txn, &after, kind, key->mv_data, key->mv_size);
 }
 
+/* A client may ask for a tag under any Accept, and as many of them: of more than there are kinds of clients, the
+ * meaning that was confirmed longest ago goes. */
+static int bound_meanings(struct index *index, MDB_txn *txn, const struct schema_bytes *put)
+{
+	_cleanup_(index_close_cursor) MDB_cursor *cursor = NULL;
+	struct schema_bytes prefix = {.len = 0}, oldest = {.len = 0};
+	MDB_val key, value;
+	int64_t oldest_checked = 0;
+	unsigned count = 0;
+	int code = mdb_cursor_open(txn, index->tags, &cursor);
+
+	if (code)
+		return code;
+	schema_put(&prefix, put->bytes, put->len - sizeof(uint64_t)); /* up to the accept */
+	key = (MDB_val){.mv_size = prefix.len, .mv_data = prefix.bytes};
+	for (code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !code && index_has_prefix(&key, &prefix);
+	     code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+		bool is_put = key.mv_size == put->len && memcmp(key.mv_data, put->bytes, put->len) == 0;
+		struct index_tag tag;
+
+		if (!schema_read_tag(value.mv_data, value.mv_size, &tag))
+			return MDB_CORRUPTED;
+		count++;
+		if (is_put || (oldest.len > 0 && tag.checked >= oldest_checked))
+			continue;
+		oldest.len = 0;
+		schema_put(&oldest, key.mv_data, key.mv_size);
+		oldest_checked = tag.checked;
+	}
+	if (code && code != MDB_NOTFOUND)
+		return code;
+	if (count <= INDEX_MEANINGS_MAX)
+		return 0;
+	key = (MDB_val){.mv_size = oldest.len, .mv_data = oldest.bytes};
+	return delete_meanings(index, txn, index->tags, SCHEMA_NAME_TAG, &key);
+}
+
 static int put_link(struct index *index, MDB_txn *txn, const struct index_op *op, MDB_val *key, MDB_val *value)
 {
 	struct schema_reader rest;
@@ -179,7 +217,8 @@ static int apply_in_repository(struct index *index, MDB_txn *txn, const struct i
 	mdb_key = (MDB_val){.mv_size = key.len, .mv_data = key.bytes};
 	switch (op->kind) {
 	case INDEX_PUT_TAG:
-		return put_meaning(index, txn, index->tags, SCHEMA_NAME_TAG, &mdb_key, &value);
+		code = put_meaning(index, txn, index->tags, SCHEMA_NAME_TAG, &mdb_key, &value);
+		return code ? code : bound_meanings(index, txn, &key);
 	case INDEX_PUT_LINK:
 		return put_link(index, txn, op, &mdb_key, &value);
 	case INDEX_PUT_REFERRERS:

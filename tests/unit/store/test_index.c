@@ -69,6 +69,41 @@ static void index_gives_a_tag_back_as_it_was_put(void **state)
 	assert_int_equal(index_get_tag(scratch_index(scratch), &other, "3.20", 7, &found, NULL), ERR_NOT_FOUND);
 }
 
+static bool count_meaning(void *arg, const char *name, const struct index_tag *tag)
+{
+	(void)name;
+	(void)tag;
+	++*(unsigned *)arg;
+	return true;
+}
+
+/* Whoever asks under one Accept after the other fills nothing. */
+static void index_keeps_so_many_meanings_of_a_tag_those_confirmed_last(void **state)
+{
+	struct scratch *scratch = *state;
+	struct index_tag neighbour = make_tag(5, 1, MANIFEST), found;
+	unsigned count = 0;
+
+	assert_int_equal(put_tag(scratch, &alpine, "3", &neighbour), 0);
+	assert_int_equal(put_tag(scratch, &alpine, "3.20.1", &neighbour), 0);
+	for (unsigned i = 0; i < 3 * INDEX_MEANINGS_MAX; i++) {
+		struct index_tag tag = make_tag(1000 - i, 1000 + i, MANIFEST);
+
+		assert_int_equal(put_tag(scratch, &alpine, "3.20", &tag), 0);
+		/* In use all along. */
+		tag = make_tag(7, 1000 + i, MANIFEST);
+		assert_int_equal(put_tag(scratch, &alpine, "3.20", &tag), 0);
+	}
+	index_list_tag(scratch_index(scratch), &alpine, "3.20", count_meaning, &count, NULL);
+	assert_int_equal(count, INDEX_MEANINGS_MAX);
+	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20", 7, &found, NULL), 0);
+	for (unsigned i = 0; i < 3 * INDEX_MEANINGS_MAX; i++)
+		assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20", 1000 - i, &found, NULL),
+				 i > 2 * INDEX_MEANINGS_MAX ? 0 : ERR_NOT_FOUND);
+	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3", 5, &found, NULL), 0);
+	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20.1", 5, &found, NULL), 0);
+}
+
 static void index_finds_the_newest_acceptable_answer_of_a_tag(void **state)
 {
 	struct scratch *scratch = *state;
@@ -362,6 +397,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		scratch_test(index_knows_nothing_at_first),
 		scratch_test(index_gives_a_tag_back_as_it_was_put),
+		scratch_test(index_keeps_so_many_meanings_of_a_tag_those_confirmed_last),
 		scratch_test(index_finds_the_newest_acceptable_answer_of_a_tag),
 		scratch_test(index_deletes_a_tag_under_every_accept),
 		scratch_test(index_keeps_links_apart_by_repository),
