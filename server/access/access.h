@@ -80,7 +80,8 @@ struct access_answer {
  */
 enum access_verdict access_ask(struct access *access, const char *authorization, const char *client, const char *name,
 			       struct waiter *waiter, struct access_answer *answer);
-/* Takes the waiter off every list; before it ends. */
+/* Before a waiter ends that ACCESS_WAIT was said to last: one that waits for something else since is not ours to
+ * forget. */
 void access_forget(struct access *access, struct waiter *waiter);
 
 /* Whether `user` ("" for nobody) may pull UPSTREAM/REPOSITORY. */

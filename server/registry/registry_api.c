@@ -228,7 +228,8 @@ static void ended_visit(const struct registry_api *api, struct visit *visit, boo
 		guesses_end(visit->guesses, &visit->guess, GUESS_OPEN);
 	if (visit->counted)
 		crowd_leave(visit->crowd, visit->counted);
-	if (visit->access)
+	/* Who was let in may wait for something else by now, on another list. */
+	if (visit->access && !visit->admitted)
 		access_forget(visit->access, &visit->request->waiter);
 	log_request(visit->request, &told);
 	traffic_note(api->traffic, visit->request, kind_of(visit), visit->outcome);

@@ -254,6 +254,31 @@ WIRE_TEST(a_file_that_is_no_user_file_is_refused_at_start)
 	assert_non_null(strstr(output, "users:1: the hash of 'bob' is not bcrypt"));
 }
 
+/* While it waits for bytes that the upstream has yet to send. */
+WIRE_TEST(user_who_leaves_in_the_middle_of_a_layer_ends_no_more_than_that_answer)
+{
+	struct guarded guarded = guarded_new(wire, EVERYBODY);
+	char digest[SCRIPTED_DIGEST_MAX];
+	_cleanup_free_ char *target = NULL;
+	struct client_request request = {.headers = AS_ALICE};
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct client *client = client_connect(NULL, larder_port(guarded.larder), 0);
+
+	scripted_add_blob(guarded.upstream, "team/app", 7, 32 * MIB, digest);
+	scripted_add_rule(guarded.upstream,
+			  &(struct scripted_rule){.path = "*/blobs/*", .stall = true, .stall_at = MIB});
+	target = mem_printf("/v2/team/app/blobs/%s", digest);
+	request.target = target;
+	assert_true(client_send(client, &request));
+	assert_true(client_read_head(client, &reply));
+	assert_int_equal(reply.status, 200);
+	assert_true(scripted_wait_body(guarded.upstream, "GET", "*/blobs/*", MIB, WIRE_WAIT_MS));
+	/* With bytes that were not read, which is how one leaves without a goodbye. */
+	client_close(client);
+	assert_true(larder_wait_output(guarded.larder, "outcome=aborted", WIRE_WAIT_MS));
+	expect_status(&guarded, AS_BOB, "/v2/team/app/manifests/1", 200);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -265,6 +290,7 @@ int main(void)
 		WIRE_CASE(who_guesses_passwords_is_slowed_down_and_who_knows_one_is_not),
 		WIRE_CASE(one_users_requests_are_bounded_wherever_they_come_from),
 		WIRE_CASE(a_file_that_is_no_user_file_is_refused_at_start),
+		WIRE_CASE(user_who_leaves_in_the_middle_of_a_layer_ends_no_more_than_that_answer),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
