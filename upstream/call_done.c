@@ -16,7 +16,8 @@
 
 /* FETCH: the end of an answer. */
 
-/* Some registries refuse the HEAD of a blob whose GET they allow (ECR Public): one byte of it tells as much. */
+/* Some registries refuse the HEAD of a blob whose GET they allow (ECR Public), or what they redirect to does (an
+ * address that is signed for GET): one byte of it tells as much. */
 static bool ask_by_get(struct registry_call *call)
 {
 	if (!call->query.head || call->query.kind != REGISTRY_BLOB || call->head_by_get)
@@ -25,6 +26,9 @@ static bool ask_by_get(struct registry_call *call)
 	call->query.head = false;
 	call->query.end = 1;
 	call->token_renewed = false;
+	free(call->redirect_url);
+	call->redirect_url = NULL;
+	pace_release(call->registry->pace, &call->permit);
 	call_begin(call);
 	return true;
 }
@@ -88,7 +92,8 @@ static void done_unauthorized(struct registry_call *call, struct fetch *fetch)
 	}
 	if (!header || challenge_parse(header, &endpoint->challenge) || endpoint->challenge.scheme == CHALLENGE_NONE) {
 		endpoint->challenge.scheme = CHALLENGE_NONE;
-		call_end(call, &call->last);
+		if (!ask_by_get(call))
+			call_end(call, &call->last);
 		return;
 	}
 	endpoint->challenge_ground = call->ground;
@@ -198,12 +203,14 @@ static void done_status(struct registry_call *call, struct fetch *fetch)
 			call->registry->name, status);
 		pace_release(call->registry->pace, &call->permit);
 		call->retry_reason = REGISTRY_RETRY_REDIRECT;
-		call_retry(call, false);
+		if (!ask_by_get(call))
+			call_retry(call, false);
 	} else if (status == 403) {
 		done_forbidden(call);
 	} else {
 		err_set(&call->last, ERR_UPSTREAM, "%s answered HTTP %d", call->registry->name, status);
-		if (!ask_for_whole(call)) /* 416: what we hold may be longer than what there is now */
+		/* 416: what we hold may be longer than what there is now. */
+		if (!ask_by_get(call) && !ask_for_whole(call))
 			call_end(call, &call->last);
 	}
 }

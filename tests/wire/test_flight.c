@@ -318,6 +318,39 @@ WIRE_TEST(head_that_upstream_answers_without_a_length_tells_it)
 	expect_count(blob.upstream, "GET", BLOBS, 1);
 }
 
+WIRE_TEST(head_that_upstream_refuses_is_answered_by_a_get)
+{
+	static const int refusals[] = {400, 401, 403, 405, 501};
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	struct larder *larder = wire_larder_for(wire, upstream, "registry.test");
+	for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++) {
+		_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+		char digest[SCRIPTED_DIGEST_MAX];
+		int rule = scripted_add_rule(
+			upstream, &(struct scripted_rule){.method = "HEAD", .path = BLOBS, .status = refusals[i]});
+		scripted_add_blob(upstream, "team/app", 20 + i, MIB, digest);
+		assert_true(ask(larder, "HEAD", NULL, &reply, "/v2/team/app/blobs/%s", digest));
+		assert_int_equal(reply.status, 200);
+		expect_header(&reply, "Content-Length", "1048576");
+		scripted_remove_rule(upstream, rule);
+	}
+}
+
+/* As where an address is signed for GET alone. */
+WIRE_TEST(head_that_is_refused_behind_a_redirect_is_answered_by_a_get)
+{
+	struct one_blob blob = one_blob_new(wire, MIB);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	int cdn = scripted_listen(blob.upstream, &(struct scripted_listen){.address = "127.0.0.2", .open = true}, NULL);
+	_cleanup_free_ char *elsewhere = mem_printf("%s*", scripted_url(blob.upstream, cdn));
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .listener = 1, .redirect = elsewhere});
+	scripted_add_rule(blob.upstream,
+			  &(struct scripted_rule){.method = "HEAD", .path = BLOBS, .listener = cdn, .status = 403});
+	assert_true(ask(blob.larder, "HEAD", NULL, &reply, "%s", blob.target));
+	assert_int_equal(reply.status, 200);
+	expect_header(&reply, "Content-Length", "1048576");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -334,6 +367,8 @@ int main(void)
 		WIRE_CASE(empty_blob_is_served),
 		WIRE_CASE(blob_of_unknown_length_is_served),
 		WIRE_CASE(head_that_upstream_answers_without_a_length_tells_it),
+		WIRE_CASE(head_that_upstream_refuses_is_answered_by_a_get),
+		WIRE_CASE(head_that_is_refused_behind_a_redirect_is_answered_by_a_get),
 	};
 	return cmocka_run_group_tests_name("flight", tests, NULL, NULL);
 }
