@@ -22,6 +22,8 @@ struct walk {
 	void *arg;
 	struct seen *seen;
 	bool stopped;
+	struct err *err;
+	int code; /* a bound that was reached */
 };
 
 /* What a manifest names, taken down before any of it is walked over. */
@@ -77,13 +79,24 @@ static void take_part(void *arg, const struct manifest_part *part)
 				    .state = part->foreign ? CHECK_FOREIGN : CHECK_MISSING};
 }
 
+/* What is not walked over must never pass for whole. */
+static void give_up(struct walk *walk, int code)
+{
+	walk->code = code;
+	walk->stopped = true;
+}
+
 static bool is_new(struct walk *walk, const struct digest *digest)
 {
 	struct seen *seen;
 
 	HASH_FIND(hh, walk->seen, digest, sizeof(*digest), seen);
-	if (seen || HASH_COUNT(walk->seen) >= CHECK_PARTS_MAX)
+	if (seen)
 		return false;
+	if (HASH_COUNT(walk->seen) >= CHECK_PARTS_MAX) {
+		give_up(walk, err_set(walk->err, ERR_LIMIT, "it has more than %d parts", CHECK_PARTS_MAX));
+		return false;
+	}
 	seen = mem_alloc(sizeof(*seen));
 	seen->digest = *digest;
 	HASH_ADD(hh, walk->seen, digest, sizeof(seen->digest), seen);
@@ -200,7 +213,11 @@ static void walk_part(struct walk *walk, struct check_part *part)
 		return;
 	look(walk, part);
 	walk->stopped = !walk->each(walk->arg, part);
-	if (!walk->stopped && part->kind == MANIFEST_MANIFEST && part->depth < CHECK_DEPTH_MAX)
+	if (walk->stopped || part->kind != MANIFEST_MANIFEST)
+		return;
+	if (part->depth > CHECK_DEPTH_MAX)
+		give_up(walk, err_set(walk->err, ERR_LIMIT, "indexes lie in it more than %d deep", CHECK_DEPTH_MAX));
+	else
 		walk_below(walk, part);
 }
 
@@ -217,10 +234,12 @@ static void walk_referrers(struct walk *walk, const struct digest *image)
 	walk_below(walk, &list);
 }
 
-void check_walk(struct store *store, const struct index_repository *repository, const struct digest *image,
-		const struct check_options *options, bool (*each)(void *arg, const struct check_part *part), void *arg)
+int check_walk(struct store *store, const struct index_repository *repository, const struct digest *image,
+	       const struct check_options *options, bool (*each)(void *arg, const struct check_part *part), void *arg,
+	       struct err *err)
 {
-	struct walk walk = {.store = store, .repository = repository, .options = options, .each = each, .arg = arg};
+	struct walk walk = {
+		.store = store, .repository = repository, .options = options, .each = each, .arg = arg, .err = err};
 	struct check_part root = {.kind = MANIFEST_MANIFEST,
 				  .digest = *image,
 				  .size = MANIFEST_SIZE_UNKNOWN,
@@ -239,6 +258,7 @@ void check_walk(struct store *store, const struct index_repository *repository, 
 		HASH_DEL(walk.seen, seen);
 		free(seen);
 	}
+	return walk.code;
 }
 
 /* Checking. */
@@ -299,9 +319,9 @@ int check_image(struct store *store, const struct index_repository *repository, 
 		result->digest = tag.digest;
 	}
 	result->known = true;
-	check_walk(store, repository, &result->digest, options, count_part, &checking);
-	result->complete = result->missing == 0;
-	return 0;
+	code = check_walk(store, repository, &result->digest, options, count_part, &checking, err);
+	result->complete = code == 0 && result->missing == 0;
+	return code;
 }
 
 const char *check_state_name(enum check_state state)

@@ -11,7 +11,7 @@
 struct store;
 
 #define CHECK_PARTS_MAX 65536 /* of one image that are walked over */
-#define CHECK_DEPTH_MAX 4     /* an index in an index in an index */
+#define CHECK_DEPTH_MAX 4     /* an image in an index in an index in an index in an index */
 
 enum check_state {
 	CHECK_HELD,
@@ -39,10 +39,12 @@ struct check_options {
 
 /*
  * Calls `each` for the image and every part of it (borrowed during the call), a part after the manifest that names it,
- * each digest once, until it returns false. What is below a manifest that is not held is not known.
+ * each digest once, until it returns false. What is below a manifest that is not held is not known. 0, or ERR_LIMIT: it
+ * has more, or lies deeper, than is walked over, and `each` was not called for all of it.
  */
-void check_walk(struct store *store, const struct index_repository *repository, const struct digest *image,
-		const struct check_options *options, bool (*each)(void *arg, const struct check_part *part), void *arg);
+int check_walk(struct store *store, const struct index_repository *repository, const struct digest *image,
+	       const struct check_options *options, bool (*each)(void *arg, const struct check_part *part), void *arg,
+	       struct err *err);
 
 struct check_result {
 	bool complete;
@@ -53,7 +55,7 @@ struct check_result {
 };
 
 /* Checks a tag, or a digest as text. `each` (may be NULL) is called for every part that is not CHECK_HELD or
- * CHECK_FOREIGN. ERR_INVALID: it is no reference; ERR_IO. */
+ * CHECK_FOREIGN. ERR_INVALID: it is no reference; ERR_LIMIT: too much of it to say; ERR_IO. */
 int check_image(struct store *store, const struct index_repository *repository, const char *reference,
 		const struct check_options *options, void (*each)(void *arg, const struct check_part *part), void *arg,
 		struct check_result *result, struct err *err);

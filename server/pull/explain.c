@@ -195,6 +195,6 @@ void pull_explain(struct pull *pull, struct pull_upstream *upstream, const char 
 	if (!each || !explanation->held)
 		return;
 	pull_list_flights(pull, take_flight, &walk);
-	check_walk(pull->store, &at, &explanation->digest, &(struct check_options){0}, tell_part, &walk);
+	check_walk(pull->store, &at, &explanation->digest, &(struct check_options){0}, tell_part, &walk, NULL);
 	free(walk.flights);
 }

@@ -104,6 +104,33 @@ static void part_without_a_link_is_not_servable(void **state)
 	assert_false(expect_missing(scratch, "1", NULL, wanted).complete);
 }
 
+/* Indexes in one another, as many as there may be and one more: what lies too deep to be looked at is not called whole,
+ * whether it is held or not. */
+static void image_that_lies_too_deep_is_not_called_complete(void **state)
+{
+	static const char *const platform = "linux/amd64";
+	struct scratch *scratch = *state;
+	struct digest image = shelf_put_image(scratch, &shelf_app, "one", "linux/amd64", "base"), index = image;
+	struct digest layer = scratch_digest("layer of one", 12);
+	char text[DIGEST_TEXT_MAX], wanted[512];
+	struct check_result result;
+
+	for (int i = 0; i < CHECK_DEPTH_MAX; i++)
+		index = shelf_put_index(scratch, &shelf_app, &index, &platform, 1);
+	shelf_tag(scratch, &shelf_app, "1", &index, 7);
+	assert_true(expect_missing(scratch, "1", NULL, "").complete);
+	remove_file(scratch, &layer);
+	snprintf(wanted, sizeof(wanted), "layer missing linux/amd64 %s\n", digest_format(&layer, text));
+	assert_false(expect_missing(scratch, "1", NULL, wanted).complete);
+
+	index = shelf_put_index(scratch, &shelf_app, &index, &platform, 1);
+	shelf_tag(scratch, &shelf_app, "2", &index, 7);
+	assert_int_equal(check_image(scratch->store, &shelf_app, "2", &(struct check_options){0}, NULL, NULL, &result,
+				     &scratch->err),
+			 ERR_LIMIT);
+	assert_false(result.complete);
+}
+
 static void foreign_layers_are_not_required(void **state)
 {
 	static const char manifest[] =
@@ -157,6 +184,7 @@ int main(void)
 		scratch_test(whole_image_is_complete_for_each_platform),
 		scratch_test(missing_parts_are_named_with_kind_platform_and_digest),
 		scratch_test(part_without_a_link_is_not_servable),
+		scratch_test(image_that_lies_too_deep_is_not_called_complete),
 		scratch_test(foreign_layers_are_not_required),
 		scratch_test(what_refers_to_an_image_is_looked_at_too),
 		scratch_test(image_without_an_index_is_for_the_platform_that_its_config_says),
