@@ -131,6 +131,7 @@ static int parse_map(const char *value, size_t len, struct tar_extra *extra, str
 	int code = 0;
 
 	extra->map_count = 0;
+	extra->half = false;
 	while (value < end && !code) {
 		const char *comma = memchr(value, ',', (size_t)(end - value));
 		size_t part = (size_t)((comma ? comma : end) - value);

@@ -190,6 +190,8 @@ static void tar_refuses_a_sparse_file_whose_map_lies(void **state)
 		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000002\n22 GNU.sparse.map=0,3\n",
 		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000010\n26 GNU.sparse.map=2,2,1,1\n",
 		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000010\n20 GNU.sparse.map=0\n",
+		/* the length of a part that was taken back */
+		"23 GNU.sparse.offset=0\n19 GNU.sparse.map=\n25 GNU.sparse.numbytes=1\n",
 	};
 	struct bed *bed = *state;
 
