@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYER_FORMAT_VERSION 1
+#define LAYER_FORMAT_VERSION 2
 #define LAYER_INTERVAL_MIN   ((uint64_t)1 << 20)
 #define LAYER_INTERVAL_MAX   ((uint64_t)8 << 20)
 #define LAYER_INTERVAL       ((uint64_t)2 << 20)

@@ -97,6 +97,9 @@ static void stream_feed(struct probe_stream *stream, const uint8_t *data, size_t
 
 bool window_probe_feed(struct window_probe *probe, const uint8_t *data, size_t len)
 {
+	/* A block that ends where the chunk does: to zlib, nothing to read is an end. */
+	if (len == 0)
+		return false;
 	if (len > FEED_MAX - probe->fed)
 		len = FEED_MAX - probe->fed;
 	probe->fed += len;

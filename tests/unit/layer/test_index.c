@@ -24,9 +24,10 @@ struct bed {
 	struct layer_index *index;
 	struct layer_reader *reader;
 	struct err err;
-	size_t fetched;  /* bytes of the layer that were read */
-	size_t limit;    /* the source has no more than so many; 0: all */
-	uint64_t damage; /* the byte of the layer that the source gives wrong; 0: none */
+	size_t fetched;     /* bytes of the layer that were read */
+	size_t limit;       /* the source has no more than so many; 0: all */
+	uint64_t damage;    /* the byte of the layer that the source gives wrong; 0: none */
+	unsigned piece_max; /* the layer comes in pieces of at most so many bytes */
 };
 
 static uint64_t random_state = 88172645463325252u;
@@ -66,6 +67,7 @@ static int bed_setup(void **state)
 	char name[32];
 
 	bed->encoded.max = LAYER_INDEX_MAX;
+	bed->piece_max = 100000;
 	for (int i = 0; i < FILES; i++) {
 		snprintf(name, sizeof(name), "some/file-%d", i);
 		fill(data, FILE_BYTES);
@@ -150,7 +152,7 @@ static void index_layer(struct bed *bed, bool verified)
 	struct layer_index *index = NULL;
 
 	for (size_t at = 0, piece; at < bed->layer.len; at += piece) {
-		piece = at < 10 ? 1 : next_random() % 100000 + 1;
+		piece = at < 10 ? 1 : next_random() % bed->piece_max + 1;
 		if (piece > bed->layer.len - at)
 			piece = bed->layer.len - at;
 		assert_int_equal(layer_builder_feed(builder, bed->layer.data + at, piece, &bed->err), 0);
@@ -214,6 +216,18 @@ static void index_reads_gzip_anywhere(void **state)
 	assert_int_equal(bed->index->compression, LAYER_GZIP);
 	assert_true(layer_index_is_seekable(bed->index));
 	assert_in_range(bed->index->count, bed->tar.len / LAYER_INTERVAL_MIN, 2 * bed->tar.len / LAYER_INTERVAL_MIN);
+	expect_all_files(bed);
+	expect_bounded_cost(bed);
+}
+
+/* Each block ends where a piece does. */
+static void index_reads_gzip_that_came_byte_by_byte(void **state)
+{
+	struct bed *bed = *state;
+
+	gzip(bed, 1);
+	bed->piece_max = 1;
+	index_layer(bed, true);
 	expect_all_files(bed);
 	expect_bounded_cost(bed);
 }
@@ -415,6 +429,7 @@ int main(void)
 #define BED(test) cmocka_unit_test_setup_teardown(test, bed_setup, bed_teardown)
 	const struct CMUnitTest tests[] = {
 		BED(index_reads_gzip_anywhere),
+		BED(index_reads_gzip_that_came_byte_by_byte),
 		BED(index_reads_gzip_of_many_members),
 		BED(index_reads_gzip_of_a_few_members),
 		BED(index_reads_zstd_frame_by_frame),
