@@ -82,14 +82,15 @@ static json_t *describe_image(const struct image *image)
 {
 	char reference[IMAGE_REFERENCE_MAX], digest[DIGEST_TEXT_MAX];
 
-	return json_pack(
-		"{s:s, s:s, s:s, s:o, s:s, s:s, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reference",
-		image_format_reference(image, false, reference), "upstream", image->repository.upstream, "repository",
-		image->repository.repository, "tag", image->tag[0] ? json_string(image->tag) : json_null(), "digest",
-		digest_format(&image->digest, digest), "media_type", image->media_type, "held", image->held, "size",
-		number(image->size), "unique_size", number(image->unique_size), "blobs", number(image->blobs),
-		"fetched", time_or_null(image->fetched), "checked", time_or_null(image->checked), "last_use",
-		time_or_null(image->last_use), "platforms", split(image->platforms), "pins", split(image->pins));
+	return json_pack("{s:s, s:s, s:s, s:o, s:s, s:o, s:b, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "reference",
+			 image_format_reference(image, false, reference), "upstream", image->repository.upstream,
+			 "repository", image->repository.repository, "tag",
+			 image->tag[0] ? json_string(image->tag) : json_null(), "digest",
+			 digest_format(&image->digest, digest), "media_type", admin_words(image->media_type), "held",
+			 image->held, "size", number(image->size), "unique_size", number(image->unique_size), "blobs",
+			 number(image->blobs), "fetched", time_or_null(image->fetched), "checked",
+			 time_or_null(image->checked), "last_use", time_or_null(image->last_use), "platforms",
+			 split(image->platforms), "pins", split(image->pins));
 }
 
 /* Which part of the list is wanted. */

@@ -34,8 +34,11 @@ struct http_linger {
 static void end(struct http_server_thread *thread, struct http_linger *linger)
 {
 	DL_DELETE(thread->lingering, linger);
-	if (linger->fd >= 0)
+	if (linger->fd >= 0) {
+		/* Closing would not do while a child that is being spawned has a copy. */
+		epoll_ctl(thread->epoll_fd, EPOLL_CTL_DEL, linger->fd, NULL);
 		close(linger->fd);
+	}
 	free(linger);
 }
 

@@ -104,13 +104,13 @@ static char *next_address(const struct registry_answer *answer)
 	return next;
 }
 
-/* "" for what no type is: of another length than any, or with control characters. */
+/* "" for what no type is: of another length than any, or with control characters or bytes beyond ASCII. */
 static const char *type_of(const struct registry_answer *answer)
 {
 	const char *type = answer->content_type ? answer->content_type : "";
 	size_t len = 0;
 
-	while ((unsigned char)type[len] >= ' ' && type[len] != 0x7f)
+	while (type[len] >= ' ' && type[len] < 0x7f)
 		len++;
 	return type[len] || len > PULL_MEDIA_TYPE_MAX ? "" : type;
 }

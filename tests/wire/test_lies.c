@@ -362,13 +362,15 @@ BOTH_TEST(body_that_drips)
 	lie_about_blob(wire, h2, true, &(struct scripted_rule){.rate = 1});
 }
 
-/* Control characters, or more than any type has: none is passed on, and the manifest is served all the same. */
+/* Control characters, bytes beyond ASCII, or more than any type has: none is passed on, and the manifest is served all
+ * the same. */
 BOTH_TEST(type_that_is_none)
 {
 	static const char manifest[] = "{\"schemaVersion\":2,\"x\":1}";
 	struct liar liar = liar_new(wire, h2, false);
 	_cleanup_free_ char *endless = mem_alloc(301);
-	const char *const types[] = {"text/\001html", "text/html\rX-Injected: 1", memset(endless, 'a', 300)};
+	const char *const types[] = {"text/\001html", "text/html\rX-Injected: 1", "text/\377html",
+				     memset(endless, 'a', 300)};
 	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
 	char digest[SCRIPTED_DIGEST_MAX];
 
