@@ -156,16 +156,37 @@ static bool host_is_local(struct http_request *request)
 	       inet_pton(AF_INET6, name, &address) == 1;
 }
 
+/*
+ * A page from elsewhere may also say the right Host, and send what needs no leave of the one it is sent to (a POST with
+ * "no-cors", a link): its browser says then where it comes from. Programs that are no browsers say neither.
+ */
+static bool page_is_own(struct http_request *request)
+{
+	const char *site = http_request_header(request, "Sec-Fetch-Site");
+	const char *origin = http_request_header(request, "Origin"), *host = http_request_header(request, "Host");
+	const char *authority = origin ? strstr(origin, "://") : NULL;
+
+	if (site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0)
+		return false;
+	return !origin || (authority && host && strcasecmp(authority + strlen("://"), host) == 0);
+}
+
 static bool may_ask(struct admin_visit *visit, struct http_request *request, const struct admin_route *route)
 {
 	static const struct http_header challenge = {"WWW-Authenticate", "Bearer realm=\"larder\""};
 	struct admin *admin = visit->admin;
+	const char *refusal = NULL;
 
 	if (route && route->open)
 		return true;
-	if (!admin->has_token && strcmp(request->client, "unix") != 0 && !host_is_local(request)) {
-		admin_reply_error(visit, 403, "denied",
-				  "without a token, the admin API answers only to localhost or an address as Host");
+	if (!admin->has_token && strcmp(request->client, "unix") != 0) {
+		if (!host_is_local(request))
+			refusal = "without a token, the admin API answers only to localhost or an address as Host";
+		else if (!page_is_own(request))
+			refusal = "without a token, the admin API does not answer to pages from elsewhere";
+	}
+	if (refusal) {
+		admin_reply_error(visit, 403, "denied", refusal);
 		return false;
 	}
 	if (!admin->has_token || shows_token(admin, request))

@@ -135,6 +135,63 @@ WIRE_TEST(page_from_elsewhere_cannot_reach_it_by_a_name_of_its_own)
 	client_close(client);
 }
 
+WIRE_TEST(page_from_elsewhere_cannot_reach_it_by_the_right_name)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, NULL);
+	_cleanup_free_ char *own = mem_printf("Origin: http://127.0.0.1:%u\r\n", admin_port(larder));
+	_cleanup_free_ char *page = mem_printf("%sSec-Fetch-Site: same-origin\r\n", own);
+	_cleanup_free_ char *longer = mem_printf("Origin: http://127.0.0.1:%u0\r\n", admin_port(larder));
+	const char *const foreign[] = {
+		"Sec-Fetch-Site: cross-site\r\n",
+		"Sec-Fetch-Site: same-site\r\n",
+		"Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\n",
+		"Origin: https://elsewhere.example\r\n",
+		"Origin: null\r\n",
+		"Origin: http://127.0.0.1\r\n",
+		longer,
+	};
+	const char *const familiar[] = {NULL, "Sec-Fetch-Site: none\r\n", own, page};
+
+	for (size_t i = 0; i < sizeof(foreign) / sizeof(foreign[0]); i++) {
+		admin_ask(larder, "POST", "/api/v1/gc", foreign[i], &reply);
+		expect_said(&reply, 403, "{\"error\":{\"code\":\"denied\"");
+		/* Not even as a stream, which begins before its body is there. */
+		admin_ask(larder, "POST", "/api/v1/import", foreign[i], &reply);
+		expect_said(&reply, 403, "pages from elsewhere");
+		admin_ask(larder, NULL, "/api/v1/status", foreign[i], &reply);
+		expect_said(&reply, 403, "pages from elsewhere");
+		/* What anybody may have: a link to the page, and the probes. */
+		admin_ask(larder, NULL, "/", foreign[i], &reply);
+		assert_int_equal(reply.status, 200);
+		admin_ask(larder, NULL, "/healthz", foreign[i], &reply);
+		assert_int_equal(reply.status, 200);
+	}
+	/* None of them started anything. */
+	admin_ask(larder, NULL, "/api/v1/jobs", NULL, &reply);
+	assert_string_equal(reply.body, "{\"jobs\":[]}\n");
+	for (size_t i = 0; i < sizeof(familiar) / sizeof(familiar[0]); i++) {
+		admin_ask(larder, "POST", "/api/v1/gc", familiar[i], &reply);
+		expect_said(&reply, 202, "\"job\"");
+		admin_ask(larder, NULL, "/metrics", familiar[i], &reply);
+		assert_int_equal(reply.status, 200);
+	}
+}
+
+/* Whoever shows the token is known: a page from elsewhere cannot send it unasked. */
+WIRE_TEST(token_is_enough_wherever_the_page_is_from)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	_cleanup_free_ char *token = wire_write_file(wire, "token", "sesame\n");
+	_cleanup_free_ char *config = mem_printf("admin: { token_file: %s }\n", token);
+	struct larder *larder = larder_with_admin(wire, "127.0.0.1:0", NULL, config);
+
+	admin_ask(larder, NULL, "/api/v1/status",
+		  "Authorization: Bearer sesame\r\nOrigin: https://front.example\r\nSec-Fetch-Site: same-site\r\n",
+		  &reply);
+	assert_int_equal(reply.status, 200);
+}
+
 WIRE_TEST(unix_socket_is_for_its_group_and_outlives_a_kill)
 {
 	_cleanup_free_ char *path = wire_path(wire, "admin.sock");
@@ -198,6 +255,8 @@ int main(void)
 		WIRE_CASE(token_is_asked_for_where_one_is_configured),
 		WIRE_CASE(token_changes_while_larder_runs),
 		WIRE_CASE(page_from_elsewhere_cannot_reach_it_by_a_name_of_its_own),
+		WIRE_CASE(page_from_elsewhere_cannot_reach_it_by_the_right_name),
+		WIRE_CASE(token_is_enough_wherever_the_page_is_from),
 		WIRE_CASE(unix_socket_is_for_its_group_and_outlives_a_kill),
 		WIRE_CASE(what_is_no_socket_is_not_replaced),
 		WIRE_CASE(address_that_was_asked_for_and_is_taken_ends_larder),
