@@ -172,7 +172,7 @@ static int code_of(const char *reason)
 	return ERR_UPSTREAM;
 }
 
-/* Waits for the job's end. What failed of it is in *why. */
+/* Waits for the job's end, or larder's. What failed of it is in *why. */
 static void await_job(struct admin_visit *visit, const char *id, struct err *why)
 {
 	struct jobs *jobs = visit->admin->jobs;
@@ -188,6 +188,8 @@ static void await_job(struct admin_visit *visit, const char *id, struct err *why
 		err_set(why, code_of(json_string_value(json_object_get(failure, "reason"))), "cannot fetch %s: %s",
 			json_string_value(json_object_get(failure, "image")),
 			json_string_value(json_object_get(failure, "message")));
+	else if (json_is_null(json_object_get(job, "finished")))
+		err_set(why, ERR_CANCELLED, "larder is shutting down");
 	json_decref(job);
 }
 

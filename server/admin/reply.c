@@ -80,6 +80,9 @@ void admin_reply_err(struct admin_visit *visit, const struct err *err)
 	case ERR_RATE:
 		admin_reply_error(visit, 502, "upstream", err->text);
 		break;
+	case ERR_CANCELLED:
+		admin_reply_error(visit, 503, "stopping", err->text);
+		break;
 	default:
 		admin_reply_error(visit, 500, "internal", err->text);
 		break;

@@ -311,7 +311,7 @@ uint64_t jobs_version(struct jobs *jobs, const char *id, bool *ended)
 	if (job) {
 		version = __atomic_load_n(&job->version, __ATOMIC_ACQUIRE);
 		if (ended)
-			*ended = has_ended(job);
+			*ended = has_ended(job) || jobs->stopping;
 	}
 	pthread_mutex_unlock(&jobs->lock);
 	return version;

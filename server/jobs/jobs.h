@@ -82,7 +82,7 @@ json_t *jobs_describe(struct jobs *jobs, const char *id, enum job_telling tellin
 /* All, the newest first, in brief. */
 json_t *jobs_list(struct jobs *jobs);
 /* Changes with every change of the job, or, `id` NULL, of any. 0: there is no such job. `ended` (may be NULL): whether
- * nothing will change any more. */
+ * nothing will change any more: it has ended, or larder stops and it goes on at the next start. */
 uint64_t jobs_version(struct jobs *jobs, const char *id, bool *ended);
 
 /* For run(), on any thread of its own. */

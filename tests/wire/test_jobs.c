@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 
+#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -259,6 +260,27 @@ WIRE_TEST(schedule_keeps_a_set_warm_from_the_start)
 	json_decref(job_wait(bed.larder, "2", "done"));
 }
 
+/* An export fetches first, as a job, which an end of larder interrupts: what waits for that job is told so. */
+WIRE_TEST(export_that_fetches_does_not_hold_up_the_end)
+{
+	struct bed bed = bed_new(wire);
+	struct client_request request = {.port = admin_port(bed.larder),
+					 .target = "/api/v1/export?ref=registry.test/team/app:1"};
+	struct client *client = client_connect(NULL, request.port, 60000);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_image image;
+
+	add_image(&bed, "1", 65536, &image);
+	scripted_add_rule(bed.upstream, &(struct scripted_rule){.path = "*/blobs/*", .hold = true});
+	assert_true(client_send(client, &request));
+	assert_true(scripted_wait_count(bed.upstream, "GET", "*/blobs/*", 1, WIRE_WAIT_MS));
+	larder_signal(bed.larder, SIGTERM);
+	assert_true(client_read_head(client, &reply));
+	assert_int_equal(reply.status, 503);
+	assert_int_equal(larder_wait(bed.larder, WIRE_WAIT_MS), 0);
+	client_close(client);
+}
+
 WIRE_TEST(schedule_that_means_nothing_is_refused_with_its_place)
 {
 	static const struct {
@@ -363,6 +385,7 @@ int main(void)
 		WIRE_CASE(what_a_job_that_is_done_fetched_survives_a_kill),
 		WIRE_CASE(ended_jobs_are_remembered_over_a_restart),
 		WIRE_CASE(schedule_keeps_a_set_warm_from_the_start),
+		WIRE_CASE(export_that_fetches_does_not_hold_up_the_end),
 		WIRE_CASE(schedule_that_means_nothing_is_refused_with_its_place),
 		WIRE_CASE(clients_do_not_wait_for_prefetch),
 		WIRE_CASE(ten_thousand_events_take_no_memory),
