@@ -113,6 +113,9 @@ struct schedule *schedule_new(struct admin *admin, const struct admin_scheduled 
 	for (size_t i = 0; i < count; i++) {
 		schedule->entries[i].every_ms = scheduled[i].every_ms;
 		schedule->entries[i].request = request_of(&scheduled[i], i);
+		/* What larder's last end interrupted goes on already; a configuration that has changed asks for
+		 * another. */
+		(void)jobs_find_active(admin->jobs, schedule->entries[i].request, schedule->entries[i].job);
 	}
 	pthread_mutex_init(&schedule->lock, NULL);
 	pthread_cond_init(&schedule->stop, NULL);

@@ -299,6 +299,20 @@ json_t *jobs_list(struct jobs *jobs)
 	return list;
 }
 
+bool jobs_find_active(struct jobs *jobs, const json_t *request, char id[JOB_ID_MAX])
+{
+	const struct job *job;
+
+	pthread_mutex_lock(&jobs->lock);
+	DL_FOREACH (jobs->list, job)
+		if (!has_ended(job) && json_equal(job->request, request))
+			break;
+	if (job)
+		snprintf(id, JOB_ID_MAX, "%" PRIu64, job->id);
+	pthread_mutex_unlock(&jobs->lock);
+	return job != NULL;
+}
+
 uint64_t jobs_version(struct jobs *jobs, const char *id, bool *ended)
 {
 	struct job *job;

@@ -81,6 +81,8 @@ enum job_telling { JOB_BRIEF, JOB_PROGRESS, JOB_WHOLE };
 json_t *jobs_describe(struct jobs *jobs, const char *id, enum job_telling telling);
 /* All, the newest first, in brief. */
 json_t *jobs_list(struct jobs *jobs);
+/* The id of a job that was started with this request and has not ended; false: there is none. */
+bool jobs_find_active(struct jobs *jobs, const json_t *request, char id[JOB_ID_MAX]);
 /* Changes with every change of the job, or, `id` NULL, of any. 0: there is no such job. `ended` (may be NULL): whether
  * nothing will change any more: it has ended, or larder stops and it goes on at the next start. */
 uint64_t jobs_version(struct jobs *jobs, const char *id, bool *ended);

@@ -260,6 +260,50 @@ WIRE_TEST(schedule_keeps_a_set_warm_from_the_start)
 	json_decref(job_wait(bed.larder, "2", "done"));
 }
 
+static unsigned count_active(struct larder *larder)
+{
+	json_t *jobs = admin_json(larder, "GET", "/api/v1/jobs", NULL, 200), *job;
+	unsigned count = 0;
+	size_t i;
+
+	json_array_foreach(json_object_get(jobs, "jobs"), i, job) count +=
+		json_is_null(json_object_get(job, "finished"));
+	json_decref(jobs);
+	return count;
+}
+
+WIRE_TEST(scheduled_job_that_goes_on_after_a_restart_is_not_started_again)
+{
+	struct bed bed = {.upstream = wire_upstream(wire, NULL)};
+	_cleanup_free_ char *name = mem_printf("registry.test=%s", scripted_url(bed.upstream, 0));
+	static const char *const later[] = {"2", "3", "4"};
+	struct scripted_image held, image;
+
+	add_image(&bed, "1", 65536, &held);
+	add_image(&bed, "2", 65536, &image);
+	_cleanup_free_ char *path = mem_printf("*/blobs/%s", held.layer[0]);
+	int hold = scripted_add_rule(bed.upstream, &(struct scripted_rule){.path = path, .hold = true});
+	bed.larder = larder_with_admin(wire, "127.0.0.1:0", name,
+				       "prefetch:\n"
+				       "- { every: 6h, images: [ 'team/app:1' ], platforms: [ linux/amd64 ] }\n"
+				       "- { every: 6h, images: [ 'team/app:2' ] }\n");
+	/* The second one ends, and is started anew after the first one was looked at. */
+	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
+		if (i > 0) {
+			larder_stop(bed.larder);
+			larder_restart(bed.larder);
+		}
+		_cleanup_free_ char *started = mem_printf("job %s (prefetch) for the schedule", later[i]);
+		assert_true(larder_wait_output(bed.larder, started, WIRE_WAIT_MS));
+		json_decref(job_wait(bed.larder, later[i], "done"));
+		json_decref(job_wait(bed.larder, "1", "running"));
+		assert_int_equal(count_active(bed.larder), 1);
+	}
+	scripted_remove_rule(bed.upstream, hold);
+	scripted_release(bed.upstream, hold);
+	json_decref(job_wait(bed.larder, "1", "done"));
+}
+
 /* An export fetches first, as a job, which an end of larder interrupts: what waits for that job is told so. */
 WIRE_TEST(export_that_fetches_does_not_hold_up_the_end)
 {
@@ -385,6 +429,7 @@ int main(void)
 		WIRE_CASE(what_a_job_that_is_done_fetched_survives_a_kill),
 		WIRE_CASE(ended_jobs_are_remembered_over_a_restart),
 		WIRE_CASE(schedule_keeps_a_set_warm_from_the_start),
+		WIRE_CASE(scheduled_job_that_goes_on_after_a_restart_is_not_started_again),
 		WIRE_CASE(export_that_fetches_does_not_hold_up_the_end),
 		WIRE_CASE(schedule_that_means_nothing_is_refused_with_its_place),
 		WIRE_CASE(clients_do_not_wait_for_prefetch),
