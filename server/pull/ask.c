@@ -358,6 +358,15 @@ static struct ask *find_kin(struct pull *pull, const struct ask_request *request
 	return NULL;
 }
 
+/* Whether what is asked already can write the request's tag with what it keeps: it does so under its own Accept, and
+ * what find_kin() found may have been asked under another. A tag that is not written so the next HEAD moves.
+ * pull->lock is held. */
+static bool takes_tag(const struct ask *ask, const struct ask_request *request)
+{
+	return request->tag && !ask->tag && !ask->keeping && ask->wanted.algorithm &&
+	       ask->accept_key == request->accept_key;
+}
+
 struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum ask_had *had)
 {
 	_cleanup_free_ char *key = ask_key(request);
@@ -375,7 +384,7 @@ struct ask *ask_open(struct pull *pull, const struct ask_request *request, enum 
 		ask->refs++;
 		if (ask->priority == PACE_PREFETCH && request->priority == PACE_CLIENT)
 			ask_raise(ask);
-		if (request->tag && !ask->tag && !ask->keeping)
+		if (takes_tag(ask, request))
 			ask->tag = mem_strdup(request->tag);
 		pthread_mutex_unlock(&pull->lock);
 		return ask;

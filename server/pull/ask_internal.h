@@ -17,7 +17,8 @@ struct ask {
 	enum registry_kind kind;
 	bool head;
 	char *repository, *reference;
-	char *tag; /* as the request's, of the first who has one; under pull->lock until it is being kept */
+	char *tag; /* as the request's, of the first with this Accept who has one; under pull->lock until it is being
+		      kept */
 	struct client_login *login;
 	bool whether;
 	uint64_t accept_key;
