@@ -69,7 +69,7 @@ static uint64_t unwritten(struct store *store)
 
 		bytes -= present < ingest->reserved ? present : ingest->reserved;
 	}
-	return bytes;
+	return minus(bytes, atomic_load(&store->room.staged));
 }
 
 static uint64_t index_bytes(struct store *store)

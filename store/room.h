@@ -12,6 +12,7 @@
 #include "base/err.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,12 +30,13 @@ struct room {
 	pthread_cond_t wake;  /* for the evicting thread */
 	uint64_t max_size;    /* 0: no limit */
 	uint64_t min_free;
-	struct ingest *ingests; /* that are open */
-	uint64_t reserved;      /* by them, and by small writes */
-	uint64_t leftover;      /* in partial/ and quarantine/, of no open ingest */
-	unsigned directories;   /* below blobs/ */
-	uint64_t layers;        /* in layers/ */
-	uint64_t wanted;        /* by those who wait */
+	struct ingest *ingests;  /* that are open */
+	uint64_t reserved;       /* by them, by stages, and by small writes */
+	_Atomic uint64_t staged; /* of that, what stages have written */
+	uint64_t leftover;       /* in partial/ and quarantine/, of no open ingest */
+	unsigned directories;    /* below blobs/ */
+	uint64_t layers;         /* in layers/ */
+	uint64_t wanted;         /* by those who wait */
 	bool running, stopping, hurry;
 	unsigned passes; /* that ended */
 	pthread_t thread;

@@ -28,6 +28,15 @@ static int stage_error(const struct stage *stage, const char *what, struct err *
 	return err_set_errno(err, ERR_IO, errno, "cannot %s %s/%s", what, stage->store->path, stage->path);
 }
 
+/* What is written is no longer counted as staged before it is no longer reserved: in between it counts twice. */
+static void give_room(struct stage *stage)
+{
+	if (stage->reserved > 0)
+		atomic_fetch_sub(&stage->store->room.staged, stage->written);
+	room_give(stage->store, stage->reserved);
+	stage->reserved = 0;
+}
+
 int stage_open(struct store *store, uint8_t algorithm, uint64_t size, struct stage **out, struct err *err)
 {
 	struct stage *stage = mem_alloc(sizeof(*stage));
@@ -62,7 +71,7 @@ void stage_close(struct stage *stage)
 		unlinkat(stage->store->root_fd, stage->path, 0);
 	if (stage->fd >= 0)
 		close(stage->fd);
-	room_give(stage->store, stage->reserved);
+	give_room(stage);
 	hasher_free(stage->hasher);
 	free(stage);
 }
@@ -87,6 +96,7 @@ int stage_write(struct stage *stage, const void *data, size_t len, struct err *e
 		at += written;
 		len -= (size_t)written;
 		stage->written += (uint64_t)written;
+		atomic_fetch_add(&stage->store->room.staged, (uint64_t)written);
 	}
 	return 0;
 }
@@ -133,7 +143,6 @@ int stage_publish(struct stage *stage, struct err *err)
 	if (code)
 		return code;
 	/* The index counts it now. */
-	room_give(store, stage->reserved);
-	stage->reserved = 0;
+	give_room(stage);
 	return 0;
 }

@@ -5,6 +5,21 @@
 #include "store/remove.h"
 #include "store/stage.h"
 
+#include <sys/statvfs.h>
+
+#define DISK_FREE ((uint64_t)100 << 20)
+
+/* A file system that has so much room, but for what the test writes. */
+static uint64_t disk_used;
+
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the library's are reserved */
+int fstatvfs(int fd, struct statvfs *disk)
+{
+	(void)fd;
+	*disk = (struct statvfs){.f_frsize = 1, .f_bavail = DISK_FREE - disk_used};
+	return 0;
+}
+
 static struct stage *stage_of(struct scratch *scratch, const char *content)
 {
 	struct stage *stage;
@@ -81,6 +96,44 @@ static void it_refuses_a_size_that_the_store_has_no_room_for(void **state)
 	assert_int_equal(scratch_count_files(scratch, "partial"), 0);
 }
 
+static int open_for(struct scratch *scratch, uint64_t size, struct stage **stage)
+{
+	return stage_open(scratch->store, DIGEST_SHA256, size, stage, &scratch->err);
+}
+
+static void what_is_staged_counts_once_against_min_free(void **state)
+{
+	enum { WRITTEN = 30 << 20, REST = 15 << 20, TOO_MUCH = 25 << 20 };
+	struct scratch *scratch = *state;
+	struct evict_options options = {.min_free = DISK_FREE / 2};
+	_cleanup_free_ char *content = mem_alloc(WRITTEN);
+	struct stage *staged, *other;
+
+	assert_int_equal(evict_start(scratch->store, &options, &scratch->err), 0);
+	assert_int_equal(open_for(scratch, WRITTEN, &staged), 0);
+	assert_int_equal(open_for(scratch, TOO_MUCH, &other), ERR_NO_SPACE);
+	assert_int_equal(stage_write(staged, content, WRITTEN, &scratch->err), 0);
+	disk_used = WRITTEN;
+	assert_int_equal(open_for(scratch, TOO_MUCH, &other), ERR_NO_SPACE);
+	assert_int_equal(open_for(scratch, REST, &other), 0);
+	stage_close(other);
+	/* With it goes what it had written: the next has written nothing. */
+	stage_close(staged);
+	disk_used = 0;
+	assert_int_equal(open_for(scratch, WRITTEN, &staged), 0);
+	assert_int_equal(open_for(scratch, TOO_MUCH, &other), ERR_NO_SPACE);
+	/* Likewise what was published, which the file system has from there on. */
+	assert_int_equal(stage_write(staged, content, WRITTEN, &scratch->err), 0);
+	disk_used = WRITTEN;
+	assert_int_equal(stage_finish(staged, &scratch->err), 0);
+	assert_int_equal(stage_publish(staged, &scratch->err), 0);
+	stage_close(staged);
+	assert_int_equal(open_for(scratch, REST, &staged), 0);
+	assert_int_equal(open_for(scratch, REST / 2, &other), ERR_NO_SPACE);
+	stage_close(staged);
+	disk_used = 0;
+}
+
 static void what_a_killed_process_staged_is_gone_when_the_store_is_opened(void **state)
 {
 	struct scratch *scratch = *state;
@@ -121,6 +174,7 @@ int main(void)
 		scratch_test(the_same_blob_may_be_staged_twice),
 		scratch_test(it_refuses_more_and_fewer_bytes_than_were_said),
 		scratch_test(it_refuses_a_size_that_the_store_has_no_room_for),
+		scratch_test(what_is_staged_counts_once_against_min_free),
 		scratch_test(what_a_killed_process_staged_is_gone_when_the_store_is_opened),
 		scratch_test(removed_blobs_are_gone_with_what_named_them),
 	};
