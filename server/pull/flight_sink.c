@@ -17,11 +17,12 @@
 
 /* The server sends the whole from its start. Another length is another thing than what we hold of it, and must not be
  * mixed with it. Another ETag may be: but clients that had some of it are better served by going on, as it is the
- * digest that decides, and servers side by side have their own ETags for the same. */
+ * digest that decides, and servers side by side have their own ETags for the same. Nothing is mixed with what is all
+ * there. */
 static int check_version(struct flight *flight, const struct registry_answer *answer, struct err *err)
 {
 	char etag[INGEST_ETAG_MAX + 1];
-	uint64_t size = ingest_size(flight->ingest);
+	uint64_t size = ingest_size(flight->ingest), start, end;
 	bool other_size =
 		size != INGEST_SIZE_UNKNOWN && answer->size != REGISTRY_LENGTH_UNKNOWN && size != answer->size;
 	bool other_etag;
@@ -33,7 +34,8 @@ static int check_version(struct flight *flight, const struct registry_answer *an
 			return err_set(err, ERR_AGAIN, "the upstream names another size than before");
 		return 0;
 	}
-	other_etag = answer->etag && etag[0] && strcmp(etag, answer->etag) != 0;
+	other_etag = answer->etag && etag[0] && strcmp(etag, answer->etag) != 0 &&
+		     ingest_next_gap(flight->ingest, 0, &start, &end);
 	pthread_mutex_lock(&flight->lock);
 	if (other_size || (other_etag && flight->state != FLIGHT_FLYING)) {
 		code = ingest_discard(flight->ingest, err);

@@ -5,9 +5,11 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #define SIZE       (16 * MIB)
 #define ON_ITS_WAY (4 * MIB) /* is lost with a connection: what was sent, and a busy machine had not read yet */
@@ -419,6 +421,27 @@ BOTH_TEST(transfer_goes_on_after_a_kill)
 	restart_in_between(wire, h2, larder_kill);
 }
 
+/* As after a kill between the last byte and publishing: something in the way keeps that from happening here. */
+WIRE_TEST(blob_that_is_all_there_and_not_published_is_not_lost_to_another_etag)
+{
+	_cleanup_(cut_blob_dispose) struct cut_blob blob = cut_blob_new(wire, false, NULL);
+	_cleanup_free_ char *in_the_way = wire_path(wire, "store/blobs/sha256");
+	int fd;
+
+	fd = open(in_the_way, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .count = 1, .etag = "\"one\""});
+	scripted_add_rule(blob.upstream, &(struct scripted_rule){.path = BLOBS, .etag = "\"other\""});
+	fetch(&blob);
+	larder_stop(blob.larder);
+	assert_int_equal(unlink(in_the_way), 0);
+	larder_restart(blob.larder);
+	fetch(&blob);
+	expect_count(blob.upstream, "GET", BLOBS, 1);
+	expect_count(blob.upstream, "HEAD", BLOBS, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -443,6 +466,7 @@ int main(void)
 		BOTH_CASES(expired_redirect_is_asked_for_anew),
 		BOTH_CASES(transfer_goes_on_after_a_restart),
 		BOTH_CASES(transfer_goes_on_after_a_kill),
+		WIRE_CASE(blob_that_is_all_there_and_not_published_is_not_lost_to_another_etag),
 	};
 	return cmocka_run_group_tests_name("resume", tests, NULL, NULL);
 }
