@@ -2,10 +2,12 @@
 /* What each change does to the tables, inside a write transaction. All codes are LMDB's. */
 #include "store/index_internal.h"
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "store/schema.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const uint8_t *op_key(const struct index_op *op)
@@ -136,41 +138,88 @@ static int put_meaning(struct index *index, MDB_txn *txn, MDB_dbi dbi, char kind
 	return index_graph_put_name(index, txn, &after, kind, key->mv_data, key->mv_size);
 }
 
-/* A client may ask for a tag under any Accept, and as many of them: of more than there are kinds of clients, the
- * meaning that was confirmed longest ago goes. */
-static int bound_meanings(struct index *index, MDB_txn *txn, const struct schema_bytes *put)
+/* One of a tag's: its key is the tag's and then the accept. */
+struct meaning {
+	int64_t checked;
+	uint8_t accept[sizeof(uint64_t)];
+};
+
+struct meanings {
+	struct meaning *list;
+	size_t count, capacity;
+};
+
+static void meanings_dispose(struct meanings *meanings)
+{
+	free(meanings->list);
+}
+
+static struct meaning *add_meaning(struct meanings *meanings)
+{
+	if (meanings->count == meanings->capacity) {
+		meanings->capacity = meanings->capacity ? 2 * meanings->capacity : 2 * INDEX_MEANINGS_MAX;
+		meanings->list = mem_realloc(meanings->list, meanings->capacity * sizeof(*meanings->list));
+	}
+	return &meanings->list[meanings->count++];
+}
+
+static int compare_meanings(const void *a, const void *b)
+{
+	int64_t one = ((const struct meaning *)a)->checked, other = ((const struct meaning *)b)->checked;
+
+	return (one > other) - (one < other);
+}
+
+/* All that the tag has but the one that was put just now. */
+static int find_other_meanings(struct index *index, MDB_txn *txn, const struct schema_bytes *put, size_t prefix_len,
+			       struct meanings *meanings)
 {
 	_cleanup_(index_close_cursor) MDB_cursor *cursor = NULL;
-	struct schema_bytes prefix = {.len = 0}, oldest = {.len = 0};
+	struct schema_bytes prefix = {.len = 0};
 	MDB_val key, value;
-	int64_t oldest_checked = 0;
-	unsigned count = 0;
 	int code = mdb_cursor_open(txn, index->tags, &cursor);
 
 	if (code)
 		return code;
-	schema_put(&prefix, put->bytes, put->len - sizeof(uint64_t)); /* up to the accept */
+	schema_put(&prefix, put->bytes, prefix_len);
 	key = (MDB_val){.mv_size = prefix.len, .mv_data = prefix.bytes};
 	for (code = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE); !code && index_has_prefix(&key, &prefix);
 	     code = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
-		bool is_put = key.mv_size == put->len && memcmp(key.mv_data, put->bytes, put->len) == 0;
+		struct meaning *meaning;
 		struct index_tag tag;
 
-		if (!schema_read_tag(value.mv_data, value.mv_size, &tag))
+		if (key.mv_size != put->len || !schema_read_tag(value.mv_data, value.mv_size, &tag))
 			return MDB_CORRUPTED;
-		count++;
-		if (is_put || (oldest.len > 0 && tag.checked >= oldest_checked))
+		if (memcmp(key.mv_data, put->bytes, put->len) == 0)
 			continue;
-		oldest.len = 0;
-		schema_put(&oldest, key.mv_data, key.mv_size);
-		oldest_checked = tag.checked;
+		meaning = add_meaning(meanings);
+		meaning->checked = tag.checked;
+		memcpy(meaning->accept, (const uint8_t *)key.mv_data + prefix_len, sizeof(meaning->accept));
 	}
-	if (code && code != MDB_NOTFOUND)
+	return code == MDB_NOTFOUND ? 0 : code;
+}
+
+/* A client may ask for a tag under any Accept, and as many of them: of more than there are kinds of clients, those
+ * confirmed longest ago go. One at a time, but of a tag that has more from before there was a bound. */
+static int bound_meanings(struct index *index, MDB_txn *txn, const struct schema_bytes *put)
+{
+	_cleanup_(meanings_dispose) struct meanings others = {0};
+	size_t prefix_len = put->len - sizeof(uint64_t); /* up to the accept */
+	int code = find_other_meanings(index, txn, put, prefix_len, &others);
+
+	if (code || others.count < INDEX_MEANINGS_MAX)
 		return code;
-	if (count <= INDEX_MEANINGS_MAX)
-		return 0;
-	key = (MDB_val){.mv_size = oldest.len, .mv_data = oldest.bytes};
-	return delete_meanings(index, txn, index->tags, SCHEMA_NAME_TAG, &key);
+	qsort(others.list, others.count, sizeof(*others.list), compare_meanings);
+	for (size_t i = 0; !code && i <= others.count - INDEX_MEANINGS_MAX; i++) {
+		struct schema_bytes name = {.len = 0};
+		MDB_val key;
+
+		schema_put(&name, put->bytes, prefix_len);
+		schema_put(&name, others.list[i].accept, sizeof(others.list[i].accept));
+		key = (MDB_val){.mv_size = name.len, .mv_data = name.bytes};
+		code = delete_meanings(index, txn, index->tags, SCHEMA_NAME_TAG, &key);
+	}
+	return code;
 }
 
 static int put_link(struct index *index, MDB_txn *txn, const struct index_op *op, MDB_val *key, MDB_val *value)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "scratch.h"
 
+#include "store/index_internal.h"
+#include "store/schema.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -102,6 +105,56 @@ static void index_keeps_so_many_meanings_of_a_tag_those_confirmed_last(void **st
 				 i > 2 * INDEX_MEANINGS_MAX ? 0 : ERR_NOT_FOUND);
 	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3", 5, &found, NULL), 0);
 	assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20.1", 5, &found, NULL), 0);
+}
+
+/* Beside the bound, as a larder without one wrote them: under the accepts from 1 on, each confirmed later than the one
+ * before. The first is there. */
+static void write_meanings(struct index *index, unsigned count)
+{
+	MDB_txn *txn;
+	MDB_cursor *cursor;
+	MDB_val key, value;
+	struct schema_bytes name = {.len = 0}, record;
+
+	assert_int_equal(mdb_txn_begin(index->env, NULL, 0, &txn), 0);
+	assert_int_equal(mdb_cursor_open(txn, index->tags, &cursor), 0);
+	assert_int_equal(mdb_cursor_get(cursor, &key, &value, MDB_FIRST), 0);
+	schema_put(&name, key.mv_data, key.mv_size - sizeof(uint64_t));
+	mdb_cursor_close(cursor);
+	for (unsigned i = 2; i <= count; i++) {
+		struct index_tag tag = make_tag(i, 1000 + i, MANIFEST);
+		struct schema_bytes own = name;
+
+		schema_put_u64(&own, i);
+		schema_tag_value(&tag, &record);
+		key = (MDB_val){.mv_size = own.len, .mv_data = own.bytes};
+		value = (MDB_val){.mv_size = record.len, .mv_data = record.bytes};
+		assert_int_equal(mdb_put(txn, index->tags, &key, &value, MDB_NOOVERWRITE), 0);
+		assert_int_equal(index_graph_put_name(index, txn, &tag.digest, SCHEMA_NAME_TAG, own.bytes, own.len), 0);
+	}
+	assert_int_equal(mdb_txn_commit(txn), 0);
+}
+
+static void index_cuts_a_tag_with_more_meanings_from_before_at_its_next_write(void **state)
+{
+	enum { BEFORE = 500 };
+	struct scratch *scratch = *state;
+	struct index_tag tag = make_tag(1, 1001, MANIFEST), found;
+	unsigned count = 0;
+
+	assert_int_equal(put_tag(scratch, &alpine, "3.20", &tag), 0);
+	write_meanings(scratch_index(scratch), BEFORE);
+	index_list_tag(scratch_index(scratch), &alpine, "3.20", count_meaning, &count, NULL);
+	assert_int_equal(count, BEFORE);
+	/* What is put stays, were it the oldest. */
+	tag = make_tag(BEFORE + 1, 1, MANIFEST);
+	assert_int_equal(put_tag(scratch, &alpine, "3.20", &tag), 0);
+	count = 0;
+	index_list_tag(scratch_index(scratch), &alpine, "3.20", count_meaning, &count, NULL);
+	assert_int_equal(count, INDEX_MEANINGS_MAX);
+	for (unsigned i = 1; i <= BEFORE + 1; i++)
+		assert_int_equal(index_get_tag(scratch_index(scratch), &alpine, "3.20", i, &found, NULL),
+				 i > BEFORE + 1 - INDEX_MEANINGS_MAX ? 0 : ERR_NOT_FOUND);
 }
 
 static void index_finds_the_newest_acceptable_answer_of_a_tag(void **state)
@@ -398,6 +451,7 @@ int main(void)
 		scratch_test(index_knows_nothing_at_first),
 		scratch_test(index_gives_a_tag_back_as_it_was_put),
 		scratch_test(index_keeps_so_many_meanings_of_a_tag_those_confirmed_last),
+		scratch_test(index_cuts_a_tag_with_more_meanings_from_before_at_its_next_write),
 		scratch_test(index_finds_the_newest_acceptable_answer_of_a_tag),
 		scratch_test(index_deletes_a_tag_under_every_accept),
 		scratch_test(index_keeps_links_apart_by_repository),
