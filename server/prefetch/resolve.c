@@ -15,7 +15,8 @@
 
 #define TAGS_PAGE     1000 /* asked for at once; a registry may give fewer */
 #define TAGS_MAX      100000
-#define LISTS_AT_ONCE 32 /* of an organisation's repositories; the upstream's pace decides how many are out */
+#define PAGES_MAX     1000 /* of one list */
+#define LISTS_AT_ONCE 32   /* of an organisation's repositories; the upstream's pace decides how many are out */
 #define LOOK_AGAIN_MS 1000
 
 /* Upstreams. */
@@ -140,16 +141,24 @@ static int list_tags(struct run *run, struct baton *baton, const struct route *r
 	bool more = true;
 	int code = 0;
 
-	while (code == 0 && more) {
+	for (unsigned pages = 0; code == 0 && more; pages++) {
 		struct pull_tags *tags = pull_tags_open(run->pull, route->upstream, route->repository, &page);
+		char asked_last[PULL_PAGE_QUERY_MAX], asked_token[PULL_PAGE_QUERY_MAX];
 		struct call call;
 
+		strcpy(asked_last, last);
+		strcpy(asked_token, token);
 		last[0] = token[0] = '\0';
 		call_init(&call, baton);
 		pull_tags_defer(tags);
 		code = await(run, baton, &call, poll_tags, tags, err);
 		if (code == 0)
 			code = read_page(tags, names, &page, last, token, &more, err);
+		if (code == 0 && more && strcmp(last, asked_last) == 0 && strcmp(token, asked_token) == 0)
+			code = err_set(err, ERR_UPSTREAM, "the upstream's list of tags does not go on behind %.100s",
+				       last[0] ? last : token);
+		if (code == 0 && more && pages + 1 == PAGES_MAX)
+			code = err_set(err, ERR_LIMIT, "the upstream's list of tags has more than %d pages", PAGES_MAX);
 		pull_tags_close(tags);
 	}
 	return code;

@@ -298,6 +298,42 @@ WIRE_TEST(tags_are_chosen_by_version_over_pages)
 	expect_count(bed.upstream, "GET", "*/tags/list*", 3);
 }
 
+static void add_page(struct bed *bed, const char *asked, const char *next)
+{
+	_cleanup_free_ char *path = mem_printf("*/tags/list*%s*", asked);
+	_cleanup_free_ char *headers = mem_printf(
+		"Content-Type: application/json\nLink: </v2/team/app/tags/list?n=1000&last=%s>; rel=\"next\"", next);
+
+	scripted_add_rule(bed->upstream, &(struct scripted_rule){.path = path,
+								 .status = 200,
+								 .headers = headers,
+								 .body = "{\"name\":\"team/app\",\"tags\":[]}"});
+}
+
+WIRE_TEST(list_of_tags_that_does_not_move_on_is_given_up)
+{
+	struct bed bed = bed_new(wire);
+	unsigned asked;
+	json_t *job;
+
+	add_page(&bed, "", "same");
+	prefetch(&bed, "{\"images\": [\"team/app:*\"]}", "failed", &job);
+	json_decref(job);
+	asked = scripted_count(bed.upstream, "GET", "*/tags/list*");
+	assert_in_range(asked, 1, 2);
+}
+
+WIRE_TEST(list_of_tags_in_a_circle_is_given_up)
+{
+	struct bed bed = bed_new(wire);
+	json_t *job;
+
+	add_page(&bed, "last=one", "other");
+	add_page(&bed, "", "one");
+	prefetch(&bed, "{\"images\": [\"team/app:*\"]}", "failed", &job);
+	json_decref(job);
+}
+
 WIRE_TEST(wrong_references_are_named_at_once)
 {
 	static const struct {
@@ -396,6 +432,8 @@ int main(void)
 		WIRE_CASE(failure_names_the_image_and_the_rest_goes_on),
 		WIRE_CASE(dry_run_tells_sizes_and_fetches_no_layer),
 		WIRE_CASE(tags_are_chosen_by_version_over_pages),
+		WIRE_CASE(list_of_tags_that_does_not_move_on_is_given_up),
+		WIRE_CASE(list_of_tags_in_a_circle_is_given_up),
 		WIRE_CASE(wrong_references_are_named_at_once),
 		WIRE_CASE(organisation_of_2000_repositories_costs_its_pages_and_what_matches),
 	};
