@@ -4,7 +4,11 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "store/index.h"
+#include "store/store.h"
 
+#include <lmdb.h>
+#include <stdio.h>
 #include <string.h>
 
 #define BY_DIGEST "/v2/team/app/manifests/sha256:*"
@@ -301,6 +305,80 @@ WIRE_TEST(range_is_ignored_on_manifests)
 	}
 }
 
+/* While it is had, larder writes nothing into its index. */
+static MDB_txn *stop_writes(struct wire *wire, MDB_env **env)
+{
+	_cleanup_free_ char *path = wire_path(wire, "store/index");
+	MDB_txn *txn;
+
+	assert_int_equal(mdb_env_create(env), 0);
+	assert_int_equal(mdb_env_open(*env, path, 0, 0640), 0);
+	assert_int_equal(mdb_txn_begin(*env, NULL, 0, &txn), 0);
+	return txn;
+}
+
+static bool count_meaning(void *arg, const char *name, const struct index_tag *tag)
+{
+	(void)name;
+	(void)tag;
+	++*(unsigned *)arg;
+	return true;
+}
+
+static unsigned count_meanings(struct wire *wire)
+{
+	_cleanup_free_ char *path = wire_path(wire, "store");
+	const struct store_options options = {.path = path};
+	const struct index_repository repository = {"up.test", "team/app"};
+	struct store *store;
+	unsigned count = 0;
+
+	assert_int_equal(store_open(&options, &store, NULL), 0);
+	assert_int_equal(index_list_tag(store_index(store), &repository, "1.0", count_meaning, &count, NULL), 0);
+	store_close(store);
+	return count;
+}
+
+static void get_by_digest(const struct one_tag *tag, const char *digest)
+{
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+
+	assert_true(ask(tag->larder, NULL, "Accept: " SCRIPTED_TYPE_MANIFEST "\r\n", &reply,
+			"/v2/team/app/manifests/%s", digest));
+	expect_content(&reply, digest);
+}
+
+/* Another client has just asked for what it moved to, under an Accept of its own, and it is not written yet. */
+WIRE_TEST(moved_tag_means_nothing_under_an_accept_that_nobody_asked_for_it_with)
+{
+	struct one_tag tag = one_tag_new(wire, ALWAYS_STALE);
+	_cleanup_(client_reply_dispose) struct client_reply reply = {0};
+	struct scripted_image moved;
+	MDB_env *env;
+	MDB_txn *txn;
+
+	one_tag_pull_first(&tag);
+	one_tag_move(&tag, &moved);
+	txn = stop_writes(wire, &env);
+	/* All that writes waits; what comes behind has not begun to. */
+	for (unsigned i = 0; i < 32; i++) {
+		_cleanup_free_ char *manifest = mem_printf("{\"schemaVersion\":2,\"layers\":[],\"n\":%u}", i);
+		char digest[SCRIPTED_DIGEST_MAX];
+
+		scripted_add_manifest(tag.upstream, "team/app", NULL, SCRIPTED_TYPE_MANIFEST, manifest,
+				      strlen(manifest), digest);
+		get_by_digest(&tag, digest);
+	}
+	get_by_digest(&tag, moved.manifest);
+	one_tag_get(&tag, &reply);
+	expect_content(&reply, moved.manifest);
+	expect_count(tag.upstream, "GET", BY_TAG, 0);
+	mdb_txn_abort(txn);
+	mdb_env_close(env);
+	larder_stop(tag.larder);
+	assert_int_equal(count_meanings(wire), 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +400,7 @@ int main(void)
 		WIRE_CASE(manifest_of_one_repository_is_not_served_in_another),
 		WIRE_CASE(what_the_client_has_is_a_304),
 		WIRE_CASE(range_is_ignored_on_manifests),
+		WIRE_CASE(moved_tag_means_nothing_under_an_accept_that_nobody_asked_for_it_with),
 	};
 	return cmocka_run_group_tests_name("manifest", tests, NULL, NULL);
 }
