@@ -137,9 +137,14 @@ static struct view_node *make_directory(void *arg, struct view_node *directory, 
 	return node;
 }
 
-/* The directory and the last part of a path; `*name` is "" for the root. Without `make`, ERR_NOT_FOUND for a directory
- * that is not there. */
-static int find_place(struct layer_view *view, const char *path, bool make, struct view_node **directory,
+static bool is_whiteout(const char *name)
+{
+	return strncmp(name, WHITEOUT, WHITEOUT_LEN) == 0;
+}
+
+/* The directory and the last part of a path, which is without slashes and dots behind it: `*name` is "" for the root.
+ * A whiteout makes no directories: ERR_NOT_FOUND for one that is not there. */
+static int find_place(struct layer_view *view, const char *path, struct view_node **directory,
 		      char name[LAYER_PATH_MAX + 1], struct err *err)
 {
 	struct view_walk walk = {.view = view, .follow_last = true, .arg = view, .steps = &view->steps};
@@ -155,7 +160,7 @@ static int find_place(struct layer_view *view, const char *path, bool make, stru
 	head[start] = '\0';
 	memcpy(name, path + start, len - start);
 	name[len - start] = '\0';
-	walk.make = make ? make_directory : NULL;
+	walk.make = is_whiteout(name) ? NULL : make_directory;
 	code = view_follow(&walk, view->root, head, directory, err);
 	return !code && strcmp(name, "..") == 0 ? ERR_INVALID : code;
 }
@@ -212,16 +217,14 @@ static int add_entry(struct layer_view *view, const struct layer_entry *entry, s
 {
 	char name[LAYER_PATH_MAX + 1];
 	struct view_node *directory, *node;
-	const char *last = strrchr(entry->path, '/');
-	bool hides = strncmp(last ? last + 1 : entry->path, WHITEOUT, WHITEOUT_LEN) == 0;
-	int code = find_place(view, entry->path, !hides, &directory, name, err);
+	int code = find_place(view, entry->path, &directory, name, err);
 
 	/* Nothing is there to be hidden, or nothing can be put there: the way ends in a circle, or above the root. */
 	if (code == ERR_NOT_FOUND || code == ERR_INVALID)
 		return 0;
 	if (code)
 		return code;
-	if (hides) {
+	if (is_whiteout(name)) {
 		hide(view, directory, name);
 		return 0;
 	}

@@ -107,6 +107,23 @@ static void view_hides_what_a_whiteout_names_and_only_from_below(void **state)
 	expect(bed, "a/ a/one:1");
 }
 
+static void view_takes_a_whiteout_that_is_written_as_a_directory(void **state)
+{
+	struct bed *bed = *state;
+	struct buf *tar = next_layer(bed);
+
+	tars_file(tar, "a/one", "");
+	tars_file(tar, "a/two", "");
+	tars_file(tar, "a/three", "");
+	tars_file(tar, "b/old", "");
+	tar = next_layer(bed);
+	tars_directory(tar, "a/.wh.one/");
+	tars_directory(tar, "a/.wh.two/.");
+	tars_directory(tar, "nowhere/.wh.x/");
+	tars_directory(tar, "b/.wh..wh..opq/");
+	expect(bed, "a/ a/three:0 b/");
+}
+
 static void view_empties_an_opaque_directory_wherever_that_is_said(void **state)
 {
 	struct bed *bed = *state;
@@ -318,6 +335,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		BED(view_lays_one_layer_on_another),
 		BED(view_hides_what_a_whiteout_names_and_only_from_below),
+		BED(view_takes_a_whiteout_that_is_written_as_a_directory),
 		BED(view_empties_an_opaque_directory_wherever_that_is_said),
 		BED(view_hides_a_directory_but_not_what_its_own_layer_puts_there),
 		BED(view_hides_no_more_for_being_told_again),
