@@ -19,7 +19,6 @@ struct stage {
 	uint64_t size, written;
 	uint64_t reserved;
 	struct digest digest;
-	uint8_t head[STAGE_HEAD_BYTES];
 	bool published;
 };
 
@@ -83,8 +82,6 @@ int stage_write(struct stage *stage, const void *data, size_t len, struct err *e
 	if (len > stage->size - stage->written)
 		return err_set(err, ERR_LIMIT, "more than the %llu bytes that were said come",
 			       (unsigned long long)stage->size);
-	for (size_t i = 0; i < len && stage->written + i < STAGE_HEAD_BYTES; i++)
-		stage->head[stage->written + i] = at[i];
 	hasher_update(stage->hasher, data, len);
 	while (len > 0) {
 		ssize_t written = write(stage->fd, at, len);
@@ -114,11 +111,6 @@ int stage_finish(struct stage *stage, struct err *err)
 const struct digest *stage_digest(const struct stage *stage)
 {
 	return &stage->digest;
-}
-
-const uint8_t *stage_head(const struct stage *stage)
-{
-	return stage->head;
 }
 
 int stage_publish(struct stage *stage, struct err *err)

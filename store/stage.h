@@ -17,8 +17,6 @@
 struct stage;
 struct store;
 
-#define STAGE_HEAD_BYTES 4 /* of the content's beginning that are remembered: enough to tell how a layer is packed */
-
 /* Begins a blob of exactly `size` bytes, and reserves the room for it. ERR_NO_SPACE, ERR_IO. */
 int stage_open(struct store *store, uint8_t algorithm, uint64_t size, struct stage **out, struct err *err);
 /* Removes what was not published. Takes NULL. */
@@ -33,7 +31,6 @@ int stage_finish(struct stage *stage, struct err *err);
 
 /* From here on after stage_finish(). */
 const struct digest *stage_digest(const struct stage *stage);
-const uint8_t *stage_head(const struct stage *stage); /* STAGE_HEAD_BYTES, zeroes behind a shorter content */
 
 /* fsync, rename, index. "Already there" is success, and may be called again. */
 int stage_publish(struct stage *stage, struct err *err);

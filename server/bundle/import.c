@@ -61,14 +61,17 @@ int import_want_room(struct import *import, uint64_t size, struct err *err)
 	return room_check(import->store, import->room, true, err);
 }
 
-/* Reads the file through `stage`, or, where that is NULL, only hashes it. */
-static int read_through(struct import *import, struct stage *stage, struct hasher *hasher, struct err *err)
+/* Reads the file through `stage`, or, where that is NULL, only hashes it; its head is remembered. */
+static int read_through(struct import *import, struct import_file *file, struct stage *stage, struct hasher *hasher,
+			struct err *err)
 {
 	const void *data;
-	size_t len;
+	size_t len, known = 0;
 	int code;
 
 	while ((code = archive_data(import->reader, &data, &len, err)) == 0 && len > 0) {
+		for (size_t i = 0; i < len && known < IMPORT_HEAD_BYTES; i++)
+			file->head[known++] = ((const uint8_t *)data)[i];
 		if (hasher)
 			hasher_update(hasher, data, len);
 		else
@@ -87,11 +90,11 @@ static int wrong_digest(const struct import_file *file, const struct digest *dig
 }
 
 /* It is held: its bytes are read all the same, since an archive that lies about one blob lies. */
-static int compare_blob(struct import *import, const struct import_file *file, struct err *err)
+static int compare_blob(struct import *import, struct import_file *file, struct err *err)
 {
 	struct hasher *hasher = hasher_new(file->digest.algorithm);
 	struct digest digest;
-	int code = read_through(import, NULL, hasher, err);
+	int code = read_through(import, file, NULL, hasher, err);
 
 	hasher_finish(hasher, &digest);
 	if (code)
@@ -114,12 +117,11 @@ static int store_blob(struct import *import, struct import_file *file, struct er
 	int code = stage_open(import->store, file->digest.algorithm, file->size, &stage, err);
 
 	if (code == 0)
-		code = read_through(import, stage, NULL, err);
+		code = read_through(import, file, stage, NULL, err);
 	if (code == 0)
 		code = stage_finish(stage, err);
 	if (code)
 		return code;
-	memcpy(file->head, stage_head(stage), STAGE_HEAD_BYTES);
 	if (!digest_equal(stage_digest(stage), &file->digest))
 		return wrong_digest(file, stage_digest(stage), err);
 	code = stage_publish(stage, err);
@@ -171,13 +173,12 @@ static int take_other(struct import *import, struct import_file *file, struct er
 	/* What is staged has its room reserved: none of it goes for what follows. */
 	code = stage_open(import->store, DIGEST_SHA256, file->size, &file->stage, err);
 	if (code == 0)
-		code = read_through(import, file->stage, NULL, err);
+		code = read_through(import, file, file->stage, NULL, err);
 	if (code == 0)
 		code = stage_finish(file->stage, err);
 	if (code)
 		return code;
 	file->digest = *stage_digest(file->stage);
-	memcpy(file->head, stage_head(file->stage), STAGE_HEAD_BYTES);
 	return 0;
 }
 

@@ -11,13 +11,15 @@
 #include <jansson.h>
 #include <uthash.h>
 
+#define IMPORT_HEAD_BYTES 4 /* of a file's beginning that are remembered: enough to tell how a layer is packed */
+
 /* A file of the archive that is no text. */
 struct import_file {
 	char *path;
 	char *link; /* of a link */
 	struct digest digest;
 	uint64_t size;
-	uint8_t head[STAGE_HEAD_BYTES];
+	uint8_t head[IMPORT_HEAD_BYTES];
 	struct stage *stage; /* of one whose path is no digest: what it is good for is not known yet */
 	UT_hash_handle hh;
 };

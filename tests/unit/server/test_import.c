@@ -3,6 +3,7 @@
 #include "tests/unit/server/bundle_bed.h"
 
 #include "store/evict.h"
+#include "store/manifest.h"
 
 #include <zlib.h>
 
@@ -248,6 +249,36 @@ static void an_old_docker_archive_is_taken_and_its_junk_is_not(void **state)
 	assert_int_equal(scratch_count_files(&bed->there, "partial"), 0);
 }
 
+/* The same archive always makes the same manifest, whatever of it is held. */
+static void a_docker_archive_that_is_held_already_gives_the_same_manifest(void **state)
+{
+	static const char layer[] = "\x1f\x8b packed";
+	struct bed *bed = *state;
+	struct digest digest = scratch_digest(layer, strlen(layer));
+	_cleanup_(tarball_end) struct tarball tarball = {0};
+	_cleanup_free_ char *text = NULL, *manifest = NULL;
+	struct import_report report;
+	struct digest first;
+	char hex[DIGEST_TEXT_MAX];
+	size_t len;
+
+	text = mem_printf("[{\"Config\":\"ccc.json\",\"RepoTags\":[\"alpine:3\"],\"Layers\":[\"blobs/sha256/%s\"]}]",
+			  digest_hex(&digest, hex));
+	tarball_add_blob(&tarball, layer);
+	tarball_add(&tarball, "ccc.json", "{}");
+	tarball_add(&tarball, "manifest.json", text);
+	tarball_pad(&tarball, TAR_END);
+	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), 0);
+	first = report.images[0].digest;
+	import_report_dispose(&report);
+	assert_int_equal(bed_import(&bed->there, &tarball, NULL, &report), 0);
+	assert_true(digest_equal(&report.images[0].digest, &first));
+	import_report_dispose(&report);
+	manifest = manifest_load(bed->there.store, &first, &len);
+	assert_non_null(manifest);
+	assert_non_null(strstr(manifest, "\"mediaType\":\"" LAYER_TYPE "\""));
+}
+
 static void a_docker_archive_that_names_what_it_lacks_is_refused(void **state)
 {
 	_cleanup_(tarball_end) struct tarball tarball = {0};
@@ -290,6 +321,7 @@ int main(void)
 		bed_test(what_is_no_archive_is_refused),
 		bed_test(an_image_without_a_repository_needs_to_be_given_one),
 		bed_test(an_old_docker_archive_is_taken_and_its_junk_is_not),
+		bed_test(a_docker_archive_that_is_held_already_gives_the_same_manifest),
 		bed_test(a_docker_archive_that_names_what_it_lacks_is_refused),
 	};
 
