@@ -129,7 +129,9 @@ int gzip_scan_feed(struct gzip_scan *scan, const uint8_t *data, size_t len, stru
 		else
 			code = inflate_some(scan, err);
 	}
-	return code;
+	/* Nothing more is fed behind the end of the tar: a checkpoint just before it has what it needs of its window.
+	 */
+	return !code && builder_has_all(scan->builder) ? end_probe(scan, err) : code;
 }
 
 int gzip_scan_finish(struct gzip_scan *scan, struct err *err)

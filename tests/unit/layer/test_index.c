@@ -112,6 +112,26 @@ static void gzip(struct bed *bed, int members)
 	}
 }
 
+/* One member, with a block that ends at `at`, and no other where it is of one letter. */
+static void gzip_with_a_block_to(struct bed *bed, size_t at)
+{
+	size_t bound = compressBound(bed->tar.len) + 64;
+	_cleanup_free_ char *out = mem_alloc(bound);
+	z_stream zlib = {0};
+
+	assert_int_equal(deflateInit2(&zlib, 6, Z_DEFLATED, 15 + 16, 9, Z_DEFAULT_STRATEGY), Z_OK);
+	zlib.next_in = (Bytef *)bed->tar.data;
+	zlib.avail_in = (uInt)at;
+	zlib.next_out = (Bytef *)out;
+	zlib.avail_out = (uInt)bound;
+	assert_int_equal(deflate(&zlib, Z_BLOCK), Z_OK);
+	assert_int_equal(zlib.avail_in, 0);
+	zlib.avail_in = (uInt)(bed->tar.len - at);
+	assert_int_equal(deflate(&zlib, Z_FINISH), Z_STREAM_END);
+	assert_int_equal(buf_append(&bed->layer, out, bound - zlib.avail_out), 0);
+	deflateEnd(&zlib);
+}
+
 static void zstd(struct bed *bed, int frames)
 {
 	size_t part = bed->tar.len / (size_t)frames + 1;
@@ -345,6 +365,34 @@ static void index_ignores_what_follows_the_end_of_the_tar(void **state)
 	expect_all_files(bed);
 }
 
+/* What follows the tar in the same member is not read: the last window is settled by then, or never. */
+static void index_reads_from_a_checkpoint_that_is_close_to_the_end_of_the_tar(void **state)
+{
+	struct bed *bed = *state;
+	size_t large = LAYER_INTERVAL_MIN + 1000, small = 10000, block;
+	_cleanup_free_ char *data = mem_alloc(large), *noise = mem_alloc(100000), *got = mem_alloc(small);
+	const struct layer_entry *entry;
+
+	buf_clear(&bed->tar);
+	memset(data, 'a', large);
+	for (size_t i = 0; i < 100000; i++)
+		noise[i] = (char)next_random();
+	tars_add(&bed->tar, &(struct tars_header){.name = "large", .size = large}, data);
+	block = bed->tar.len;
+	tars_add(&bed->tar, &(struct tars_header){.name = "small", .size = small}, data);
+	tars_end(&bed->tar);
+	assert_int_equal(buf_append(&bed->tar, noise, 100000), 0);
+	gzip_with_a_block_to(bed, block);
+	bed->piece_max = 100;
+	index_layer(bed, true);
+	assert_int_equal(bed->index->count, 2);
+	assert_int_equal(bed->index->checkpoints[1].out, block);
+	entry = &bed->index->table.entries[1];
+	assert_int_equal(entry->size, small);
+	assert_int_equal(layer_reader_read_file(bed->reader, entry, 0, got, small, &bed->err), 0);
+	assert_memory_equal(got, data, small);
+}
+
 static void index_of_a_cut_or_damaged_layer_is_refused_with_the_offset(void **state)
 {
 	struct layer_index *index = NULL;
@@ -438,6 +486,7 @@ int main(void)
 		cmocka_unit_test(index_takes_from_an_unverified_source_only_what_was_indexed),
 		BED(index_passes_on_what_the_source_says),
 		BED(index_ignores_what_follows_the_end_of_the_tar),
+		BED(index_reads_from_a_checkpoint_that_is_close_to_the_end_of_the_tar),
 		BED(index_of_a_cut_or_damaged_layer_is_refused_with_the_offset),
 		BED(index_of_a_bomb_is_refused),
 		BED(index_that_is_cut_or_changed_is_refused),
