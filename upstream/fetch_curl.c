@@ -346,6 +346,9 @@ static void set_proxy_options(CURL *easy, const struct fetch_pool *pool)
 static void set_connection_options(CURL *easy, const struct fetch_pool *pool)
 {
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+	/* Else what gives up on a slow name waits on the loop, where all wait, for the thread that still asks for it.
+	 */
+	curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)pool->options.connect_timeout_ms);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, BODY_BUFFER_BYTES);
