@@ -163,8 +163,13 @@ static void verify(struct work_job *job)
 {
 	struct verification *verification = (struct verification *)job;
 	struct access *access = verification->access;
-	bool right = htpasswd_verify(verification->users, verification->user, verification->password);
+	bool right, closed;
 
+	/* Many may wait for their hash, and larder's end waits for nobody's. */
+	pthread_mutex_lock(&access->lock);
+	closed = access->closed;
+	pthread_mutex_unlock(&access->lock);
+	right = !closed && htpasswd_verify(verification->users, verification->user, verification->password);
 	pthread_mutex_lock(&access->lock);
 	settle(verification, right);
 	pthread_mutex_unlock(&access->lock);
