@@ -218,6 +218,8 @@ void larder_reload(struct larder *larder, const struct config *config)
 
 void larder_close(struct larder *larder)
 {
+	/* What the admin API's threads wait for is asked upstream. */
+	pull_hang_up(larder->pull);
 	admin_free(larder->admin);
 	if (larder->store) {
 		scrub_stop(larder->store);

@@ -88,6 +88,12 @@ bool pull_is_closing(struct pull *pull)
 	return closing;
 }
 
+void pull_hang_up(struct pull *pull)
+{
+	if (pull)
+		upstreams_close(pull);
+}
+
 void pull_free(struct pull *pull)
 {
 	if (!pull)

@@ -76,6 +76,9 @@ struct pull *pull_new(const struct pull_options *options);
 void pull_close(struct pull *pull);
 /* Whether pull_close() was called: for long work that waits for none of it. */
 bool pull_is_closing(struct pull *pull);
+/* Ends what is asked upstream, and lets nothing be asked any more: for threads that wait for it and are to be joined
+ * before pull_free(), which does it else. NULL does nothing. */
+void pull_hang_up(struct pull *pull);
 void pull_free(struct pull *pull);
 
 /*
