@@ -275,7 +275,7 @@ int ingest_hash_behind(struct ingest *ingest, struct err *err)
 		return 0;
 	}
 	claim_hash(ingest);
-	while (!code && generation == ingest->generation) {
+	while (!code && generation == ingest->generation && !ingest->hash_stopped) {
 		uint64_t start = ingest->hashed;
 		uint64_t end = ranges_end_of(&ingest->ranges, start);
 
@@ -292,6 +292,13 @@ int ingest_hash_behind(struct ingest *ingest, struct err *err)
 	release_hash(ingest);
 	pthread_mutex_unlock(&ingest->mutex);
 	return code;
+}
+
+void ingest_stop_hashing(struct ingest *ingest)
+{
+	pthread_mutex_lock(&ingest->mutex);
+	ingest->hash_stopped = true;
+	pthread_mutex_unlock(&ingest->mutex);
 }
 
 /* The partial is of no use any more. The caller hears of the digest, whatever becomes of the file. */

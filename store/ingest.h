@@ -127,6 +127,8 @@ ssize_t ingest_send(struct ingest *ingest, uint64_t offset, int socket, size_t l
 bool ingest_hash_waits(struct ingest *ingest);
 /* Hashes from the file up to the end of the contiguous prefix. Blocks. ERR_IO. May run beside writes and reads. */
 int ingest_hash_behind(struct ingest *ingest, struct err *err);
+/* Ends ingest_hash_behind() at once, and lets none begin: the ingest will not be published. */
+void ingest_stop_hashing(struct ingest *ingest);
 
 /* 0 when every byte is present, hashed, and the digest is right; ERR_AGAIN when bytes or hashing are missing;
  * ERR_DIGEST when it is wrong (the partial has then been moved to quarantine/; ingest_discard() makes the ingest usable

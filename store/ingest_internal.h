@@ -35,6 +35,7 @@ struct ingest {
 	struct hasher *hasher;
 	uint64_t hashed;           /* the hash position */
 	bool hashing;              /* somebody owns the hash */
+	bool hash_stopped;         /* nobody needs it any more */
 	unsigned generation;       /* how many times everything was discarded: tells a hash owner to let go */
 	bool spilled;              /* the disk takes no more: what comes goes to memory; set once, by the writer */
 	bool windowed;             /* spilled: memory holds no more than INGEST_WINDOW behind `forgotten` */

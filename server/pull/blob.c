@@ -76,6 +76,7 @@ struct pull_blob *pull_blob_open_present(struct pull *pull, struct pull_upstream
 	struct pull_blob *blob = pull_blob_open(pull, upstream, repository, digest, false);
 
 	blob->present = true;
+	blob->reader.bystander = true;
 	return blob;
 }
 

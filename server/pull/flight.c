@@ -103,6 +103,8 @@ void flight_fail(struct flight *flight, const struct err *err)
 	waiter_wake_all(&flight->waiters);
 	waiter_wake_all(&flight->end_waiters);
 	pthread_mutex_unlock(&flight->lock);
+	if (flight->ingest)
+		ingest_stop_hashing(flight->ingest);
 	flight->end_job.run = end_failed;
 	work_submit(flight->pull->work, &flight->end_job);
 }
@@ -211,23 +213,17 @@ static int open_ingest(struct flight *flight, struct err *err)
 static void open_and_ask(struct flight *flight)
 {
 	struct err err = {0};
-	bool left_over;
 
-	if (open_ingest(flight, &err)) {
+	if (pull_is_closing(flight->pull))
+		err_set(&err, ERR_CANCELLED, "larder is shutting down");
+	if (err.code || open_ingest(flight, &err)) {
 		flight_fail(flight, &err);
 		return;
 	}
-	pthread_mutex_lock(&flight->lock);
-	flight->inside++;
-	pthread_mutex_unlock(&flight->lock);
 	/* What an earlier run left is hashed beside the transfer. Looked at before that starts: what it brings is
 	 * hashed as it comes. */
-	left_over = ingest_hash_waits(flight->ingest);
+	flight_hash_beside(flight);
 	flight_ask_upstream(flight);
-	if (left_over && ingest_hash_behind(flight->ingest, &err))
-		log_warn("cannot read back a partial: %s", err.text);
-	flight_leave_ingest(flight);
-	flight_go_on(flight); /* one that is not held whole goes no further than its hash */
 }
 
 static void open_job(struct work_job *job)

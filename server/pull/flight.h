@@ -36,6 +36,7 @@ struct flight_key {
 struct flight_reader {
 	struct flight_reader *prev, *next;
 	uint64_t offset; /* of what it reads next */
+	bool bystander;  /* it reads along as long as the blob is kept, and is not waited for else */
 };
 
 /* pull->lock is held: the running flight of a digest, with a reference for the caller; NULL when there is none, or it

@@ -46,7 +46,7 @@ struct flight {
 	struct waiter *end_waiters; /* of those who do not read */
 	uint64_t verified_ms;
 	bool ended;       /* published and linked, or parked, `err` saying why */
-	unsigned inside;  /* readers, and the opening job, that use the ingest without the lock */
+	unsigned inside;  /* readers, and the hashing job, that use the ingest without the lock */
 	uint64_t size;    /* INGEST_SIZE_UNKNOWN until it is known */
 	unsigned version; /* how often what had arrived was thrown away, since the upstream has something else now */
 	struct err err;   /* FAILED: why */
@@ -76,5 +76,7 @@ int flight_write(struct flight *flight, uint64_t offset, const void *data, size_
 bool flight_pause(struct flight *flight, const struct err *err);
 /* Whether a paused one goes on, is looked at: a reader moved on or left, or the hash did. */
 void flight_go_on(struct flight *flight);
+/* Has what is here and not hashed yet hashed by a disk thread, while more comes. */
+void flight_hash_beside(struct flight *flight);
 /* Whoever went inside leaves: the version of the bytes, by now. */
 unsigned flight_leave_ingest(struct flight *flight);

@@ -162,13 +162,14 @@ static void hash_job(struct work_job *job)
 	flight->hashing = false;
 	pthread_mutex_unlock(&flight->lock);
 	flight_leave_ingest(flight);
-	flight_go_on(flight);
+	flight_go_on(flight); /* one that is not held whole goes no further than its hash */
 	flight_unref(flight);
 	pull_job_end(pull);
 }
 
-/* Parts that came out of order are hashed while others come, or all would wait for that at the end. */
-static void hash_beside(struct flight *flight)
+/* Parts that came out of order are hashed while others come, or all would wait for that at the end. On a disk thread:
+ * what an earlier run left may be much, and the few worker threads open what others ask for. */
+void flight_hash_beside(struct flight *flight)
 {
 	bool begins;
 
@@ -188,7 +189,7 @@ static void hash_beside(struct flight *flight)
 	flight->pull->jobs++;
 	pthread_mutex_unlock(&flight->pull->lock);
 	flight->hash_job.run = hash_job;
-	work_submit(flight->pull->work, &flight->hash_job);
+	work_submit(flight->pull->disk, &flight->hash_job);
 }
 
 static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
@@ -212,7 +213,7 @@ static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 	pthread_mutex_lock(&flight->lock);
 	waiter_wake_all(&flight->waiters);
 	pthread_mutex_unlock(&flight->lock);
-	hash_beside(flight);
+	flight_hash_beside(flight);
 	return 0;
 }
 

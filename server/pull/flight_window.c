@@ -10,14 +10,14 @@
 
 #include <utlist.h>
 
-/* Where the last of them is; UINT64_MAX: there is none. The lock is held. */
+/* Where the last of those is for whom it is passed on; UINT64_MAX: there is none. The lock is held. */
 static uint64_t last_reader(const struct flight *flight)
 {
 	const struct flight_reader *reader;
 	uint64_t last = UINT64_MAX;
 
 	DL_FOREACH (flight->readers, reader)
-		if (reader->offset < last)
+		if (!reader->bystander && reader->offset < last)
 			last = reader->offset;
 	return last;
 }
@@ -68,7 +68,7 @@ static void window_job(struct work_job *job)
 	bool any;
 
 	pthread_mutex_lock(&flight->lock);
-	any = flight->readers != NULL;
+	any = last_reader(flight) != UINT64_MAX;
 	pthread_mutex_unlock(&flight->lock);
 	if (!any) {
 		err_set(&err, ERR_CANCELLED, "the store cannot keep it, and nobody reads it any more");
@@ -101,6 +101,10 @@ bool flight_pause(struct flight *flight, const struct err *err)
 {
 	bool pauses;
 
+	/* Once it is paused, the last reader's leaving may end it on another thread. */
+	pthread_mutex_lock(&flight->pull->lock);
+	flight->refs++;
+	pthread_mutex_unlock(&flight->pull->lock);
 	pthread_mutex_lock(&flight->lock);
 	pauses = flight->window_full && err->code != ERR_CANCELLED;
 	flight->window_full = false;
@@ -108,5 +112,6 @@ bool flight_pause(struct flight *flight, const struct err *err)
 	pthread_mutex_unlock(&flight->lock);
 	if (pauses)
 		flight_go_on(flight);
+	flight_unref(flight);
 	return pauses;
 }

@@ -229,6 +229,26 @@ static void ingest_cuts_ranges_that_the_file_does_not_have(void **state)
 	free(partial);
 }
 
+static void ingest_that_is_given_up_is_not_hashed(void **state)
+{
+	struct scratch *scratch = *state;
+	struct digest digest = scratch_digest(content, SIZE);
+	struct ingest *ingest;
+
+	leave_partial(scratch, &digest);
+	ingest = open_ingest(scratch, &digest);
+	assert_true(ingest_hash_waits(ingest));
+	ingest_stop_hashing(ingest);
+	assert_int_equal(ingest_hash_behind(ingest, NULL), 0);
+	assert_true(ingest_hash_waits(ingest));
+	ingest_close(ingest);
+	/* Nothing is lost by it. */
+	ingest = open_ingest(scratch, &digest);
+	assert_int_equal(ingest_hash_behind(ingest, NULL), 0);
+	assert_false(ingest_hash_waits(ingest));
+	ingest_close(ingest);
+}
+
 static void ingest_never_publishes_bytes_that_changed_on_disk(void **state)
 {
 	struct scratch *scratch = *state;
@@ -259,6 +279,7 @@ int main(void)
 		scratch_test(ingest_that_could_not_be_synced_is_not_gone_on_from),
 		scratch_test(ingest_starts_over_without_a_good_range_file),
 		scratch_test(ingest_cuts_ranges_that_the_file_does_not_have),
+		scratch_test(ingest_that_is_given_up_is_not_hashed),
 		scratch_test(ingest_never_publishes_bytes_that_changed_on_disk),
 	};
 
