@@ -9,14 +9,14 @@
 
 #define DISK_FREE ((uint64_t)100 << 20)
 
-/* A file system that has so much room, but for what the test writes. */
+/* A file system that has so much room, but for what the test writes; read by the evictor too, atomic. */
 static uint64_t disk_used;
 
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name): the library's are reserved */
 int fstatvfs(int fd, struct statvfs *disk)
 {
 	(void)fd;
-	*disk = (struct statvfs){.f_frsize = 1, .f_bavail = DISK_FREE - disk_used};
+	*disk = (struct statvfs){.f_frsize = 1, .f_bavail = DISK_FREE - __atomic_load_n(&disk_used, __ATOMIC_RELAXED)};
 	return 0;
 }
 
@@ -112,25 +112,25 @@ static void what_is_staged_counts_once_against_min_free(void **state)
 	assert_int_equal(open_for(scratch, WRITTEN, &staged), 0);
 	assert_int_equal(open_for(scratch, TOO_MUCH, &other), ERR_NO_SPACE);
 	assert_int_equal(stage_write(staged, content, WRITTEN, &scratch->err), 0);
-	disk_used = WRITTEN;
+	__atomic_store_n(&disk_used, WRITTEN, __ATOMIC_RELAXED);
 	assert_int_equal(open_for(scratch, TOO_MUCH, &other), ERR_NO_SPACE);
 	assert_int_equal(open_for(scratch, REST, &other), 0);
 	stage_close(other);
 	/* With it goes what it had written: the next has written nothing. */
 	stage_close(staged);
-	disk_used = 0;
+	__atomic_store_n(&disk_used, 0, __ATOMIC_RELAXED);
 	assert_int_equal(open_for(scratch, WRITTEN, &staged), 0);
 	assert_int_equal(open_for(scratch, TOO_MUCH, &other), ERR_NO_SPACE);
 	/* Likewise what was published, which the file system has from there on. */
 	assert_int_equal(stage_write(staged, content, WRITTEN, &scratch->err), 0);
-	disk_used = WRITTEN;
+	__atomic_store_n(&disk_used, WRITTEN, __ATOMIC_RELAXED);
 	assert_int_equal(stage_finish(staged, &scratch->err), 0);
 	assert_int_equal(stage_publish(staged, &scratch->err), 0);
 	stage_close(staged);
 	assert_int_equal(open_for(scratch, REST, &staged), 0);
 	assert_int_equal(open_for(scratch, REST / 2, &other), ERR_NO_SPACE);
 	stage_close(staged);
-	disk_used = 0;
+	__atomic_store_n(&disk_used, 0, __ATOMIC_RELAXED);
 }
 
 static void what_a_killed_process_staged_is_gone_when_the_store_is_opened(void **state)
