@@ -29,8 +29,10 @@ struct tar {
 	struct buf special;
 	size_t special_len; /* without padding */
 
+	/* What precedes an entry and is said of it. */
 	struct tar_extra extra;
-	struct layer_entry entry; /* OLD_MAP, DATA_MAP: waits for its map */
+	const char *long_path, *long_link; /* GNU's; the table's, NULL: none */
+	struct layer_entry entry;          /* OLD_MAP, DATA_MAP: waits for its map */
 	struct tar_map_text map_text;
 };
 
@@ -60,6 +62,13 @@ void tar_free(struct tar *tar)
 bool tar_has_ended(const struct tar *tar)
 {
 	return tar->state == TAR_ENDED;
+}
+
+/* Nothing precedes what comes next. */
+static void drop_extra(struct tar *tar)
+{
+	tar_extra_clear(&tar->extra);
+	tar->long_path = tar->long_link = NULL;
 }
 
 static uint64_t padded(uint64_t size)
@@ -100,10 +109,13 @@ static int take_type(const struct tar_header *header, const char *path, enum lay
 static int set_texts(struct tar *tar, const struct tar_header *header, struct layer_entry *entry, struct err *err)
 {
 	struct tar_extra *extra = &tar->extra;
-	const char *path = extra->sparse_name ? extra->sparse_name : extra->path;
+	const char *path = tar->long_path ? tar->long_path : extra->path;
+	const char *link = tar->long_link ? tar->long_link : extra->link;
 	bool is_link;
 	int code;
 
+	if (extra->sparse_name)
+		path = extra->sparse_name;
 	entry->path = path ? path : layer_table_text(tar->table, header->path, strlen(header->path));
 	if (!entry->path)
 		return layer_table_full(err);
@@ -113,9 +125,7 @@ static int set_texts(struct tar *tar, const struct tar_header *header, struct la
 	if (code)
 		return code;
 	is_link = entry->type == LAYER_HARDLINK || entry->type == LAYER_SYMLINK;
-	entry->link = !is_link      ? ""
-		      : extra->link ? extra->link
-				    : layer_table_text(tar->table, header->link, header->link_len);
+	entry->link = !is_link ? "" : link ? link : layer_table_text(tar->table, header->link, header->link_len);
 	entry->user = extra->user ? extra->user : layer_table_text(tar->table, header->user, header->user_len);
 	entry->group = extra->group ? extra->group : layer_table_text(tar->table, header->group, header->group_len);
 	if (!entry->link || !entry->user || !entry->group)
@@ -175,7 +185,7 @@ static int finish_entry(struct tar *tar, struct err *err)
 	tar->left = padded(entry->stored);
 	tar->state = tar->left ? TAR_SKIP : TAR_HEADER;
 	code = layer_table_add(tar->table, entry, err);
-	tar_extra_clear(&tar->extra);
+	drop_extra(tar);
 	return code;
 }
 
@@ -235,6 +245,35 @@ static int begin_entry(struct tar *tar, const struct tar_header *header, struct 
 
 /* What says something of the entry behind it. */
 
+/* One that is empty takes back what was said before. */
+static int take_long(struct tar *tar, const char **name, struct err *err)
+{
+	size_t len = tar->special_len ? strnlen(tar->special.data, tar->special_len) : 0;
+
+	*name = len ? layer_table_text(tar->table, tar->special.data, len) : NULL;
+	return len && !*name ? layer_table_full(err) : 0;
+}
+
+static int finish_special(struct tar *tar, struct err *err)
+{
+	tar->state = TAR_HEADER;
+	switch (tar->special_type) {
+	case 'L':
+		return take_long(tar, &tar->long_path, err);
+	case 'K':
+		return take_long(tar, &tar->long_link, err);
+	case 'x':
+	case 'X':
+		tar_extra_clear(&tar->extra); /* of more than one the last counts */
+		return tar->special_len == 0
+			       ? 0
+			       : tar_pax_read(tar->special.data, tar->special_len, tar->table, &tar->extra, err);
+	default:
+		drop_extra(tar); /* an entry of its own, of which nobody unpacks anything */
+		return 0;
+	}
+}
+
 static int begin_special(struct tar *tar, const struct tar_header *header, struct err *err)
 {
 	if (header->size > TAR_SPECIAL_MAX)
@@ -244,23 +283,8 @@ static int begin_special(struct tar *tar, const struct tar_header *header, struc
 	tar->special_type = header->type;
 	tar->special_len = (size_t)header->size;
 	tar->left = padded(header->size);
-	tar->state = tar->left ? TAR_SPECIAL : TAR_HEADER;
-	return 0;
-}
-
-static int finish_special(struct tar *tar, struct err *err)
-{
-	const char *data = tar->special.data;
-	size_t len = tar->special_len;
-	const char **name = tar->special_type == 'K' ? &tar->extra.link : &tar->extra.path;
-
-	tar->state = TAR_HEADER;
-	if (tar->special_type == 'x' || tar->special_type == 'X')
-		return tar_pax_read(data, len, tar->table, &tar->extra, err);
-	if (tar->special_type != 'L' && tar->special_type != 'K')
-		return 0;
-	*name = layer_table_text(tar->table, data, strnlen(data, len));
-	return *name ? 0 : layer_table_full(err);
+	tar->state = TAR_SPECIAL;
+	return tar->left ? 0 : finish_special(tar, err);
 }
 
 /* Blocks. */

@@ -4,7 +4,9 @@
  * names, base-256 numbers, both old and PAX sparse files) and what came before. Data is skipped, not copied.
  *
  * Where writers of tars disagree, this follows what unpacks images (Go's archive/tar): global PAX headers are for
- * comments, links and directories have no data, and the archive ends with two blocks of zeros or with its last byte.
+ * comments, and what stands before one is of nothing behind it; of several PAX headers the last counts, and GNU's long
+ * names before theirs; links and directories have no data; the archive ends with two blocks of zeros or with its last
+ * byte.
  */
 #pragma once
 
@@ -15,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TAR_SPECIAL_MAX ((size_t)1 << 20) /* of one PAX header or long name */
+#define TAR_SPECIAL_MAX ((size_t)1 << 20) /* of one PAX header or long name, and so of an entry's attributes */
 
 struct tar;
 

@@ -31,7 +31,7 @@ int tar_header_read(const uint8_t block[TAR_BLOCK], struct tar_header *header, s
 /* A number field: octal text, or base 256. ERR_INVALID, also for one below 0. */
 int tar_number(const uint8_t *field, size_t len, uint64_t *number, struct err *err);
 
-/* What precedes an entry and is said of it: PAX records and long names. Texts are the table's. */
+/* What a PAX header says of the entry behind it. Texts are the table's. */
 struct tar_extra {
 	const char *path, *link, *user, *group;
 	bool has_size, has_uid, has_gid, has_mtime;

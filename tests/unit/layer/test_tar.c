@@ -130,6 +130,84 @@ static void tar_takes_attributes_and_times_from_pax_headers(void **state)
 	assert_int_equal(bed->table.entries[1].xattr_count, 0);
 }
 
+static void add_long(struct buf *tar, char type, const char *text, size_t len)
+{
+	tars_add(tar, &(struct tars_header){.name = "long", .type = type, .size = len, .gnu = true}, text);
+}
+
+static void tar_takes_long_names_before_those_of_pax_headers_in_either_order(void **state)
+{
+	struct bed *bed = *state;
+
+	for (int i = 0; i < 2; i++) {
+		if (i == 0)
+			tars_pax(&bed->tar, "12 path=pax\n16 linkpath=pax\n", 28);
+		add_long(&bed->tar, 'L', "gnu", 4);
+		add_long(&bed->tar, 'K', "target", 7);
+		if (i == 1)
+			tars_pax(&bed->tar, "12 path=pax\n16 linkpath=pax\n", 28);
+		tars_link(&bed->tar, '2', "short", "short");
+	}
+	tars_link(&bed->tar, '2', "next", "short");
+	assert_int_equal(read_bed(bed), 0);
+	assert_int_equal(bed->table.count, 3);
+	for (int i = 0; i < 2; i++) {
+		assert_string_equal(bed->table.entries[i].path, "gnu");
+		assert_string_equal(bed->table.entries[i].link, "target");
+	}
+	assert_string_equal(bed->table.entries[2].path, "next");
+	assert_string_equal(bed->table.entries[2].link, "short");
+}
+
+static void tar_ignores_a_long_name_that_is_empty(void **state)
+{
+	struct bed *bed = *state;
+
+	add_long(&bed->tar, 'L', "\0\0\0", 4);
+	tars_file(&bed->tar, "a", "x");
+	add_long(&bed->tar, 'L', "taken back", 11);
+	add_long(&bed->tar, 'L', "", 0);
+	tars_file(&bed->tar, "b", "x");
+	assert_int_equal(read_bed(bed), 0);
+	assert_int_equal(bed->table.count, 2);
+	assert_string_equal(bed->table.entries[0].path, "a");
+	assert_string_equal(bed->table.entries[1].path, "b");
+}
+
+/* So an entry's attributes are never more than one header holds. */
+static void tar_takes_of_several_pax_headers_the_last(void **state)
+{
+	struct bed *bed = *state;
+
+	tars_pax(&bed->tar, "12 path=pax\n25 SCHILY.xattr.user.a=1\n", 37);
+	tars_pax(&bed->tar, "25 SCHILY.xattr.user.b=2\n", 25);
+	tars_file(&bed->tar, "a", "x");
+	tars_pax(&bed->tar, "12 path=pax\n", 12);
+	tars_pax(&bed->tar, "", 0);
+	tars_file(&bed->tar, "b", "x");
+	assert_int_equal(read_bed(bed), 0);
+	assert_int_equal(bed->table.count, 2);
+	assert_string_equal(bed->table.entries[0].path, "a");
+	assert_int_equal(bed->table.entries[0].xattr_count, 1);
+	assert_string_equal(bed->table.entries[0].xattrs[0].name, "user.b");
+	assert_string_equal(bed->table.entries[1].path, "b");
+}
+
+static void tar_drops_at_a_global_header_what_stands_before_it(void **state)
+{
+	struct bed *bed = *state;
+
+	tars_pax(&bed->tar, "12 path=pax\n16 linkpath=pax\n", 28);
+	add_long(&bed->tar, 'L', "gnu", 4);
+	add_long(&bed->tar, 'K', "gnu", 4);
+	tars_add(&bed->tar, &(struct tars_header){.name = "global", .type = 'g', .size = 14}, "14 comment=12\n");
+	tars_link(&bed->tar, '2', "a", "target");
+	assert_int_equal(read_bed(bed), 0);
+	assert_int_equal(bed->table.count, 1);
+	assert_string_equal(bed->table.entries[0].path, "a");
+	assert_string_equal(bed->table.entries[0].link, "target");
+}
+
 static void tar_ends_at_two_blocks_of_zeros_or_with_its_last_byte(void **state)
 {
 	struct bed *bed = *state;
@@ -285,6 +363,10 @@ int main(void)
 		BED(tar_tells_of_each_entry_what_its_header_says),
 		BED(tar_reads_the_same_whatever_the_pieces_it_comes_in),
 		BED(tar_takes_attributes_and_times_from_pax_headers),
+		BED(tar_takes_long_names_before_those_of_pax_headers_in_either_order),
+		BED(tar_ignores_a_long_name_that_is_empty),
+		BED(tar_takes_of_several_pax_headers_the_last),
+		BED(tar_drops_at_a_global_header_what_stands_before_it),
 		BED(tar_ends_at_two_blocks_of_zeros_or_with_its_last_byte),
 		BED(tar_names_the_offset_of_what_is_wrong),
 		BED(tar_refuses_what_no_image_needs),
