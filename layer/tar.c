@@ -225,8 +225,23 @@ static int begin_old_sparse(struct tar *tar, struct err *err)
 	return code;
 }
 
+/* What the records say of a sparse file is nothing to one that is none, or that has its map elsewhere. */
+static enum tar_sparse settle_sparse(struct tar_extra *extra, char type)
+{
+	enum tar_sparse sparse = type == 'S' ? TAR_WHOLE : tar_pax_sparse(extra);
+
+	if (sparse == TAR_WHOLE) {
+		extra->sparse_name = NULL;
+		extra->has_sparse_size = false;
+	}
+	if (sparse != TAR_MAP_SAID)
+		extra->map_count = 0;
+	return sparse;
+}
+
 static int begin_entry(struct tar *tar, const struct tar_header *header, struct err *err)
 {
+	enum tar_sparse sparse = settle_sparse(&tar->extra, header->type);
 	int code = make_entry(tar, header, &tar->entry, err);
 
 	if (code)
@@ -235,12 +250,12 @@ static int begin_entry(struct tar *tar, const struct tar_header *header, struct 
 		return begin_old_sparse(tar, err);
 	if (tar->entry.type != LAYER_FILE)
 		return finish_entry(tar, err);
-	if (tar->extra.sparse_in_data) {
+	if (sparse == TAR_MAP_IN_DATA) {
 		tar->state = TAR_DATA_MAP;
 		tar->map_text = (struct tar_map_text){0};
 		return 0;
 	}
-	return tar->extra.sparse ? finish_sparse(tar, err) : finish_entry(tar, err);
+	return sparse == TAR_MAP_SAID ? finish_sparse(tar, err) : finish_entry(tar, err);
 }
 
 /* What says something of the entry behind it. */

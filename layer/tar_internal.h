@@ -42,18 +42,26 @@ struct tar_extra {
 	size_t xattr_count;
 	/* Sparse files as PAX has them. */
 	const char *sparse_name;
-	bool sparse;          /* the map is in `map` */
-	bool sparse_in_data;  /* the map is in front of the data (1.0) */
-	uint64_t sparse_size; /* of the file */
+	char sparse_major, sparse_minor; /* of the format: a digit, or '?' for anything else; NUL when not said */
+	uint64_t sparse_size;            /* of the file */
 	bool has_sparse_size;
 	struct layer_extent *map; /* malloc()ed; the extra's own */
 	size_t map_count, map_cap;
 	bool half; /* of the last extent only the start is known yet */
 };
 
+/* Where the map of a file's parts is. */
+enum tar_sparse {
+	TAR_WHOLE, /* nowhere: it has no holes */
+	TAR_MAP_SAID,
+	TAR_MAP_IN_DATA, /* in front of the data (1.0) */
+};
+
 void tar_extra_clear(struct tar_extra *extra);
 /* Takes the records of a PAX header. ERR_INVALID, ERR_LIMIT. */
 int tar_pax_read(const char *data, size_t len, struct layer_table *table, struct tar_extra *extra, struct err *err);
+/* What the records make of the file. */
+enum tar_sparse tar_pax_sparse(const struct tar_extra *extra);
 /* Appends to the map. ERR_LIMIT. */
 int tar_map_add(struct tar_extra *extra, uint64_t start, uint64_t len, struct err *err);
 /* Checks the map against the file's size and what is stored of it, and makes it the entry's. ERR_INVALID. */

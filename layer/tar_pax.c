@@ -146,6 +146,26 @@ static int parse_map(const char *value, size_t len, struct tar_extra *extra, str
 	return !code && second ? err_set(err, ERR_INVALID, "the map of a sparse file is malformed") : code;
 }
 
+/* By the version of the format, and where none is said by the map: as Go's archive/tar tells, to which a file of a
+ * version it does not know is a plain one. */
+enum tar_sparse tar_pax_sparse(const struct tar_extra *extra)
+{
+	char major = extra->sparse_major, minor = extra->sparse_minor;
+
+	if (major == '1' && minor == '0')
+		return TAR_MAP_IN_DATA;
+	if (major == '0' && (minor == '0' || minor == '1'))
+		return TAR_MAP_SAID;
+	return !major && !minor && extra->map_count > 0 ? TAR_MAP_SAID : TAR_WHOLE;
+}
+
+static char version_part(const char *value, size_t len)
+{
+	if (len == 0)
+		return '\0';
+	return len == 1 && value[0] >= '0' && value[0] <= '9' ? value[0] : '?';
+}
+
 /* What follows "GNU.sparse.". */
 static int take_sparse(const char *key, const char *value, size_t len, struct layer_table *table,
 		       struct tar_extra *extra, struct err *err)
@@ -154,23 +174,21 @@ static int take_sparse(const char *key, const char *value, size_t len, struct la
 	int code;
 
 	if (strcmp(key, "name") == 0) {
-		extra->sparse_name = layer_table_text(table, value, len);
-		return extra->sparse_name ? 0 : layer_table_full(err);
+		extra->sparse_name = len ? layer_table_text(table, value, len) : NULL;
+		return len && !extra->sparse_name ? layer_table_full(err) : 0;
 	}
-	if (strcmp(key, "map") == 0) {
-		extra->sparse = true;
+	if (strcmp(key, "map") == 0)
 		return parse_map(value, len, extra, err);
+	if (strcmp(key, "major") == 0 || strcmp(key, "minor") == 0) {
+		*(key[1] == 'a' ? &extra->sparse_major : &extra->sparse_minor) = version_part(value, len);
+		return 0;
 	}
 	code = decimal(value, len, &number, err);
 	if (code)
 		return code;
-	if (strcmp(key, "major") == 0) {
-		extra->sparse_in_data = number == 1;
-	} else if (strcmp(key, "size") == 0 || strcmp(key, "realsize") == 0) {
+	if (strcmp(key, "size") == 0 || strcmp(key, "realsize") == 0) {
 		extra->sparse_size = number;
 		extra->has_sparse_size = true;
-	} else if (strcmp(key, "numblocks") == 0) {
-		extra->sparse = true;
 	} else if (strcmp(key, "offset") == 0) {
 		extra->half = true;
 		code = tar_map_add(extra, number, 0, err);

@@ -264,10 +264,10 @@ static void tar_refuses_what_no_image_needs(void **state)
 static void tar_refuses_a_sparse_file_whose_map_lies(void **state)
 {
 	static const char *const lies[] = {
-		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000010\n22 GNU.sparse.map=0,9\n",
-		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000002\n22 GNU.sparse.map=0,3\n",
-		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000010\n26 GNU.sparse.map=2,2,1,1\n",
-		"22 GNU.sparse.major=0\n27 GNU.sparse.size=0000010\n20 GNU.sparse.map=0\n",
+		"22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n27 GNU.sparse.size=0000010\n22 GNU.sparse.map=0,9\n",
+		"22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n27 GNU.sparse.size=0000002\n22 GNU.sparse.map=0,3\n",
+		"22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n27 GNU.sparse.size=0000010\n26 GNU.sparse.map=2,2,1,1\n",
+		"22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n27 GNU.sparse.size=0000010\n20 GNU.sparse.map=0\n",
 		/* the length of a part that was taken back */
 		"23 GNU.sparse.offset=0\n19 GNU.sparse.map=\n25 GNU.sparse.numbytes=1\n",
 	};
@@ -280,6 +280,44 @@ static void tar_refuses_a_sparse_file_whose_map_lies(void **state)
 		assert_int_equal(read_bed(bed), ERR_INVALID);
 		assert_null(strstr(bed->err.text, "PAX header"));
 	}
+}
+
+static void tar_takes_a_file_for_a_plain_one_that_is_not_sparse_as_go_knows_it(void **state)
+{
+	static const char *const records[] = {
+		"25 GNU.sparse.name=other\n25 GNU.sparse.realsize=9\n",
+		"22 GNU.sparse.major=1\n22 GNU.sparse.minor=1\n25 GNU.sparse.name=other\n25 GNU.sparse.realsize=9\n",
+		"22 GNU.sparse.major=1\n25 GNU.sparse.name=other\n22 GNU.sparse.map=0,3\n",
+		"22 GNU.sparse.major=7\n22 GNU.sparse.minor=0\n22 GNU.sparse.map=0,3\n",
+		"26 GNU.sparse.numblocks=0\n25 GNU.sparse.name=other\n",
+	};
+	struct bed *bed = *state;
+
+	for (size_t i = 0; i < sizeof(records) / sizeof(*records); i++) {
+		buf_clear(&bed->tar);
+		layer_table_dispose(&bed->table);
+		tars_pax(&bed->tar, records[i], strlen(records[i]));
+		tars_file(&bed->tar, "plain", "abc");
+		assert_int_equal(read_bed(bed), 0);
+		assert_string_equal(bed->table.entries[0].path, "plain");
+		assert_int_equal(bed->table.entries[0].size, 3);
+		assert_null(bed->table.entries[0].extents);
+		assert_memory_equal(data_of(bed, "plain"), "abc", 3);
+	}
+}
+
+static void tar_keeps_the_name_of_a_sparse_file_to_which_an_empty_one_is_given(void **state)
+{
+	static const char records[] = "22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n20 GNU.sparse.name=\n"
+				      "21 GNU.sparse.size=8\n22 GNU.sparse.map=5,3\n";
+	struct bed *bed = *state;
+
+	tars_pax(&bed->tar, records, strlen(records));
+	tars_file(&bed->tar, "sparse", "abc");
+	assert_int_equal(read_bed(bed), 0);
+	assert_string_equal(bed->table.entries[0].path, "sparse");
+	assert_int_equal(bed->table.entries[0].size, 8);
+	assert_int_equal(bed->table.entries[0].extent_count, 1);
 }
 
 /* What tar itself writes. */
@@ -371,6 +409,8 @@ int main(void)
 		BED(tar_names_the_offset_of_what_is_wrong),
 		BED(tar_refuses_what_no_image_needs),
 		BED(tar_refuses_a_sparse_file_whose_map_lies),
+		BED(tar_takes_a_file_for_a_plain_one_that_is_not_sparse_as_go_knows_it),
+		BED(tar_keeps_the_name_of_a_sparse_file_to_which_an_empty_one_is_given),
 		BED(tar_reads_what_gnu_tar_writes_in_every_format),
 	};
 
