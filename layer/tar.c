@@ -180,7 +180,7 @@ static int finish_entry(struct tar *tar, struct err *err)
 	int code;
 
 	entry->offset = tar->position;
-	if (entry->offset > INT64_MAX - entry->stored - TAR_BLOCK)
+	if (entry->stored > INT64_MAX - TAR_BLOCK || entry->offset > INT64_MAX - TAR_BLOCK - entry->stored)
 		return err_set(err, ERR_INVALID, "no file is that large");
 	tar->left = padded(entry->stored);
 	tar->state = tar->left ? TAR_SKIP : TAR_HEADER;

@@ -261,6 +261,16 @@ static void tar_refuses_what_no_image_needs(void **state)
 	buf_dispose(&path);
 }
 
+static void tar_refuses_a_file_that_ends_beyond_what_can_be_counted(void **state)
+{
+	struct bed *bed = *state;
+
+	tars_pax(&bed->tar, "28 size=9223372036854775799\n", 28);
+	tars_file(&bed->tar, "x", "x");
+	assert_int_equal(read_bed(bed), ERR_INVALID);
+	assert_non_null(strstr(bed->err.text, "no file is that large"));
+}
+
 static void tar_refuses_a_sparse_file_whose_map_lies(void **state)
 {
 	static const char *const lies[] = {
@@ -408,6 +418,7 @@ int main(void)
 		BED(tar_ends_at_two_blocks_of_zeros_or_with_its_last_byte),
 		BED(tar_names_the_offset_of_what_is_wrong),
 		BED(tar_refuses_what_no_image_needs),
+		BED(tar_refuses_a_file_that_ends_beyond_what_can_be_counted),
 		BED(tar_refuses_a_sparse_file_whose_map_lies),
 		BED(tar_takes_a_file_for_a_plain_one_that_is_not_sparse_as_go_knows_it),
 		BED(tar_keeps_the_name_of_a_sparse_file_to_which_an_empty_one_is_given),
