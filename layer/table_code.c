@@ -343,8 +343,8 @@ int table_decode(const void *data, size_t len, struct layer_table *table, struct
 	_cleanup_free_ uint8_t *plain = NULL;
 	size_t got = 0;
 
-	/* What compresses better than this is none of ours, and not worth the memory. */
-	if (plain_len <= PLAIN_MAX && plain_len / 4096 <= len) {
+	/* However well it is compressed: many equal entries become next to nothing. */
+	if (plain_len <= PLAIN_MAX) {
 		plain = mem_alloc((size_t)plain_len + 1);
 		got = ZSTD_decompress(plain, (size_t)plain_len, data, len);
 	}

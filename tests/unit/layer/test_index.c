@@ -8,6 +8,7 @@
 
 #include "layer/build.h"
 #include "layer/read.h"
+#include "layer/table_code.h"
 #include "tests/unit/layer/tars.h"
 
 #include <stdio.h>
@@ -472,6 +473,24 @@ static void index_remembers_that_a_layer_has_none(void **state)
 	assert_int_equal(bed->index->in_size, 77);
 }
 
+static void index_of_very_many_equal_entries_is_read_again(void **state)
+{
+	struct layer_entry entry = {.path = "", .link = "", .user = "", .group = ""};
+	struct layer_table table = {0}, again = {0};
+	struct bed *bed = *state;
+
+	for (size_t i = 0; i < LAYER_ENTRIES_MAX; i++) {
+		entry.offset += 512;
+		assert_int_equal(layer_table_add(&table, &entry, &bed->err), 0);
+	}
+	assert_int_equal(table_encode(&table, &bed->encoded, &bed->err), 0);
+	assert_int_equal(table_decode(bed->encoded.data, bed->encoded.len, &again, &bed->err), 0);
+	assert_int_equal(again.count, LAYER_ENTRIES_MAX);
+	assert_int_equal(again.entries[again.count - 1].offset, entry.offset);
+	layer_table_dispose(&table);
+	layer_table_dispose(&again);
+}
+
 int main(void)
 {
 #define BED(test) cmocka_unit_test_setup_teardown(test, bed_setup, bed_teardown)
@@ -491,6 +510,7 @@ int main(void)
 		BED(index_of_a_bomb_is_refused),
 		BED(index_that_is_cut_or_changed_is_refused),
 		BED(index_remembers_that_a_layer_has_none),
+		BED(index_of_very_many_equal_entries_is_read_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
