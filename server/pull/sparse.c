@@ -18,7 +18,7 @@ struct sparse {
 
 	struct ingest *ingest;
 	uint64_t size;
-	uint64_t wanted; /* the first byte of the call that is out */
+	uint64_t wanted, end; /* of the call that is out: the next byte, and the first that is not its own */
 	pthread_mutex_t lock;
 	pthread_cond_t done;
 	bool ended; /* the call has; under the lock, like its error */
@@ -96,12 +96,15 @@ static int on_answer(void *arg, const struct registry_answer *answer)
 static int on_body(void *arg, uint64_t offset, const void *data, size_t len)
 {
 	struct sparse *sparse = arg;
+	size_t part = len < sparse->end - offset ? len : (size_t)(sparse->end - offset);
 	struct err err;
-	int code = ingest_write(sparse->ingest, offset, data, len, &err);
+	int code = ingest_write(sparse->ingest, offset, data, part, &err);
 
-	sparse->wanted = offset + len;
+	sparse->wanted = offset + part;
 	if (code == ERR_AGAIN)
 		code = ERR_NO_SPACE; /* the disk takes no more, nor does what memory is given instead */
+	if (code == 0 && part < len)
+		code = ERR_UNSUPPORTED; /* the whole instead of a part, for which no room was reserved */
 	return code == ERR_LIMIT ? ERR_UNSUPPORTED : code;
 }
 
@@ -132,6 +135,7 @@ static int fetch(struct sparse *sparse, const struct sparse_query *query, uint64
 	ingest_etag(sparse->ingest, etag);
 	call.etag = etag[0] ? etag : NULL;
 	sparse->wanted = start;
+	sparse->end = end;
 	sparse->ended = false;
 	sparse->err = (struct err){0};
 	registry_call(query->upstream->registry, &call, &sink, sparse);
@@ -139,6 +143,8 @@ static int fetch(struct sparse *sparse, const struct sparse_query *query, uint64
 	while (!sparse->ended)
 		pthread_cond_wait(&sparse->done, &sparse->lock);
 	pthread_mutex_unlock(&sparse->lock);
+	if (!sparse->err.code && sparse->wanted == start) /* the next answer would be the same */
+		err_set(&sparse->err, ERR_UNSUPPORTED, "the upstream answered without a byte of the part");
 	if (sparse->err.code)
 		*err = sparse->err;
 	return sparse->err.code;

@@ -91,6 +91,45 @@ WIRE_TEST(file_of_a_layer_that_is_not_held_costs_a_few_ranges)
 	assert_true(files_indexed(larder) == 0);
 }
 
+/* The first file of a layer that is not held, of an upstream that answers this to the ranges: it is given all the same,
+ * and the layer is held whole then. */
+static void expect_whole_instead(struct wire *wire, struct scripted_rule rule)
+{
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	_cleanup_(buf_dispose) struct buf layer = {0};
+	_cleanup_free_ char *name = NULL, *blob = NULL;
+	char digest[SCRIPTED_DIGEST_MAX];
+	const char *hex = digest + strlen("sha256:");
+	struct larder *larder;
+	int id;
+
+	files_make_layer(8, &layer);
+	files_add_image(upstream, "v1", &layer, 1, digest);
+	larder = files_start(wire, upstream, NULL);
+	files_expect(larder, "v1", 0);
+	lose_layer(wire, larder, digest);
+	name = mem_printf("store/blobs/sha256/%.2s/%s", hex, hex);
+	blob = wire_path(wire, name);
+	rule.path = "*/blobs/*";
+	rule.with_header = "Range";
+	rule.no_length = true;
+	id = scripted_add_rule(upstream, &rule);
+	files_expect(larder, "v1", 0);
+	/* The part, and perhaps the rest of the whole. */
+	assert_in_range(scripted_rule_applied(upstream, id), 1, 2);
+	assert_return_code(access(blob, F_OK), 0);
+}
+
+WIRE_TEST(range_that_is_answered_with_nothing_is_not_asked_for_again)
+{
+	expect_whole_instead(wire, (struct scripted_rule){.status = 200, .body = ""});
+}
+
+WIRE_TEST(range_that_is_answered_with_the_whole_is_not_written_beyond_its_end)
+{
+	expect_whole_instead(wire, (struct scripted_rule){.ignore_range = true});
+}
+
 WIRE_TEST(bytes_that_were_not_indexed_are_not_given)
 {
 	struct scripted *upstream = wire_upstream(wire, NULL);
@@ -261,6 +300,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		WIRE_CASE(layer_that_images_share_is_indexed_once),
 		WIRE_CASE(file_of_a_layer_that_is_not_held_costs_a_few_ranges),
+		WIRE_CASE(range_that_is_answered_with_nothing_is_not_asked_for_again),
+		WIRE_CASE(range_that_is_answered_with_the_whole_is_not_written_beyond_its_end),
 		WIRE_CASE(bytes_that_were_not_indexed_are_not_given),
 		WIRE_CASE(layers_are_indexed_while_they_stream_in),
 		WIRE_CASE(layer_that_is_being_indexed_is_waited_for_and_not_indexed_twice),
