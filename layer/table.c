@@ -77,3 +77,13 @@ int layer_table_add(struct layer_table *table, const struct layer_entry *entry, 
 	table->entries[table->count++] = *entry;
 	return 0;
 }
+
+uint64_t layer_entry_next_data(const struct layer_entry *entry, uint64_t offset)
+{
+	if (!entry->extents)
+		return offset;
+	for (size_t i = 0; i < entry->extent_count; i++)
+		if (offset < entry->extents[i].start + entry->extents[i].len)
+			return offset > entry->extents[i].start ? offset : entry->extents[i].start;
+	return entry->size;
+}

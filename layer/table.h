@@ -60,6 +60,9 @@ struct layer_entry {
 	size_t extent_count;
 };
 
+/* The first byte of a file at or behind `offset` that is in no hole; the file's size when there is none. */
+uint64_t layer_entry_next_data(const struct layer_entry *entry, uint64_t offset);
+
 struct layer_table {
 	struct layer_entry *entries;
 	size_t count, cap;

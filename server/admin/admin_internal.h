@@ -148,6 +148,8 @@ void admin_reply_stream(struct admin_visit *visit, int status, const struct http
 			uint64_t len);
 int admin_write(struct admin_visit *visit, const void *data, size_t len);
 void admin_cut(struct admin_visit *visit);
+/* Whether the client has left or larder stops: for work that goes on long without a word. */
+bool admin_has_ended(struct admin_visit *visit);
 
 /*
  * A reply that goes on by itself, on the serving thread and without one of its own: read() gives what there is, 0 when

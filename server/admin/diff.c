@@ -10,6 +10,7 @@
 
 /* One of the two, and where the walk through it stands. */
 struct side {
+	struct admin_visit *visit;
 	struct files_image *image;
 	struct files_reader *readers[FILES_LAYERS_MAX]; /* those that were needed */
 	const struct layer_node *top, *at;
@@ -62,21 +63,33 @@ static int read_piece(struct side *side, uint64_t offset, size_t len, struct err
 	return code ? code : files_read(*reader, side->at->content, offset, side->piece, len, err);
 }
 
+/* What is a hole in both needs no look. */
+static uint64_t next_data(const struct side *from, const struct side *to, uint64_t offset)
+{
+	uint64_t a = layer_entry_next_data(from->at->content, offset);
+	uint64_t b = layer_entry_next_data(to->at->content, offset);
+
+	return a < b ? a : b;
+}
+
 /* Whether two files of the same size have the same bytes. */
 static int compare_bytes(struct side *from, struct side *to, bool *differ, struct err *err)
 {
-	uint64_t size = from->at->content->size;
+	uint64_t size = from->at->content->size, done = next_data(from, to, 0);
 	int code = 0;
 
 	*differ = false;
-	for (uint64_t done = 0; done < size && !*differ && !code; done += PIECE_BYTES) {
+	while (done < size && !*differ && !code) {
 		size_t len = size - done < PIECE_BYTES ? (size_t)(size - done) : PIECE_BYTES;
 
+		if (admin_has_ended(from->visit))
+			return err_set(err, ERR_CANCELLED, "nobody waits for it any more");
 		code = read_piece(from, done, len, err);
 		if (!code)
 			code = read_piece(to, done, len, err);
 		if (!code)
 			*differ = memcmp(from->piece, to->piece, len) != 0;
+		done = next_data(from, to, done + len);
 	}
 	return code;
 }
@@ -205,6 +218,7 @@ static struct side *side_open(struct admin_visit *visit, const char *name)
 	if (!image)
 		return NULL;
 	side = mem_alloc(sizeof(*side));
+	side->visit = visit;
 	side->image = image;
 	side->top = side->at = layer_view_root(image->view);
 	return side;

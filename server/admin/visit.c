@@ -426,6 +426,16 @@ int admin_write(struct admin_visit *visit, const void *data, size_t len)
 	return left ? ERR_CANCELLED : 0;
 }
 
+bool admin_has_ended(struct admin_visit *visit)
+{
+	bool left;
+
+	pthread_mutex_lock(&visit->flow->lock);
+	left = visit->flow->left;
+	pthread_mutex_unlock(&visit->flow->lock);
+	return left;
+}
+
 void admin_cut(struct admin_visit *visit)
 {
 	pthread_mutex_lock(&visit->flow->lock);

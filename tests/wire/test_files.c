@@ -112,6 +112,49 @@ WIRE_TEST(diff_reads_files_that_look_alike)
 	buf_dispose(&layers[1]);
 }
 
+/* Of 9e18 bytes, of which the last two alone are in the layer. */
+static void make_holes(const char *text, const char *beside, struct buf *layer)
+{
+	static const char map[] = "22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n"
+				  "39 GNU.sparse.size=9000000000000000000\n"
+				  "40 GNU.sparse.map=8999999999999999998,2\n";
+
+	layer->max = 1 << 20;
+	tars_pax(layer, map, strlen(map));
+	tars_file(layer, "holes", text);
+	tars_file(layer, beside, "");
+	tars_end(layer);
+}
+
+WIRE_TEST(diff_passes_over_what_is_a_hole_in_both)
+{
+	static const char *const texts[] = {"ab", "ab", "ac"}, *const beside[] = {"a", "b", "c"};
+	struct scripted *upstream = wire_upstream(wire, NULL);
+	struct client_reply reply = {0};
+	struct buf layers[3] = {{0}, {0}, {0}};
+	char digest[SCRIPTED_DIGEST_MAX];
+	struct larder *larder;
+
+	for (int i = 0; i < 3; i++)
+		make_holes(texts[i], beside[i], &layers[i]);
+	files_add_image(upstream, "v1", &layers[0], 1, digest);
+	files_add_image(upstream, "v2", &layers[1], 1, digest);
+	files_add_image(upstream, "v3", &layers[2], 1, digest);
+	larder = files_start(wire, upstream, NULL);
+	admin_ask(larder, "GET", "/api/v1/diff?from=team/app:v1&to=team/app:v2", NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_non_null(strstr(reply.body, "\"change\":\"added\",\"path\":\"/b\""));
+	assert_null(strstr(reply.body, "/holes"));
+	client_reply_dispose(&reply);
+	reply = (struct client_reply){0};
+	admin_ask(larder, "GET", "/api/v1/diff?from=team/app:v1&to=team/app:v3", NULL, &reply);
+	assert_int_equal(reply.status, 200);
+	assert_non_null(strstr(reply.body, "\"path\":\"/holes\",\"what\":[\"content\"]"));
+	client_reply_dispose(&reply);
+	for (int i = 0; i < 3; i++)
+		buf_dispose(&layers[i]);
+}
+
 /* A layer, not compressed, of small files with these names; each holds its own name. */
 static void make_names(const char *const *names, struct buf *layer)
 {
@@ -242,6 +285,7 @@ int main(void)
 		WIRE_CASE(file_is_read_in_ranges),
 		WIRE_CASE(file_that_the_client_has_is_not_sent_again),
 		WIRE_CASE(diff_reads_files_that_look_alike),
+		WIRE_CASE(diff_passes_over_what_is_a_hole_in_both),
 		WIRE_CASE(file_is_found_by_any_bytes_in_its_name),
 		WIRE_CASE(file_is_found_by_a_path_as_long_as_they_may_be),
 		WIRE_CASE(image_is_put_together_once_for_who_looks_again),
