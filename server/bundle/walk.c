@@ -79,22 +79,45 @@ static bool is_chosen(const struct walk *walk, const char *platform)
 	return !*platform || manifest_platform_matches(platform, walk->platforms->items, walk->platforms->count);
 }
 
-/* By what the index says of a manifest, else by what its own config says, as far as that is held. */
-static bool is_wanted(const struct walk *walk, const json_t *descriptor)
+/* Whether it is of a platform that is wanted, as its own config says, as far as that is held. */
+static bool is_config_wanted(const struct walk *walk, const char *digest_text)
 {
-	char platform[MANIFEST_PLATFORM_MAX];
+	char platform[MANIFEST_PLATFORM_MAX] = "";
 	_cleanup_free_ char *data = NULL;
 	struct digest digest;
 	size_t len;
 
-	if (walk->platforms->count == 0)
-		return true;
-	if (!manifest_read_platform(json_object_get(descriptor, "platform"), platform) &&
-	    digest_parse(text_of(descriptor, "digest"), &digest) == 0)
+	if (digest_parse(digest_text, &digest) == 0)
 		data = manifest_load(walk->store, &digest, &len);
 	if (data)
 		manifest_find_platform(walk->store, data, len, platform);
 	return is_chosen(walk, platform);
+}
+
+/* What is known of an index while it is walked, by digest: an index that names one manifest over and over is no reason
+ * to look for it, or to read it, as often. */
+struct listed {
+	json_t *first;   /* the descriptor that names it first */
+	json_t *configs; /* whether its own config is wanted, once that was looked at */
+};
+
+/* By what the index says of a manifest, else by what its own config says. */
+static bool is_wanted(const struct walk *walk, const struct listed *listed, const json_t *descriptor)
+{
+	const char *digest = text_of(descriptor, "digest");
+	char platform[MANIFEST_PLATFORM_MAX];
+	json_t *wanted;
+
+	if (walk->platforms->count == 0)
+		return true;
+	if (manifest_read_platform(json_object_get(descriptor, "platform"), platform))
+		return is_chosen(walk, platform);
+	wanted = json_object_get(listed->configs, digest);
+	if (!wanted) {
+		wanted = json_boolean(is_config_wanted(walk, digest));
+		json_object_set_new(listed->configs, digest, wanted);
+	}
+	return json_is_true(wanted);
 }
 
 /* An image that is no index is of one platform. */
@@ -118,14 +141,33 @@ static const char *attests(const json_t *descriptor)
 	return text_of(json_object_get(descriptor, "annotations"), "vnd.docker.reference.digest");
 }
 
-static bool is_attested_wanted(const struct walk *walk, const json_t *manifests, const char *about)
+static bool is_attested_wanted(const struct walk *walk, const struct listed *listed, const char *about)
 {
-	const json_t *descriptor;
+	const json_t *descriptor = json_object_get(listed->first, about);
+
+	return descriptor && is_wanted(walk, listed, descriptor);
+}
+
+static struct listed list_manifests(const json_t *manifests)
+{
+	struct listed listed = {json_object(), json_object()};
+	json_t *descriptor;
 	size_t i;
 
-	json_array_foreach(manifests, i, descriptor) if (strcmp(text_of(descriptor, "digest"), about) ==
-							 0) return is_wanted(walk, descriptor);
-	return false;
+	json_array_foreach(manifests, i, descriptor)
+	{
+		const char *digest = text_of(descriptor, "digest");
+
+		if (!json_object_get(listed.first, digest))
+			json_object_set(listed.first, digest, descriptor);
+	}
+	return listed;
+}
+
+static void listed_dispose(struct listed *listed)
+{
+	json_decref(listed->first);
+	json_decref(listed->configs);
 }
 
 /* Items. */
@@ -241,6 +283,7 @@ static int walk_descriptor(struct walk *walk, const json_t *descriptor, const st
 
 static int walk_index(struct walk *walk, const json_t *manifests, const struct walk_item *parent, struct err *err)
 {
+	_cleanup_(listed_dispose) struct listed listed = list_manifests(manifests);
 	size_t i, wanted = 0;
 	const json_t *descriptor;
 	int code = 0;
@@ -249,8 +292,8 @@ static int walk_index(struct walk *walk, const json_t *manifests, const struct w
 	{
 		const char *about = attests(descriptor);
 
-		if (*about ? walk->platforms->images_alone || !is_attested_wanted(walk, manifests, about)
-			   : !is_wanted(walk, descriptor))
+		if (*about ? walk->platforms->images_alone || !is_attested_wanted(walk, &listed, about)
+			   : !is_wanted(walk, &listed, descriptor))
 			continue;
 		wanted++;
 		code = walk_descriptor(walk, descriptor, parent, true, false, err);
